@@ -1,0 +1,54 @@
+"""torchconv: every convolution, every pooling and every ConvNet of the textbook, as one system on PyTorch.
+
+Names are imported when they are first used, so that `torchconv --help` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import nn
+    from .compute.functional import conv, conv_input_grad, conv_weight_grad
+    from .description.convolution import Convolution
+    from .errors import TorchconvError
+    from .language.parser import parse
+    from .translate.build import build
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "Convolution": "description.convolution",
+    "TorchconvError": "errors",
+    "build": "translate.build",
+    "conv": "compute.functional",
+    "conv_input_grad": "compute.functional",
+    "conv_weight_grad": "compute.functional",
+    "nn": "nn",
+    "parse": "language.parser",
+}
+
+__all__ = [
+    "Convolution",
+    "TorchconvError",
+    "build",
+    "conv",
+    "conv_input_grad",
+    "conv_weight_grad",
+    "nn",
+    "parse",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'torchconv' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module = import_module(f"{__name__}.{_PLACES[name]}")
+    value = module if name == _PLACES[name] else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

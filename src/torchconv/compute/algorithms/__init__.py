@@ -1,0 +1,20 @@
+"""Every way to compute a convolution: the one ordered table. The first that does not decline is "auto"."""
+
+from __future__ import annotations
+
+from .base import Algorithm, Problem
+from .patches import Patches
+from .reference_loops import ReferenceLoops
+from .sparse_matrix import ScipyMatrix, TorchMatrix
+from .torch_kernels import TorchChannelsLast, TorchKernels
+
+TABLE: tuple[Algorithm, ...] = (
+    TorchKernels(),
+    TorchChannelsLast(),
+    Patches(),
+    TorchMatrix(),
+    ScipyMatrix(),
+    ReferenceLoops(),
+)
+
+__all__ = ["TABLE", "Algorithm", "Problem"]

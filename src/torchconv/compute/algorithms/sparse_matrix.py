@@ -1,0 +1,114 @@
+"""The sparse matrix of a convolution, times the input: its entries are listed once, then filled with each weight.
+
+The description lists every product (output, input, weight); sorted by output they are the matrix, sorted by input its
+transpose, sorted by nothing the gradient of the weights. Borders, tables, sharing and dilation are all in the list.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...description.convolution import Convolution
+from .base import Algorithm, Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Entries sorted by row, compressed: those of row r are at starts[r] to starts[r + 1]."""
+
+    starts: np.ndarray
+    columns: np.ndarray
+    weights: np.ndarray
+    shape: tuple[int, int]
+
+
+@lru_cache(maxsize=8)
+def _rows(conv: Convolution, input_size: tuple[int, ...], transposed: bool) -> Rows:
+    listed = conv.entries(input_size)
+    rows, columns = (listed.columns, listed.rows) if transposed else (listed.rows, listed.columns)
+    height, width = reversed(listed.shape) if transposed else listed.shape
+    order = np.lexsort((columns, rows))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=height))])
+    return Rows(starts, columns[order], listed.weights[order], (height, width))
+
+
+class SparseMatrix(Algorithm):
+    """The three operations by one sparse product; subclasses say whose."""
+
+    takes_borders: ClassVar[bool] = True
+    takes_tables: ClassVar[bool] = True
+
+    @abstractmethod
+    def product(self, rows: Rows, values: Tensor, dense: Tensor) -> Tensor:
+        """The matrix with these values times a dense one, (columns, batch) to (rows, batch)."""
+
+    def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
+        size = tuple(x.shape[2:])
+        return self._apply(_rows(conv, size, False), x, weight).reshape(
+            len(x), conv.out_channels, *conv.output_size(size)
+        )
+
+    def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
+        rows = _rows(conv, tuple(input_size), True)
+        return self._apply(rows, grad, weight).reshape(len(grad), conv.in_channels, *input_size)
+
+    def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
+        size = tuple(x.shape[2:])
+        listed = conv.entries(size)
+        index = [torch.from_numpy(part).to(x.device) for part in (listed.columns, listed.rows, listed.weights)]
+        shape = conv.weight_shape(size)
+        products = x.new_zeros(len(index[0]))
+        for image, outputs in zip(x.flatten(1), grad.flatten(1), strict=True):  # image by image: the list is long
+            products = products + image[index[0]] * outputs[index[1]]
+        return x.new_zeros(prod(shape)).index_add(0, index[2], products).reshape(shape)
+
+    def _apply(self, rows: Rows, x: Tensor, weight: Tensor) -> Tensor:
+        values = weight.reshape(-1)[torch.from_numpy(rows.weights).to(weight.device)]
+        return self.product(rows, values, x.flatten(1).T).T
+
+
+class TorchMatrix(SparseMatrix):
+    """torch's sparse CSR product, on any device."""
+
+    name: ClassVar[str] = "matrix"
+
+    def declines(self, problem: Problem) -> str | None:
+        allowed = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+        if problem.device == "meta":
+            return "torch's sparse matrices need numbers"
+        return None if problem.dtype in allowed else f"torch has no sparse product for {problem.dtype}"
+
+    def product(self, rows: Rows, values: Tensor, dense: Tensor) -> Tensor:
+        starts, columns = (torch.from_numpy(part).to(values.device) for part in (rows.starts, rows.columns))
+        with warnings.catch_warnings():  # torch says once a process that CSR is in beta
+            warnings.filterwarnings("ignore", "Sparse", UserWarning)
+            matrix = torch.sparse_csr_tensor(starts, columns, values, rows.shape, check_invariants=False)
+        return matrix @ dense.contiguous()
+
+
+class ScipyMatrix(SparseMatrix):
+    """SciPy's sparse CSR product, on the CPU."""
+
+    name: ClassVar[str] = "scipy-matrix"
+
+    def declines(self, problem: Problem) -> str | None:
+        if problem.device != "cpu":
+            return "SciPy computes on the CPU"
+        allowed = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+        return None if problem.dtype in allowed else f"SciPy has no sparse product for {problem.dtype}"
+
+    def product(self, rows: Rows, values: Tensor, dense: Tensor) -> Tensor:
+        from scipy.sparse import csr_array
+
+        matrix = csr_array((values.numpy(), rows.columns, rows.starts), shape=rows.shape)
+        return torch.from_numpy(matrix @ dense.numpy())

@@ -1,0 +1,188 @@
+"""torch's own kernels, for everything that is one kernel everywhere: oneDNN, MKL and cuDNN behind one function.
+
+torch pads both sides alike and transposes all axes or none. What it cannot say is put around it: zeros before, zeros
+or cuts after, zeros between the samples. All of that is linear, so the adjoints go through the same steps backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...description import shapes
+from ...description.convolution import Convolution
+from .. import borders, layouts
+from .base import Algorithm, Problem
+
+_PLAIN = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
+_TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A convolution in torch's words, with what comes before and after: spread, pad, convolve, trim."""
+
+    spread: tuple[int, ...]
+    before: Pairs
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    output_padding: tuple[int, ...]
+    groups: int
+    after: Pairs
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing comes before or after."""
+        return max(self.spread) == 1 and not any(low or high for low, high in self.before + self.after)
+
+    def bound(self) -> tuple[Callable[..., Tensor], tuple]:
+        """torch's function, and what it takes after input, kernel and bias."""
+        ndim = len(self.stride)
+        if self.transposed:
+            return _TRANSPOSED[ndim], (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return _PLAIN[ndim], (self.stride, self.padding, self.dilation, self.groups)
+
+    def __call__(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        function, arguments = self.bound()
+        return function(x, kernel, bias, *arguments)
+
+    def backward(self, grad: Tensor, x: Tensor, kernel: Tensor, towards: int) -> Tensor:
+        """The gradient of the input (towards 0) or of the kernel (towards 1)."""
+        arguments = (self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups)
+        mask = [towards == 0, towards == 1, False]
+        return torch.ops.aten.convolution_backward(grad, x, kernel, None, *arguments, mask)[towards]
+
+
+def call_for(conv: Convolution, input_size: Sequence[int], transposed: bool = False) -> Call:
+    """How to say `conv` to torch for an input of this size; transposed: also where a plain one would do."""
+    pads = [shapes.padding(axis, size) for axis, size in zip(conv.axes, input_size, strict=True)]
+    if max(conv.stride) == 1 and (transposed or max(conv.input_dilation) > 1):
+        return _transposed(conv, pads)
+    return _plain(conv, pads)
+
+
+def static_call(conv: Convolution, transposed: bool) -> Call | None:
+    """torch's call with nothing around it, if that is all there is to `conv` at every input size."""
+    plain = conv.sharing.is_full and conv.ndim in _PLAIN and conv.channels.rows is None
+    if not plain or any(axis.boundary != "zeros" or axis.padding == "same" for axis in conv.axes):
+        return None
+    call = call_for(conv, (1,) * conv.ndim, transposed)
+    return call if call.is_bare and call.transposed == transposed else None
+
+
+def _plain(conv: Convolution, pads: Sequence[tuple[int, int]]) -> Call:
+    both = tuple(max(min(pair), 0) for pair in pads)
+    rest = tuple((low - side, high - side) for (low, high), side in zip(pads, both, strict=True))
+    none = (0,) * conv.ndim
+    nothing = ((0, 0),) * conv.ndim
+    return Call(conv.input_dilation, rest, conv.stride, both, conv.dilation, False, none, conv.groups, nothing)
+
+
+def _transposed(conv: Convolution, pads: Sequence[tuple[int, int]]) -> Call:
+    """Each input sample stamps the kernel onto the output; what torch cannot cut off or add, `after` does."""
+    cuts, extras, after = [], [], []
+    for axis, (low, high) in zip(conv.axes, pads, strict=True):
+        first, last = axis.span - 1 - low, axis.span - 1 - high  # to cut off the sum of all stamps; negative: to add
+        extra = max(first, 0) - last
+        if not 0 <= extra < max(axis.input_dilation, axis.dilation):  # what torch's output_padding can say
+            extra = 0
+        cut = max(first if extra else min(first, last), 0)
+        cuts.append(cut)
+        extras.append(extra)
+        after.append((cut - first, cut - extra - last))
+    ones = (1,) * conv.ndim
+    nothing = ((0, 0),) * conv.ndim
+    steps = conv.input_dilation
+    return Call(ones, nothing, steps, tuple(cuts), conv.dilation, True, tuple(extras), conv.groups, tuple(after))
+
+
+class TorchKernels(Algorithm):
+    """torch's convolutions and their backward, in the memory layout the input has."""
+
+    name: ClassVar[str] = "torch"
+    differentiable: ClassVar[bool] = True
+
+    def declines(self, problem: Problem) -> str | None:
+        if not problem.convolution.sharing.is_full:
+            return "torch has one kernel for all positions"
+        if problem.convolution.ndim > 3:
+            return "torch slides over 1 to 3 axes"
+        return None
+
+    def output(self, conv: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        call = call_for(conv, x.shape[2:])
+        late = bias is not None and any(low > 0 or high > 0 for low, high in call.after)
+        x = borders.pad(borders.spread(self._laid_out(x), call.spread), call.before)
+        y = borders.pad(call(x, self._kernel(call, weight), None if late else bias), call.after)
+        return y + bias.reshape(-1, *(1,) * conv.ndim) if late and bias is not None else y
+
+    def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
+        if grad.is_complex() or weight.is_complex():
+            return _by_parts(lambda g, w: self.input_grad(conv, g, w, input_size), grad, weight)
+        call = call_for(conv, input_size)
+        grad = borders.unpad(self._laid_out(grad), call.after)
+        shape = [grad.shape[0], conv.in_channels, *_inner_size(conv, call, input_size)]
+        x = grad.new_empty(1).expand(shape)  # only its shape is read
+        result = call.backward(grad, x, self._kernel(call, weight), towards=0)
+        return borders.unspread(borders.unpad(result, call.before), call.spread)
+
+    def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
+        if x.is_complex() or grad.is_complex():
+            return _by_parts(lambda a, g: self.weight_grad(conv, a, g), x, grad)
+        call = call_for(conv, x.shape[2:])
+        x = borders.pad(borders.spread(self._laid_out(x), call.spread), call.before)
+        grad = borders.unpad(self._laid_out(grad), call.after)
+        kernel = self._kernel(call, x.new_empty(1).expand(conv.weight_shape()))  # only its shape is read
+        result = call.backward(grad, x, kernel, towards=1)
+        return (
+            layouts.flipped(layouts.swapped(result, conv.groups, conv.ndim), conv.ndim) if call.transposed else result
+        )
+
+    def _kernel(self, call: Call, weight: Tensor) -> Tensor:
+        """The weights as torch wants them; its transposed convolution flips the kernel by itself."""
+        ndim = len(call.stride)
+        return layouts.flipped(layouts.swapped(weight, call.groups, ndim), ndim) if call.transposed else weight
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        return x
+
+
+def _inner_size(conv: Convolution, call: Call, input_size: Sequence[int]) -> list[int]:
+    """The size of what torch is given, after zeros were put between and around the samples."""
+    sizes = zip(conv.axes, input_size, call.before, strict=True)
+    return (
+        list(input_size)
+        if call.transposed
+        else [shapes.dilated(a, size) + low + high for a, size, (low, high) in sizes]
+    )
+
+
+class TorchChannelsLast(TorchKernels):
+    """The same kernels with the channels of one position side by side in memory."""
+
+    name: ClassVar[str] = "torch-channels-last"
+    layouts: ClassVar[dict[int, torch.memory_format]] = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+    def declines(self, problem: Problem) -> str | None:
+        if problem.convolution.ndim not in self.layouts:
+            return "torch has a channels-last layout for 2 and 3 axes"
+        return super().declines(problem)
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=self.layouts[x.ndim - 2])
+
+
+def _by_parts(operation: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """A bilinear operation of complex numbers, by four of real ones; torch's backward kernels are real."""
+    a_real, a_imag = (a.real, a.imag) if a.is_complex() else (a, torch.zeros_like(a))
+    b_real, b_imag = (b.real, b.imag) if b.is_complex() else (b, torch.zeros_like(b))
+    real = operation(a_real, b_real) - operation(a_imag, b_imag)
+    return torch.complex(real, operation(a_real, b_imag) + operation(a_imag, b_real))

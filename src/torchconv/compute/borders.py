@@ -1,0 +1,114 @@
+"""Samples put around and between those of the input, and the adjoint of doing so.
+
+All of it is made of operations that torch differentiates any number of times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..description import shapes
+from ..description.axis import Axis
+from ..description.convolution import Convolution
+
+
+def pad(x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Zeros added (low, high) to the last axes, or samples cut off where negative; x itself if there are none."""
+    if any(low > 0 or high > 0 for low, high in pairs):
+        x = F.pad(x, [max(side, 0) for pair in reversed(pairs) for side in pair])
+    if any(low < 0 or high < 0 for low, high in pairs):  # after, because a cut may reach into what was added
+        x = x[(..., *(slice(max(-low, 0), min(high, 0) or None) for low, high in pairs))]
+    return x
+
+
+def unpad(x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """The adjoint of `pad`."""
+    return pad(x, [(-low, -high) for low, high in pairs])
+
+
+def spread(x: Tensor, steps: Sequence[int]) -> Tensor:
+    """steps - 1 zeros put between the samples of each of the last axes."""
+    for axis, step in enumerate(steps, x.ndim - len(steps)):
+        if step > 1 and x.shape[axis] > 1:
+            size = x.shape[axis]
+            x = F.pad(x.unsqueeze(axis + 1), [0, 0] * (x.ndim - 1 - axis) + [0, step - 1])
+            x = x.flatten(axis, axis + 1).narrow(axis, 0, (size - 1) * step + 1)
+    return x
+
+
+def unspread(x: Tensor, steps: Sequence[int]) -> Tensor:
+    """The adjoint of `spread`."""
+    return x[(..., *(slice(None, None, step) for step in steps))]
+
+
+def extended(conv: Convolution) -> Convolution:
+    """The convolution that is left once `extend` has put the samples of other boundaries than zeros in place."""
+    axes = (axis if axis.boundary == "zeros" else _bare(axis) for axis in conv.axes)
+    return Convolution.of_parts(conv.channels, tuple(axes), conv.sharing)
+
+
+def _bare(axis: Axis) -> Axis:
+    """The same windows on an input that holds its border already."""
+    return replace(axis, padding=(0, 0), boundary="zeros", input_dilation=1)
+
+
+def extend(conv: Convolution, x: Tensor) -> Tensor:
+    """The input with the border that reflect, replicate or circular padding reads, on the axes that have one."""
+    if all(axis.boundary == "zeros" for axis in conv.axes):
+        return x
+    pads = _torch_pads(conv.axes, x.shape[-conv.ndim :])
+    if pads is not None:
+        return F.pad(x, pads[1], mode=pads[0])
+    for number, axis in enumerate(conv.axes, x.ndim - conv.ndim):
+        if axis.boundary != "zeros":
+            index = _border_index(axis, x.shape[number], x.device)
+            x = spread_axis(x, number, axis.input_dilation).index_select(number, index)
+    return x
+
+
+def _torch_pads(axes: Sequence[Axis], sizes: Sequence[int]) -> tuple[str, list[int]] | None:
+    """The mode and pads with which torch puts all borders in place at once, or None where it cannot.
+
+    It has one mode for all of 1 to 3 axes, and pads by less than the input.
+    """
+    bordered = [axis for axis in axes if axis.boundary != "zeros"]
+    pads = [
+        (0, 0) if axis.boundary == "zeros" else shapes.padding(axis, n) for axis, n in zip(axes, sizes, strict=True)
+    ]
+    possible = (
+        len(axes) <= 3
+        and len({axis.boundary for axis in bordered}) == 1
+        and all(axis.input_dilation == 1 for axis in bordered)
+        and all(min(pair) >= 0 and max(pair) < size for pair, size in zip(pads, sizes, strict=True))
+    )
+    return (bordered[0].boundary, [side for pair in reversed(pads) for side in pair]) if possible else None
+
+
+def unextend(conv: Convolution, grad: Tensor, input_size: Sequence[int]) -> Tensor:
+    """The adjoint of `extend`: what the copies in the border received is added to the samples they are copies of."""
+    for number, (axis, size) in enumerate(zip(conv.axes, input_size, strict=True), grad.ndim - conv.ndim):
+        if axis.boundary != "zeros":
+            shape = list(grad.shape)
+            shape[number] = shapes.dilated(axis, size)
+            index = _border_index(axis, size, grad.device)
+            total = grad.new_zeros(shape).index_add(number, index, grad)
+            grad = total[(slice(None),) * number + (slice(None, None, axis.input_dilation),)]
+    return grad
+
+
+def spread_axis(x: Tensor, number: int, step: int) -> Tensor:
+    """`spread` on one axis."""
+    return spread(x, [step if axis == number else 1 for axis in range(x.ndim)])
+
+
+def _border_index(axis: Axis, size: int, device: torch.device) -> Tensor:
+    low, high = shapes.padding(axis, size)
+    length = shapes.dilated(axis, size)
+    # Plain numbers, because a compiler that follows this must know which samples are read.
+    positions = [shapes.bounded(position, length, axis.boundary) for position in range(-low, length + high)]
+    return torch.tensor(positions, device=device)

@@ -1,0 +1,192 @@
+"""A convolution and its two gradients as functions of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..description.convolution import Convolution
+from ..description.sharing import Sharing
+from ..errors import ShapeError
+from . import layouts, planner
+from .operator import Operator
+
+
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: Any = "zeros",
+    input_dilation: Any = 1,
+    connections: Any = None,
+    sharing: Any = "full",
+    bias_sharing: Any = None,
+    flip: bool = False,
+    algorithm: str = "auto",
+    precision: str = "auto",
+) -> Tensor:
+    """Convolve x (batch, in, *size) with any convolution of the family, to (batch, out, *output size).
+
+    weight: (*phases, out, in // groups, *kernel); phases is () for sharing="full", the period for tiled, the output
+        size for "none"; with a connection table (*phases, connections, *kernel).
+    bias: (*bias phases, out) or None.
+    The settings are those of `Convolution`. flip=True reverses the kernel, which is convolution as mathematics has it.
+    algorithm: "auto", "torch", "torch-channels-last", "patches", "matrix", "scipy-matrix" or "reference".
+    precision: "auto"; "fast" and "bf16" allow less exact algorithms where there are any.
+
+    Differentiable any number of times. Raises ShapeError or SettingError, restating the request.
+    Source: Goodfellow, Bengio, Courville 2016, Deep learning, sections 9.1 and 9.5.
+
+    >>> x, weight = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
+    >>> conv(x, weight, padding="same").sum().item()
+    100.0
+    """
+    operator = _operator(
+        x.ndim,
+        weight.shape,
+        stride,
+        padding,
+        dilation,
+        groups,
+        padding_mode,
+        input_dilation,
+        connections,
+        sharing,
+        bias_sharing,
+        flip,
+        algorithm,
+        precision,
+    )
+    return operator(x, weight, bias)
+
+
+def conv_input_grad(input_size: Sequence[int], weight: Tensor, grad_output: Tensor, **settings: Any) -> Tensor:
+    """The gradient of `conv` with respect to its input, which is its adjoint: grad_output (batch, out, *output size).
+
+    input_size: shape of the input, (batch, in, *size) as for torch.nn.grad, or only (*size).
+    settings: those of `conv`. For complex weights their conjugate is taken: <conv(x), y> == <x, conv_input_grad(y)>.
+
+    >>> conv_input_grad((1, 1, 3), torch.tensor([[[1.0, 2.0]]]), torch.ones(1, 1, 2))
+    tensor([[[1., 3., 2.]]])
+    """
+    operator = _operator_of(grad_output.ndim, weight.shape, settings)
+    conv = operator.convolution
+    sizes = tuple(input_size)[-conv.ndim :]
+    whole = (grad_output.shape[0], conv.in_channels, *sizes)
+    if tuple(input_size) not in (sizes, whole):
+        raise ShapeError("input_size of conv_input_grad", got=tuple(input_size), expected=f"{whole} or {sizes}")
+    return operator.input_grad(grad_output, weight, sizes)
+
+
+def conv_weight_grad(input: Tensor, weight_size: Sequence[int], grad_output: Tensor, **settings: Any) -> Tensor:
+    """The gradient of `conv` with respect to its weights.
+
+    input: (batch, in, *size). grad_output: (batch, out, *output size).
+
+    weight_size: shape of the weights, as for torch.nn.grad. settings: those of `conv`.
+
+    >>> conv_weight_grad(torch.tensor([[[1.0, 2.0, 4.0]]]), (1, 1, 2), torch.ones(1, 1, 2))
+    tensor([[[3., 6.]]])
+    """
+    operator = _operator_of(input.ndim, torch.Size(weight_size), settings)
+    expected = operator.convolution.weight_shape(tuple(input.shape[2:]))
+    grad = operator.weight_grad(input, grad_output)
+    if tuple(weight_size) != expected and grad.numel() != torch.Size(weight_size).numel():
+        raise ShapeError("weight_size of conv_weight_grad", got=tuple(weight_size), expected=expected)
+    return grad.reshape(tuple(weight_size))
+
+
+def _operator_of(ndim: int, weight_shape: torch.Size, settings: dict[str, Any]) -> Operator:
+    unknown = settings.keys() - set(_SETTINGS)
+    if unknown:
+        raise TypeError(f"unknown settings {sorted(unknown)}: expected some of {', '.join(_SETTINGS)}")
+    return _operator(ndim, weight_shape, *(settings.get(name, value) for name, value in _SETTINGS.items()))
+
+
+_SETTINGS: dict[str, Any] = dict(conv.__kwdefaults__ or {})
+
+
+@torch.compiler.assume_constant_result
+def _operator(*request: Any) -> Operator:
+    """The operator for one way of asking, made once; while compiling it is a constant."""
+    try:
+        return _made(*request)
+    except TypeError:  # lists and arrays are no keys
+        return _made(*(_hashable(value) for value in request))
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, np.ndarray | Tensor):
+        value = value.tolist()
+    return tuple(_hashable(one) for one in value) if isinstance(value, list | tuple) else value
+
+
+@lru_cache(maxsize=1024)
+def _made(
+    input_ndim: int,
+    weight_shape: Sequence[int],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    padding_mode: Any,
+    input_dilation: Any,
+    connections: Any,
+    sharing: Any,
+    bias_sharing: Any,
+    flip: bool,
+    algorithm: str,
+    precision: str,
+) -> Operator:
+    planner.check_precision(precision)
+    table = None if connections is None else np.asarray(connections)
+    ndim = _rank(input_ndim, weight_shape, sharing, table)
+    phases = 0 if Sharing.of(sharing, ndim).is_full else ndim
+    channels = (
+        (int(weight_shape[phases + 1]) * groups, int(weight_shape[phases])) if table is None else table.shape[::-1]
+    )
+    description = Convolution(
+        channels[0],
+        channels[1],
+        tuple(weight_shape[-ndim:]),
+        stride,
+        padding,
+        dilation,
+        groups,
+        True,
+        padding_mode,
+        input_dilation=input_dilation,
+        connections=table,
+        sharing=sharing,
+        bias_sharing=bias_sharing,
+    )
+    return Operator(description, algorithm, layouts.FLIPPED if flip else layouts.PLAIN)
+
+
+def _rank(input_ndim: int, weight_shape: Sequence[int], sharing: Any, table: np.ndarray | None) -> int:
+    """The number of axes, from the weights and the input, which may come without a batch."""
+    for ndim in (input_ndim - 2, input_ndim - 1):
+        if ndim < 1:
+            continue
+        try:
+            phases = 0 if Sharing.of(sharing, ndim).is_full else ndim
+        except ValueError:
+            continue
+        if len(weight_shape) == phases + 2 + ndim or (table is not None and len(weight_shape) == phases + 1 + ndim):
+            return ndim
+    channels = "connections" if table is not None else "out, in // groups"
+    raise ShapeError(
+        f"weight of a convolution with sharing={sharing!r} on an input with {input_ndim} axes",
+        got=f"shape {tuple(weight_shape)}",
+        expected=f"(*phases, {channels}, *kernel) for {max(input_ndim - 2, 1)} axes beside batch and channels",
+    )

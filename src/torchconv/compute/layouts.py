@@ -1,0 +1,31 @@
+"""How weights are written down: as the description has them, flipped, or as torch's transposed layers do."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..description.convolution import Convolution
+
+PLAIN = "plain"  # (*phases, out, in // groups, *kernel)
+FLIPPED = "flipped"  # the same with the taps in reverse order: true convolution
+TRANSPOSED = "transposed"  # (*phases, in, out // groups, *kernel), flipped: torch.nn.ConvTranspose
+
+
+def plain(weight: Tensor, layout: str, conv: Convolution) -> Tensor:
+    """Weights in some layout, as the description has them. It is its own inverse but for the channels' order."""
+    if layout == TRANSPOSED and conv.channels.rows is None:
+        weight = swapped(weight, conv.groups, conv.ndim)
+    return weight if layout == PLAIN else flipped(weight, conv.ndim)
+
+
+def swapped(weight: Tensor, groups: int, ndim: int) -> Tensor:
+    """(..., out, in // groups, *kernel) to (..., in, out // groups, *kernel) and back."""
+    axis = weight.ndim - ndim - 2
+    if groups == 1:
+        return weight.transpose(axis, axis + 1)
+    return weight.unflatten(axis, (groups, -1)).transpose(axis + 1, axis + 2).flatten(axis, axis + 1)
+
+
+def flipped(weight: Tensor, ndim: int) -> Tensor:
+    """The taps in reverse order on every axis."""
+    return weight.flip(tuple(range(-ndim, 0)))

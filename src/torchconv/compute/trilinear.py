@@ -1,0 +1,87 @@
+"""Derivatives of any order for algorithms that torch does not differentiate by itself.
+
+<grad, conv(x, weight)> is linear in each of the three. Its derivatives by grad, by x and by weight are the three
+operations of a convolution; the derivative of any of them is another one. So one function with three roles is closed
+under differentiation, and each role is computed by the algorithm's own operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..description.convolution import Convolution
+from .algorithms import Algorithm
+
+OUTPUT, INPUT, WEIGHT = "output", "input", "weight"
+OPERANDS = {OUTPUT: (INPUT, WEIGHT), INPUT: (OUTPUT, WEIGHT), WEIGHT: (INPUT, OUTPUT)}
+
+
+def apply(
+    role: str, algorithm: Algorithm, conv: Convolution, first: Tensor, second: Tensor, input_size: Sequence[int]
+) -> Tensor:
+    """One of the three operations, differentiable any number of times; operands in the order of OPERANDS."""
+    if algorithm.differentiable:
+        return compute(role, algorithm, conv, first, second, input_size)
+    function = Trilinear if torch.compiler.is_compiling() else ForwardTrilinear
+    return function.apply(first, second, role, algorithm, conv, tuple(input_size))  # type: ignore[return-value]
+
+
+def compute(
+    role: str, algorithm: Algorithm, conv: Convolution, first: Tensor, second: Tensor, input_size: Sequence[int]
+) -> Tensor:
+    """The operation itself."""
+    first, second = first.resolve_conj(), second.resolve_conj()
+    if role == OUTPUT:
+        return algorithm.output(conv, first, second)
+    if role == INPUT:
+        return algorithm.input_grad(conv, first, second, input_size)
+    return algorithm.weight_grad(conv, first, second)
+
+
+class Trilinear(torch.autograd.Function):
+    """A role, and its derivatives by the same function in other roles."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        first: Tensor, second: Tensor, role: str, algorithm: Algorithm, conv: Convolution, input_size: tuple[int, ...]
+    ) -> Tensor:
+        return compute(role, algorithm, conv, first, second, input_size)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        first, second, ctx.role, ctx.algorithm, ctx.conv, ctx.input_size = inputs
+        ctx.save_for_backward(first, second)
+        ctx.save_for_forward(first, second)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> tuple:  # type: ignore[override]
+        names = OPERANDS[ctx.role]
+        values = {ctx.role: cotangent, **dict(zip(names, (saved.conj() for saved in ctx.saved_tensors), strict=True))}
+        grads = []
+        for name, needed in zip(names, ctx.needs_input_grad, strict=False):
+            first, second = (values[operand] for operand in OPERANDS[name])
+            grads.append(apply(name, ctx.algorithm, ctx.conv, first, second, ctx.input_size) if needed else None)
+        return *grads, None, None, None, None
+
+
+class ForwardTrilinear(Trilinear):
+    """The same with forward-mode derivatives, which torch's compiler does not follow."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def jvp(ctx: Any, first_tangent: Tensor | None, second_tangent: Tensor | None, *_: Any) -> Tensor:  # type: ignore[override]
+        first, second = ctx.saved_tensors
+        pairs = ((first_tangent, second), (first, second_tangent))
+        terms = [
+            apply(ctx.role, ctx.algorithm, ctx.conv, a, b, ctx.input_size)
+            for a, b in pairs
+            if a is not None and b is not None
+        ]
+        return terms[0] if len(terms) == 1 else terms[0] + terms[1]

@@ -1,0 +1,164 @@
+"""One axis of a convolution: which input position each output position reads through each tap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import SettingError
+
+BOUNDARIES = ("zeros", "reflect", "replicate", "circular")
+PADDING_WORDS = ("valid", "same", "full")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The geometry of one axis: output `p` reads, through tap `t`, position `p * stride + t * dilation - low`.
+
+    Positions count on the input after `input_dilation - 1` zeros were put between its samples. Sizes in samples.
+
+    kernel, stride, dilation, input_dilation: integers >= 1.
+    padding: samples added (low, high); negative ones cut samples off; or a word: "valid", "full", "same".
+    boundary: what padding holds: "zeros", "reflect", "replicate" or "circular".
+
+    Two axes with the same effect are equal: words become numbers where they do not depend on the input
+    size, the dilation of a single tap and the boundary of no padding are forgotten.
+
+    Raises SettingError for a value that no axis can have.
+    Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep learning, sections 2 to 4.
+
+    >>> Axis(3, padding="same") == Axis(3, padding=(1, 1))
+    True
+    """
+
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    padding: tuple[int, int] | Literal["same"] = (0, 0)
+    boundary: str = "zeros"
+    input_dilation: int = 1
+
+    def __init__(
+        self,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        padding: Any = (0, 0),
+        boundary: str = "zeros",
+        input_dilation: int = 1,
+    ) -> None:
+        kernel = positive("kernel_size", kernel)
+        stride = positive("stride", stride)
+        dilation = positive("dilation", dilation)
+        if kernel == 1:
+            dilation = 1
+        if boundary not in BOUNDARIES:
+            raise SettingError("padding_mode", got=repr(boundary), expected=f"one of {', '.join(BOUNDARIES)}")
+        padding = _resolved(padding, dilation * (kernel - 1), stride)
+        if padding != "same" and max(padding) <= 0:
+            boundary = "zeros"
+        for name, value in {
+            "kernel": kernel,
+            "stride": stride,
+            "dilation": dilation,
+            "padding": padding,
+            "boundary": boundary,
+            "input_dilation": positive("input_dilation", input_dilation),
+        }.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def span(self) -> int:
+        """Samples from the first tap to the last, both included."""
+        return self.dilation * (self.kernel - 1) + 1
+
+
+def axes_of(
+    kernel_size: Any,
+    stride: Any = 1,
+    dilation: Any = 1,
+    padding: Any = 0,
+    padding_mode: Any = "zeros",
+    input_dilation: Any = 1,
+    ndim: int | None = None,
+) -> tuple[Axis, ...]:
+    """Axes from settings that hold one value for all of them or one for each; a kernel_size of one int needs ndim.
+
+    >>> [axis.stride for axis in axes_of((3, 3), stride=(2, 1))]
+    [2, 1]
+    """
+    ndim = _rank(kernel_size, ndim)
+    settings = {
+        "kernel_size": kernel_size,
+        "stride": stride,
+        "dilation": dilation,
+        "padding": padding,
+        "padding_mode": padding_mode,
+        "input_dilation": input_dilation,
+    }
+    columns = (_per_axis(name, value, ndim) for name, value in settings.items())
+    return tuple(Axis(*values) for values in zip(*columns, strict=True))
+
+
+def positive(name: str, value: Any) -> int:
+    """`value` as an integer >= 1.
+
+    >>> positive("stride", 2)
+    2
+    """
+    number = integer(name, value)
+    if number < 1:
+        raise SettingError(name, got=value, expected="an integer >= 1")
+    return number
+
+
+def integer(name: str, value: Any) -> int:
+    """`value` as a plain int; NumPy's and torch's integers count, booleans and floats do not.
+
+    >>> integer("padding", -1)
+    -1
+    """
+    if not isinstance(value, bool) and hasattr(value, "__index__"):
+        return int(value)
+    raise SettingError(name, got=repr(value), expected="an integer")
+
+
+def _resolved(padding: Any, reach: int, stride: int) -> tuple[int, int] | Literal["same"]:
+    """Padding as (low, high), or "same" where it depends on the input size; `reach` is span - 1."""
+    if padding == "valid":
+        return 0, 0
+    if padding == "full":
+        return reach, reach
+    if padding == "same":
+        return "same" if stride > 1 else (reach // 2, reach - reach // 2)
+    if isinstance(padding, str):
+        raise SettingError("padding", got=repr(padding), expected=f"integers or one of {', '.join(PADDING_WORDS)}")
+    low, high = padding if isinstance(padding, tuple | list) else (padding, padding)
+    return integer("padding", low), integer("padding", high)
+
+
+def _rank(kernel_size: Any, ndim: int | None) -> int:
+    if hasattr(kernel_size, "__iter__"):
+        rank = len(tuple(kernel_size))
+        if rank == 0 or (ndim is not None and ndim != rank):
+            raise SettingError(
+                "kernel_size", got=tuple(kernel_size), expected=f"one size for each of {ndim or 'its'} axes"
+            )
+        return rank
+    if ndim is None:
+        raise SettingError(
+            "kernel_size", got=kernel_size, expected="a tuple, which gives the rank", fix="Or give ndim=1, 2 or 3."
+        )
+    return ndim
+
+
+def _per_axis(name: str, value: Any, ndim: int) -> tuple[Any, ...]:
+    """One value for each axis, from one for all; a pair (low, high) for all axes is written ((low, high),)."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return (value,) * ndim
+    values = tuple(value)
+    if len(values) == 1:
+        values *= ndim  # as torch does
+    if len(values) != ndim:
+        raise SettingError(name, got=repr(value), expected=f"one value, or one for each of {ndim} axes")
+    return values

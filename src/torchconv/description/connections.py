@@ -1,0 +1,108 @@
+"""Which output channel reads which input channel: all of them, groups, or any table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import SettingError
+from .axis import positive
+
+
+@dataclass(frozen=True)
+class Connections:
+    """For every output channel, the input channels it reads, in increasing order.
+
+    `rows` is None where `groups` says it all, so that groups=2 and its table are one and the same value.
+    A table is LeNet-5's C3 (LeCun et al. 1998, Gradient-based learning, table I) or any other.
+
+    >>> Connections.of(4, 2, table=[[1, 1, 0, 0], [0, 0, 1, 1]]) == Connections.of(4, 2, groups=2)
+    True
+    """
+
+    in_channels: int
+    out_channels: int
+    groups: int
+    rows: tuple[tuple[int, ...], ...] | None
+
+    @classmethod
+    def of(cls, in_channels: int, out_channels: int, groups: int = 1, table: Any = None) -> Connections:
+        """From a number of groups, or from a boolean (out, in) table; raises SettingError if they do not fit."""
+        in_channels, out_channels = positive("in_channels", in_channels), positive("out_channels", out_channels)
+        groups = positive("groups", groups)
+        if table is None:
+            if in_channels % groups or out_channels % groups:
+                raise SettingError(
+                    "groups",
+                    got=groups,
+                    expected=f"a divisor of in_channels={in_channels} and of out_channels={out_channels}",
+                )
+            return cls(in_channels, out_channels, groups, None)
+        if groups != 1:
+            raise SettingError("groups and connections", got=f"groups={groups} and a table", expected="one of the two")
+        rows = _rows(table, in_channels, out_channels)
+        found = _groups(rows, in_channels)
+        return cls(in_channels, out_channels, 1, rows) if found is None else cls(in_channels, out_channels, found, None)
+
+    @property
+    def count(self) -> int:
+        """Number of (output, input) pairs."""
+        if self.rows is None:
+            return self.out_channels * (self.in_channels // self.groups)
+        return sum(len(row) for row in self.rows)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """The channel axes of the weights: (out, in // groups), or (connections,) for a table."""
+        return (self.out_channels, self.in_channels // self.groups) if self.rows is None else (self.count,)
+
+    def inputs_of(self, output: int) -> range | tuple[int, ...]:
+        """The input channels that one output channel reads."""
+        if self.rows is not None:
+            return self.rows[output]
+        width = self.in_channels // self.groups
+        start = output // (self.out_channels // self.groups) * width
+        return range(start, start + width)
+
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """(output, input) pairs in the order of the weights."""
+        return ((output, source) for output in range(self.out_channels) for source in self.inputs_of(output))
+
+    def table(self) -> np.ndarray:
+        """The boolean (out, in) table."""
+        table = np.zeros((self.out_channels, self.in_channels), dtype=bool)
+        for output in range(self.out_channels):
+            table[output, list(self.inputs_of(output))] = True
+        return table
+
+
+def _rows(table: Any, in_channels: int, out_channels: int) -> tuple[tuple[int, ...], ...]:
+    array = np.asarray(table)
+    if array.shape != (out_channels, in_channels):
+        raise SettingError(
+            "connections",
+            got=f"a table of shape {array.shape}",
+            expected=f"(out, in) = ({out_channels}, {in_channels})",
+        )
+    if not np.isin(array, (0, 1)).all():
+        raise SettingError("connections", got="values other than 0 and 1", expected="a boolean table")
+    if not array.any():
+        raise SettingError("connections", got="a table without a connection", expected="at least one")
+    return tuple(tuple(int(source) for source in np.flatnonzero(row)) for row in array)
+
+
+def _groups(rows: tuple[tuple[int, ...], ...], in_channels: int) -> int | None:
+    """The number of groups whose table this is, or None."""
+    width = len(rows[0])
+    if width == 0 or in_channels % width or len(rows) % (in_channels // width):
+        return None
+    groups = in_channels // width
+    outputs = len(rows) // groups
+    expected = ((output // outputs * width, width) for output in range(len(rows)))
+    is_grouped = all(
+        row == tuple(range(start, start + size)) for row, (start, size) in zip(rows, expected, strict=True)
+    )
+    return groups if is_grouped else None

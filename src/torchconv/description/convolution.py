@@ -1,0 +1,242 @@
+"""The description of a convolutional layer: one linear map, every variant of it a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import SettingError, ShapeError, TextError
+from . import counts, field, matrix, notation, shapes
+from .axis import Axis, axes_of
+from .connections import Connections
+from .sharing import Sharing
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Convolution:
+    """A convolutional layer without its numbers: immutable, hashable, equal to every other way to write the same map.
+
+        Z[o, p] = b[o, phase(p)] + sum over (connection i -> o, tap t) of V[i, source(p, t)] * K[phase(p), o, i, t]
+
+    in_channels, out_channels: integers >= 1.
+    kernel_size: an int per axis; the tuple gives the rank, a single int needs ndim.
+    stride, dilation, input_dilation: an int, or one per axis. input_dilation > 1 makes it a transposed convolution.
+    padding: samples: an int, one per axis, a (low, high) pair per axis, or "valid", "same", "full".
+    groups: channel groups; or connections: a boolean (out, in) table.
+    padding_mode: "zeros", "reflect", "replicate" or "circular", also one per axis.
+    sharing: "full" (one kernel everywhere), a period or one per axis (tiled), "none" (unshared).
+    bias_sharing: the same for the bias; None follows sharing.
+
+    Raises SettingError for values that do not go together.
+    Source: LeCun et al. 1998; Goodfellow, Bengio, Courville 2016, Deep learning, sections 9.1 and 9.5.
+
+    >>> conv = Convolution(3, 10, (5, 5), padding=2)
+    >>> conv.output_size((32, 32)), conv.parameters(), str(conv)
+    ((32, 32), 760, '3->10, 5x5, padding=2')
+    """
+
+    channels: Connections
+    axes: tuple[Axis, ...]
+    sharing: Sharing
+    bias: bool
+    bias_sharing: Sharing
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Any = "zeros",
+        *,
+        input_dilation: Any = 1,
+        connections: Any = None,
+        sharing: Any = "full",
+        bias_sharing: Any = None,
+        ndim: int | None = None,
+    ) -> None:
+        axes = axes_of(kernel_size, stride, dilation, padding, padding_mode, input_dilation, ndim)
+        ndim = len(axes)
+        shared = Sharing.of(sharing, ndim)
+        if not isinstance(bias, bool):
+            raise SettingError("bias", got=repr(bias), expected="True or False")
+        bias_shared = Sharing.of("full" if not bias else shared if bias_sharing is None else bias_sharing, ndim)
+        self._set(
+            Connections.of(in_channels, out_channels, groups, connections),
+            axes,
+            shared,
+            bias,
+            bias_shared,
+        )
+
+    def _set(self, channels: Connections, axes: tuple[Axis, ...], sharing: Sharing, bias: bool, bias_sharing: Sharing):
+        values = {"channels": channels, "axes": axes, "sharing": sharing, "bias": bias, "bias_sharing": bias_sharing}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        return self
+
+    @classmethod
+    def of_parts(
+        cls,
+        channels: Connections,
+        axes: Sequence[Axis],
+        sharing: Sharing | None = None,
+        bias: bool = False,
+        bias_sharing: Sharing | None = None,
+    ) -> Convolution:
+        """From parts that are there already; by default one kernel everywhere and no bias."""
+        full = Sharing((1,) * len(axes))
+        return cls.__new__(cls)._set(channels, tuple(axes), sharing or full, bias, bias_sharing or full)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes that the window slides over."""
+        return len(self.axes)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.channels.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return self.channels.out_channels
+
+    @property
+    def groups(self) -> int:
+        """Channel groups; 1 with a connection table."""
+        return self.channels.groups
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Taps along each axis."""
+        return tuple(axis.kernel for axis in self.axes)
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Samples from one window to the next, per axis."""
+        return tuple(axis.stride for axis in self.axes)
+
+    @property
+    def dilation(self) -> tuple[int, ...]:
+        """Samples from one tap to the next, per axis."""
+        return tuple(axis.dilation for axis in self.axes)
+
+    @property
+    def input_dilation(self) -> tuple[int, ...]:
+        """Positions from one input sample to the next, per axis."""
+        return tuple(axis.input_dilation for axis in self.axes)
+
+    def output_size(self, input_size: Any) -> tuple[int, ...]:
+        """Samples of the output per axis, e.g. (32, 32); raises ShapeError where no window fits."""
+        return shapes.output_sizes(self.axes, shapes.sizes_of(input_size, self.ndim), self)
+
+    def weight_shape(self, input_size: Any = None) -> tuple[int, ...]:
+        """(*phases, out, in // groups, *kernel), or (*phases, connections, *kernel); unshared needs input_size."""
+        outputs = self._outputs(input_size)
+        return counts.weight_shape(self.axes, self.channels, self.sharing, outputs)
+
+    def bias_shape(self, input_size: Any = None) -> tuple[int, ...]:
+        """(*bias phases, out); () without a bias."""
+        return (*self.bias_sharing.phases(self._outputs(input_size)), self.out_channels) if self.bias else ()
+
+    def parameters(self, input_size: Any = None) -> int:
+        """Number of weights and biases."""
+        biases = prod(self.bias_shape(input_size)) if self.bias else 0
+        return prod(self.weight_shape(input_size)) + biases
+
+    def macs(self, input_size: Any) -> int:
+        """Multiply-accumulates with a real sample for one image, exact; none with padding, bias not counted."""
+        self.output_size(input_size)
+        return counts.macs(self.axes, self.channels.count, shapes.sizes_of(input_size, self.ndim))
+
+    def macs_ignoring_borders(self, input_size: Any) -> int:
+        """Multiply-accumulates for one image as customarily counted: every tap of every window."""
+        return counts.macs_ignoring_borders(self.axes, self.channels.count, shapes.sizes_of(input_size, self.ndim))
+
+    def connection_count(self, input_size: Any) -> int:
+        """Connections as LeCun et al. 1998 count them: `macs`, and one for the bias of each output."""
+        biases = self.out_channels * prod(self.output_size(input_size)) if self.bias else 0
+        return self.macs(input_size) + biases
+
+    def fit(self, input_size: Any) -> tuple[shapes.Fit, ...]:
+        """How the stride fits the input, per axis: rows never read, and paddings that would fit."""
+        self.output_size(input_size)
+        sizes = shapes.sizes_of(input_size, self.ndim)
+        return tuple(shapes.fit(axis, size) for axis, size in zip(self.axes, sizes, strict=True))
+
+    def field(self, output: Sequence[int], input_size: Any = None) -> tuple[field.Interval, ...]:
+        """The interval of input samples that one output position reads, per axis."""
+        sizes = [None] * self.ndim if input_size is None else shapes.sizes_of(input_size, self.ndim)
+        intervals = (field.Interval(place, place) for place in output)
+        return tuple(field.read_by(*one) for one in zip(self.axes, intervals, sizes, strict=True))
+
+    def entries(self, input_size: Any) -> matrix.Entries:
+        """Every product of one image as (row, column, weight) numbers."""
+        self.output_size(input_size)
+        return matrix.entries(self.axes, self.channels, self.sharing, shapes.sizes_of(input_size, self.ndim))
+
+    def matrix(self, weight: Any, input_size: Any) -> csr_array:
+        """The map without its bias as a scipy.sparse CSR array.
+
+        Rows are the flattened output (out, *output size), columns the flattened input (in, *input size).
+        """
+        expected = self.weight_shape(input_size)
+        weight = np.asarray(weight)
+        if weight.size != prod(expected):
+            raise ShapeError(f"weight of convolution {self}", got=weight.shape, expected=expected)
+        return matrix.matrix(self.entries(input_size), weight)
+
+    def __str__(self) -> str:
+        axes = self.axes
+        rows = "/".join("".join(str(int(mark)) for mark in row) for row in self.channels.table())
+        written = {
+            "stride": (notation.per_axis(self.stride), "1"),
+            "padding": (notation.per_axis([axis.padding for axis in axes], notation.pad), "0"),
+            "dilation": (notation.per_axis(self.dilation), "1"),
+            "groups": (str(self.groups), "1"),
+            "connections": (rows if self.channels.rows is not None else "", ""),
+            "padding_mode": (notation.per_axis([axis.boundary for axis in axes]), "zeros"),
+            "input_dilation": (notation.per_axis(self.input_dilation), "1"),
+            "sharing": (str(self.sharing), "full"),
+            "bias": ("yes" if self.bias else "no", "yes"),
+            "bias_sharing": (str(self.bias_sharing), str(self.sharing if self.bias else self.bias_sharing)),
+        }
+        settings = [f"{name}={value}" for name, (value, default) in written.items() if value != default]
+        kernel = "x".join(str(size) for size in self.kernel_size)
+        return ", ".join([f"{self.in_channels}->{self.out_channels}", kernel, *settings])
+
+    def __repr__(self) -> str:
+        return f"Convolution.parse({str(self)!r})"
+
+    @classmethod
+    def parse(cls, text: str) -> Convolution:
+        """The inverse of str(); raises TextError with what was expected.
+
+        >>> Convolution.parse("1->6, 5x5, stride=2") == Convolution(1, 6, (5, 5), stride=2)
+        True
+        """
+        parts = [part.strip() for part in text.split(",")]
+        channels = parts[0].split("->")
+        if len(parts) < 2 or len(channels) != 2:
+            raise TextError(
+                "a convolution", got=repr(text), expected="in->out, kernel, settings, as in 3->10, 5x5, stride=2"
+            )
+        kernel = tuple(notation.read_integer(size) for size in parts[1].split("x"))
+        in_channels, out_channels = (notation.read_integer(part) for part in channels)
+        return cls(in_channels, out_channels, kernel, **notation.read_settings(parts[2:]))
+
+    def _outputs(self, input_size: Any) -> tuple[int, ...] | None:
+        return None if input_size is None else self.output_size(input_size)

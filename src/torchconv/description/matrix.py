@@ -1,0 +1,74 @@
+"""The linear map itself: the sparse matrix of a convolution, the ground truth of everything else.
+
+With one axis, one channel and one kernel it is a Toeplitz matrix, with a circular boundary a circulant one; with two
+axes a doubly block Toeplitz or circulant one (Goodfellow, Bengio, Courville 2016, Deep learning, section 9.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from .axis import Axis
+from .connections import Connections
+from .shapes import output_sizes, sources
+from .sharing import Sharing
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The products of a convolution: output `rows[n]` reads input `columns[n]` times weight `weights[n]`.
+
+    All three index flattened arrays: (out, *output size), (in, *input size) and the weights.
+    """
+
+    shape: tuple[int, int]
+    rows: np.ndarray
+    columns: np.ndarray
+    weights: np.ndarray
+
+
+def entries(axes: Sequence[Axis], connections: Connections, sharing: Sharing, input_size: Sequence[int]) -> Entries:
+    """Every product with a real sample; two taps that read one sample through the boundary are two entries."""
+    outputs = output_sizes(axes, input_size)
+    rows, columns, taps = _places(axes, sharing, input_size, outputs)
+    pairs = np.array(list(connections.pairs()), dtype=np.int64).reshape(-1, 2)
+    pair = np.arange(len(pairs))[:, None]
+    kernels, kernel = taps // _taps(axes), taps % _taps(axes)
+    return Entries(
+        (connections.out_channels * prod(outputs), connections.in_channels * prod(input_size)),
+        (pairs[:, :1] * prod(outputs) + rows).reshape(-1),
+        (pairs[:, 1:] * prod(input_size) + columns).reshape(-1),
+        ((kernels * len(pairs) + pair) * _taps(axes) + kernel).reshape(-1),
+    )
+
+
+def matrix(entries: Entries, weight: np.ndarray):
+    """The products as a scipy.sparse CSR array; entries of the same place are added."""
+    from scipy.sparse import csr_array  # here, because SciPy takes longer to import than all of the description
+
+    values = np.asarray(weight).reshape(-1)[entries.weights]
+    return csr_array((values, (entries.rows, entries.columns)), shape=entries.shape)
+
+
+def _places(
+    axes: Sequence[Axis], sharing: Sharing, input_size: Sequence[int], outputs: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Flattened output positions, input positions and (phase, tap) numbers of all products of one channel pair."""
+    rows = columns = phases = taps = np.zeros(1, dtype=np.int64)
+    for axis, period, size, output in zip(axes, sharing.periods, input_size, outputs, strict=True):
+        table = sources(axis, size)
+        position, tap = np.nonzero(table >= 0)
+        step = output if period is None else period
+        rows = np.add.outer(rows * output, position).reshape(-1)
+        columns = np.add.outer(columns * size, table[position, tap]).reshape(-1)
+        phases = np.add.outer(phases * step, position % step).reshape(-1)
+        taps = np.add.outer(taps * axis.kernel, tap).reshape(-1)
+    return rows, columns, phases * _taps(axes) + taps
+
+
+def _taps(axes: Sequence[Axis]) -> int:
+    return prod(axis.kernel for axis in axes)

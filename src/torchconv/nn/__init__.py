@@ -1,0 +1,28 @@
+"""Layers, under torch.nn's names where torch has them."""
+
+from .conv import Conv, Conv1d, Conv2d, Conv3d
+from .transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .variants import (
+    LocallyConnected1d,
+    LocallyConnected2d,
+    LocallyConnected3d,
+    TiledConv1d,
+    TiledConv2d,
+    TiledConv3d,
+)
+
+__all__ = [
+    "Conv",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "LocallyConnected1d",
+    "LocallyConnected2d",
+    "LocallyConnected3d",
+    "TiledConv1d",
+    "TiledConv2d",
+    "TiledConv3d",
+]

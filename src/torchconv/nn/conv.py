@@ -1,0 +1,229 @@
+"""Convolutional layers: one module for every rank and variant, under torch.nn's names and with its arguments."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import Parameter, UninitializedParameter, is_lazy
+
+from ..compute import layouts
+from ..compute.operator import Operator
+from ..description import shapes
+from ..description.connections import Connections
+from ..description.convolution import Convolution
+from . import init
+
+
+class Conv(torch.nn.Module):
+    """The layer of a described convolution: (batch, in, *size) to (batch, out, *output size); the batch may be missing.
+
+    convolution: the description. input_size: samples per axis; unshared layers need it to know their parameters, and
+    find it at their first call if it is left out. algorithm: as for `conv`.
+
+    State: `weight` and `bias` in the shapes of the description, for an ordinary layer those of torch.nn.
+    Raises ShapeError for an input that does not fit.
+
+    >>> layer = Conv.of(Convolution(1, 6, (5, 5), sharing="none"), input_size=(32, 32))
+    >>> sum(parameter.numel() for parameter in layer.parameters())
+    122304
+    """
+
+    layout: ClassVar[str] = layouts.PLAIN
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        convolution: Convolution,
+        input_size: Any = None,
+        algorithm: str = "auto",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.algorithm = algorithm
+        self._operator = Operator(convolution, algorithm, self.layout)
+        self.input_size = None if input_size is None else shapes.sizes_of(input_size, convolution.ndim)
+        options = {"device": device, "dtype": dtype}
+        needs_size = convolution.sharing.needs_size or convolution.bias_sharing.needs_size
+        self._waiting = needs_size and input_size is None
+        if self._waiting:
+            self.register_parameter("weight", _waiting(**options))
+            self.register_parameter("bias", _waiting(**options) if convolution.bias else None)
+        else:
+            self.weight = Parameter(torch.empty(self._weight_shape(), **options))
+            shape = convolution.bias_shape(self.input_size)
+            self.register_parameter("bias", Parameter(torch.empty(shape, **options)) if convolution.bias else None)
+            self.reset_parameters()
+
+    @classmethod
+    def of(cls, convolution: Convolution, input_size: Any = None, **options: Any) -> Conv:
+        """The layer of a description; options: algorithm, device, dtype."""
+        return Conv(convolution, input_size, **options)
+
+    def reset_parameters(self) -> None:
+        """Fill weight and bias anew, by torch.nn's distribution."""
+        if not is_lazy(self.weight):
+            init.reset(self.convolution, self.weight, self.bias, self.layout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._waiting:
+            self._settle(tuple(x.shape[-self.convolution.ndim :]))
+        return self._operator(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return str(self.convolution)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.convolution.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return self.convolution.out_channels
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Taps per axis."""
+        return self.convolution.kernel_size
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Samples from one window to the next, per axis."""
+        return self.convolution.stride
+
+    @property
+    def dilation(self) -> tuple[int, ...]:
+        """Samples from one tap to the next, per axis."""
+        return self.convolution.dilation
+
+    @property
+    def padding(self) -> tuple[Any, ...]:
+        """Per axis an int, or (low, high) where they differ, or "same"."""
+        pads = [axis.padding for axis in self.convolution.axes]
+        return tuple(pad[0] if pad != "same" and pad[0] == pad[1] else pad for pad in pads)
+
+    @property
+    def groups(self) -> int:
+        """Channel groups."""
+        return self.convolution.groups
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        shape = self.convolution.weight_shape(self.input_size)
+        if self.layout != layouts.TRANSPOSED or self.convolution.channels.rows is not None:
+            return shape
+        phases = len(shape) - self.convolution.ndim - 2
+        channels = self.convolution.channels
+        turned = Connections.of(channels.out_channels, channels.in_channels, channels.groups).weight_shape
+        return (*shape[:phases], *turned, *self.convolution.kernel_size)
+
+    def _settle(self, input_size: tuple[int, ...]) -> None:
+        """Make the parameters that waited for the input size."""
+        self.convolution.output_size(input_size)
+        self.input_size, self._waiting = input_size, False
+        for parameter, shape in (
+            (self.weight, self._weight_shape()),
+            (self.bias, self.convolution.bias_shape(input_size)),
+        ):
+            if isinstance(parameter, UninitializedParameter):
+                parameter.materialize(shape)
+        self.reset_parameters()
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        if self._waiting:  # an unfinished parameter cannot be detached, which is what the ordinary way does
+            keep_vars = True
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+        """Saved parameters of an unshared layer say what this one waited for."""
+        for name, parameter in (("weight", self.weight), ("bias", self.bias)):
+            saved = state_dict.get(prefix + name)
+            if isinstance(parameter, UninitializedParameter) and saved is not None and not is_lazy(saved):
+                parameter.materialize(saved.shape)
+        self._waiting = any(is_lazy(parameter) for parameter in self._parameters.values() if parameter is not None)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def _waiting(**options: Any) -> Any:
+    """A parameter without a shape yet; torch's class for it is no subclass of Parameter, but takes its place."""
+    return UninitializedParameter(**options)
+
+
+class _Convolution(Conv):
+    """Layers with torch.nn.Conv's arguments; `ndim` is all in which the ranks differ."""
+
+    ndim: ClassVar[int]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Any = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        sharing: Any = "full",
+        bias_sharing: Any = None,
+        connections: Any = None,
+        input_size: Any = None,
+        algorithm: str = "auto",
+    ) -> None:
+        convolution = Convolution(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            connections=connections,
+            sharing=sharing,
+            bias_sharing=bias_sharing,
+            ndim=self.ndim,
+        )
+        super().__init__(convolution, input_size, algorithm, device, dtype)
+        self.padding_mode = padding_mode
+
+
+class Conv1d(_Convolution):
+    """torch.nn.Conv1d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+
+    >>> Conv1d(2, 4, 3, padding="same")(torch.zeros(1, 2, 8)).shape
+    torch.Size([1, 4, 8])
+    """
+
+    ndim = 1
+
+
+class Conv2d(_Convolution):
+    """torch.nn.Conv2d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+
+    >>> table = [[1, 1, 0], [0, 1, 1]]
+    >>> Conv2d(3, 2, 5, connections=table).weight.shape
+    torch.Size([4, 5, 5])
+    """
+
+    ndim = 2
+
+
+class Conv3d(_Convolution):
+    """torch.nn.Conv3d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+
+    >>> Conv3d(1, 2, 3, stride=2, padding="same")(torch.zeros(1, 1, 5, 5, 5)).shape
+    torch.Size([1, 2, 3, 3, 3])
+    """
+
+    ndim = 3

@@ -1,0 +1,115 @@
+"""Transposed convolutions: the adjoint of a convolution as a layer, with torch.nn.ConvTranspose's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..compute import layouts
+from ..compute.operator import Operator
+from ..description import adjoint, shapes
+from ..description.connections import Connections
+from ..description.convolution import Convolution
+from ..description.sharing import Sharing
+from ..errors import SettingError, ShapeError
+from .conv import Conv
+
+
+class _Transposed(Conv):
+    """Layers with torch.nn.ConvTranspose's arguments: the adjoint of the convolution that the settings describe.
+
+    The weights are as torch writes them, (*phases, in, out // groups, *kernel).
+    """
+
+    ndim: ClassVar[int]
+    layout: ClassVar[str] = layouts.TRANSPOSED
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        sharing: Any = "full",
+        bias_sharing: Any = None,
+        connections: Any = None,
+        input_size: Any = None,
+        algorithm: str = "auto",
+    ) -> None:
+        if padding_mode != "zeros":
+            raise SettingError("padding_mode of a transposed convolution", got=repr(padding_mode), expected="zeros")
+        forward = Convolution(1, 1, kernel_size, stride, padding, dilation, bias=False, ndim=self.ndim)
+        self.output_padding = shapes.paddings_of(output_padding, self.ndim)
+        axes = adjoint.transposed_axes(forward.axes, self.output_padding)
+        channels = Connections.of(in_channels, out_channels, groups, connections)
+        shared = Sharing.of(sharing, self.ndim)
+        biases = Sharing.of("full" if not bias else shared if bias_sharing is None else bias_sharing, self.ndim)
+        convolution = Convolution.of_parts(channels, axes, shared, bias, biases)
+        super().__init__(convolution, input_size, algorithm, device, dtype)
+        self.padding_mode = padding_mode
+
+    def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """output_size: the size wanted among those that the stride leaves open; it takes output_padding's place."""
+        if output_size is None:
+            return super().forward(x)
+        convolution = self._reaching(tuple(x.shape[-self.ndim :]), tuple(output_size)[-self.ndim :])
+        return Operator(convolution, self.algorithm, self.layout)(x, self.weight, self.bias)
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        return self.convolution.input_dilation
+
+    def _reaching(self, input_size: tuple[int, ...], wanted: tuple[int, ...]) -> Convolution:
+        """The convolution with the high padding that gives the wanted output size."""
+        conv = self.convolution
+        present = conv.output_size(input_size)
+        least = tuple(size - extra for size, extra in zip(present, self.output_padding, strict=True))
+        most = tuple(size + axis.input_dilation - 1 for size, axis in zip(least, conv.axes, strict=True))
+        if not all(low <= size <= high for low, size, high in zip(least, wanted, most, strict=True)):
+            raise ShapeError(
+                f"output_size for an input of {input_size}", got=wanted, expected=f"from {least} to {most}"
+            )
+        more = (size - now for size, now in zip(wanted, present, strict=True))
+        axes = tuple(adjoint.longer(axis, extra) for axis, extra in zip(conv.axes, more, strict=True))
+        return Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
+
+
+class ConvTranspose1d(_Transposed):
+    """torch.nn.ConvTranspose1d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+
+    >>> ConvTranspose1d(2, 4, 4, stride=2, padding=1)(torch.zeros(1, 2, 8)).shape
+    torch.Size([1, 4, 16])
+    """
+
+    ndim = 1
+
+
+class ConvTranspose2d(_Transposed):
+    """torch.nn.ConvTranspose2d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+
+    >>> ConvTranspose2d(2, 4, 3, stride=2, padding="same")(torch.zeros(1, 2, 5, 5)).shape
+    torch.Size([1, 4, 10, 10])
+    """
+
+    ndim = 2
+
+
+class ConvTranspose3d(_Transposed):
+    """torch.nn.ConvTranspose3d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+
+    >>> ConvTranspose3d(2, 4, 2, stride=2)(torch.zeros(1, 2, 3, 3, 3)).shape
+    torch.Size([1, 4, 6, 6, 6])
+    """
+
+    ndim = 3
