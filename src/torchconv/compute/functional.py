@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -116,13 +117,26 @@ def _operator_of(ndim: int, weight_shape: torch.Size, settings: dict[str, Any]) 
 _SETTINGS: dict[str, Any] = dict(conv.__kwdefaults__ or {})
 
 
-@torch.compiler.assume_constant_result
 def _operator(*request: Any) -> Operator:
-    """The operator for one way of asking, made once; while compiling it is a constant."""
+    """The operator for one way of asking, made once."""
+    if torch.compiler.is_compiling():
+        return getattr(_HELD, _held(*request))
     try:
         return _made(*request)
     except TypeError:  # lists and arrays are no keys
         return _made(*(_hashable(value) for value in request))
+
+
+# Operators that compiled code uses. The compiler takes the name for a constant, and guards only what is under it.
+_HELD = SimpleNamespace()
+
+
+@torch.compiler.assume_constant_result
+def _held(*request: Any) -> str:
+    operator = _made(*(_hashable(value) for value in request))
+    name = f"{operator.layout} {operator.algorithm} {operator.convolution}"
+    setattr(_HELD, name, operator)
+    return name
 
 
 def _hashable(value: Any) -> Any:

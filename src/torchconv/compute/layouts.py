@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..description.connections import Connections
 from ..description.convolution import Convolution
 
 PLAIN = "plain"  # (*phases, out, in // groups, *kernel)
@@ -16,6 +17,14 @@ def plain(weight: Tensor, layout: str, conv: Convolution) -> Tensor:
     if layout == TRANSPOSED and conv.channels.rows is None:
         weight = swapped(weight, conv.groups, conv.ndim)
     return weight if layout == PLAIN else flipped(weight, conv.ndim)
+
+
+def shape(conv: Convolution, phases: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """The shape of weights in some layout, with these numbers of kernels."""
+    channels = conv.channels
+    if layout == TRANSPOSED and channels.rows is None:
+        channels = Connections.of(channels.out_channels, channels.in_channels, channels.groups)
+    return (*phases, *channels.weight_shape, *conv.kernel_size)
 
 
 def swapped(weight: Tensor, groups: int, ndim: int) -> Tensor:

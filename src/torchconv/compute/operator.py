@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..description import counts, shapes
+from ..description import shapes
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import ShapeError
@@ -49,9 +49,8 @@ class Operator:
         function, arguments = self._direct
         try:
             return function(x, weight, bias, *arguments)
-        except RuntimeError:  # torch has refused: say it in the words of the request, if that is where the fault is
-            self._check(x, weight, bias)
-            raise
+        except RuntimeError:  # torch refuses: the general way says why in the words of the request, or finds a way
+            return self._general(x, weight, bias)
 
     def input_grad(self, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         """grad (batch, out, *output size) to (batch, in, *input_size); conjugates complex weights."""
@@ -173,13 +172,13 @@ class Operator:
 
     def _check_weight(self, weight: Tensor, sizes: tuple[int, ...]) -> None:
         conv = self.convolution
-        shape = tuple(self._plain(weight).shape) if weight.ndim > conv.ndim else tuple(weight.shape)
-        outputs = shapes.output_sizes(conv.axes, sizes)
-        expected = counts.weight_shape(conv.axes, conv.channels, conv.sharing, outputs)
-        if shape != expected:
-            raise ShapeError(
-                f"weight of convolution {conv} on an input of {sizes}", got=tuple(weight.shape), expected=expected
-            )
+        phases = conv.sharing.phases(shapes.output_sizes(conv.axes, sizes, conv))
+        expected = layouts.shape(conv, phases, self.layout)
+        listed = (*phases, conv.channels.count, *conv.kernel_size)
+        shape = tuple(weight.shape)
+        if shape != expected and shape != listed:  # not `in`, which a compiler cannot follow for sizes it leaves open
+            what = f"weight of convolution {conv} on an input of {sizes}"
+            raise ShapeError(what, got=shape, expected=expected)
 
 
 def spread_bias(bias: Tensor, sharing: Sharing, output_size: tuple[int, ...]) -> Tensor:

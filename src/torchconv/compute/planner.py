@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from ..errors import SettingError, UnsupportedError
 from .algorithms import TABLE, Algorithm, Problem
 
@@ -11,7 +9,6 @@ BY_NAME = {algorithm.name: algorithm for algorithm in TABLE}
 PRECISIONS = ("auto", "fast", "bf16")
 
 
-@lru_cache(maxsize=4096)
 def choose(problem: Problem, algorithm: str = "auto") -> Algorithm:
     """The algorithm for a problem; raises UnsupportedError with its reason if the one asked for declines."""
     if algorithm == "auto":

@@ -11,7 +11,6 @@ from torch.nn.parameter import Parameter, UninitializedParameter, is_lazy
 from ..compute import layouts
 from ..compute.operator import Operator
 from ..description import shapes
-from ..description.connections import Connections
 from ..description.convolution import Convolution
 from . import init
 
@@ -114,13 +113,9 @@ class Conv(torch.nn.Module):
         return self.convolution.groups
 
     def _weight_shape(self) -> tuple[int, ...]:
-        shape = self.convolution.weight_shape(self.input_size)
-        if self.layout != layouts.TRANSPOSED or self.convolution.channels.rows is not None:
-            return shape
-        phases = len(shape) - self.convolution.ndim - 2
-        channels = self.convolution.channels
-        turned = Connections.of(channels.out_channels, channels.in_channels, channels.groups).weight_shape
-        return (*shape[:phases], *turned, *self.convolution.kernel_size)
+        conv = self.convolution
+        outputs = None if self.input_size is None else conv.output_size(self.input_size)
+        return layouts.shape(conv, conv.sharing.phases(outputs), self.layout)
 
     def _settle(self, input_size: tuple[int, ...]) -> None:
         """Make the parameters that waited for the input size."""

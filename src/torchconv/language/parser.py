@@ -1,0 +1,132 @@
+"""From text to an `Architecture`, with errors that show the line, the column and what was expected there."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import VisitError
+from lark.visitors import Transformer_NonRecursive
+
+from ..errors import TextError, TorchconvError
+from .architecture import Architecture
+from .syntax import Chain, Layer, Place, Repeat, Setting, pointed
+from .vocabulary import read
+
+DEEPEST = 20  # repeats inside one another
+LONGEST = 1_000_000  # characters
+
+TERMINALS = {
+    "WORD": "a layer such as CONV",
+    "COUNT": "a count such as 2",
+    "VALUE": "a value such as 3x3",
+    "MINUS": "'-'",
+    "STAR": "'*'",
+    "COMMA": "','",
+    "EQUAL": "'='",
+    "LPAR": "'('",
+    "RPAR": "')'",
+    "LSQB": "'['",
+    "RSQB": "']'",
+    "$END": "the end",
+}
+
+
+def parse(text: str, **bindings: int) -> Architecture:
+    """The architecture a text describes; `bindings` are values for the names of counts in it.
+
+    Raises TextError with the line, a caret under the column and what was expected, for anything it cannot read:
+    also for unknown layers and settings. Raises SettingError for a binding the text has no name for.
+    The words and their defaults are in `torchconv.language.vocabulary`.
+
+    >>> print(parse("INPUT[8x8x1]-(CONV[16,same]-RELU)*2 - FC, SOFTMAX  # two convolutions"))
+    INPUT[8x8x1] - (CONV[16, same] - RELU)*2 - FC - SOFTMAX
+    """
+    if not isinstance(text, str):
+        raise TextError("an architecture", got=type(text).__name__, expected="a text such as 'INPUT - CONV - FC'")
+    if len(text) > LONGEST:
+        raise TextError("an architecture", got=f"{len(text)} characters", expected=f"at most {LONGEST}")
+    try:
+        tree = _grammar().parse(text)
+    except UnexpectedInput as error:
+        raise _explained(error, text) from None
+    try:
+        found = _Reader(text).transform(tree)
+    except VisitError as error:  # lark wraps what a rule raises
+        raise error.orig_exc from None
+    for layer in found.layers():
+        read(layer)
+    return Architecture(found).bind(**bindings)
+
+
+@cache
+def _grammar() -> Lark:
+    grammar = Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8")
+    return Lark(grammar, parser="lalr", maybe_placeholders=True)
+
+
+class _Reader(Transformer_NonRecursive):
+    """The parse tree as syntax; not recursive, because a text may nest its brackets as deep as it likes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(visit_tokens=False)
+        self.text = text
+
+    def start(self, chains: list[Chain]) -> Chain:
+        return Chain(tuple(item for chain in chains for item in chain.items))
+
+    def chain(self, items: list[Layer | Repeat | Chain]) -> Chain:
+        """A bracket that is not repeated says nothing: its items join those around it."""
+        parts = [item.items if isinstance(item, Chain) else (item,) for item in items]
+        return Chain(tuple(item for part in parts for item in part))
+
+    def group(self, chains: list[Chain]) -> Chain:
+        return chains[0]
+
+    def repeat(self, parts: list[Any]) -> Repeat:
+        what, count = parts
+        body = what if isinstance(what, Chain) else Chain((what,))
+        place = self._place(count)
+        if body.depth >= DEEPEST:
+            error = TextError("repeats inside one another", got=body.depth + 1, expected=f"at most {DEEPEST}")
+            raise pointed(error, place)
+        return Repeat(body, _count(count, place), place)
+
+    def layer(self, parts: list[Any]) -> Layer:
+        word, settings = parts
+        return Layer(str(word), settings or (), self._place(word))
+
+    def settings(self, settings: list[Setting]) -> tuple[Setting, ...]:
+        return tuple(settings)
+
+    def setting(self, parts: list[Any]) -> Setting:
+        first, second = parts
+        place = self._place(first)
+        return Setting(str(first), None, place) if second is None else Setting(str(second), str(first), place)
+
+    def _place(self, token: Token) -> Place:
+        return Place(self.text, token.start_pos or 0)
+
+
+def _count(token: Token, place: Place) -> int | str:
+    if token.isidentifier():
+        return str(token)
+    if not (token.isascii() and token.isdigit() and len(token) < 10):
+        raise pointed(TextError("count of a repeat", got=repr(str(token)), expected="a number or a name"), place)
+    return int(token)
+
+
+def _explained(error: UnexpectedInput, text: str) -> TorchconvError:
+    """What lark expected, in words, pointing at the place."""
+    if isinstance(error, UnexpectedToken):
+        found = "the end of the text" if error.token.type == "$END" else repr(str(error.token))
+        terminals = error.accepts or error.expected
+    else:
+        found = repr(error.char) if isinstance(error, UnexpectedCharacters) else "the end of the text"
+        terminals = getattr(error, "allowed", None) or ()
+    position = len(text.rstrip()) if found == "the end of the text" else error.pos_in_stream or 0
+    expected = " or ".join(word for name, word in TERMINALS.items() if name in terminals)
+    wrong = TextError("an architecture cannot be read", got=found, expected=expected or None)
+    return pointed(wrong, Place(text, position))

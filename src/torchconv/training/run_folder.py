@@ -1,0 +1,228 @@
+"""A run folder: everything a trained network needs to be used again, and what is known about its training.
+
+    config.json          format version, settings, data and split counts, input volume, scaling, versions
+    architecture.txt     the text of the network
+    classes.json         names of the classes in the order of the scores
+    weights.safetensors  the weights that were best on the validation images
+    metrics.json         every epoch, and the final numbers
+    examples/            digits only: a real test scan of each class
+
+Files are written under a temporary name and renamed, so that none is ever half there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from ..errors import DataError, TorchconvError
+from ..language.parser import parse
+from ..network.operations import Volume
+from ..translate.build import NetworkModule, build
+from .preparation import Scaling
+
+FORMAT = 1
+CONFIG, TEXT, CLASSES, WEIGHTS, METRICS = (
+    "config.json",
+    "architecture.txt",
+    "classes.json",
+    "weights.safetensors",
+    "metrics.json",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What config.json holds."""
+
+    data: str
+    data_kind: str
+    images: dict[str, int]
+    input: str
+    mean: list[float]
+    std: list[float]
+    settings: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def volume(self) -> Volume:
+        """The input volume."""
+        return Volume.parse(self.input)
+
+    @property
+    def scaling(self) -> Scaling:
+        """How images were scaled for the network."""
+        return Scaling(tuple(self.mean), tuple(self.std))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network, ready to be used."""
+
+    path: Path
+    config: Config
+    classes: tuple[str, ...]
+    module: NetworkModule
+
+
+class NewRun:
+    """A run folder that is being written. `discard` takes away all that it made."""
+
+    def __init__(self, path: Path) -> None:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise DataError(
+                f"run folder {path}", got="a folder that is not empty" if path.is_dir() else "a file",
+                expected="a new or empty folder", fix="Give --out another name.",
+            )  # fmt: skip
+        self.path = path
+        self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"run folder {path}", got=error.strerror, expected="a folder that can be made") from None
+
+    @classmethod
+    def next_free(cls, kind: str, parent: Path = Path("runs")) -> NewRun:
+        """runs/digits-1, or the next number that is free."""
+        number = 1
+        while (parent / f"{kind}-{number}").exists():
+            number += 1
+        return cls(parent / f"{kind}-{number}")
+
+    def describe(self, config: Config, text: str, classes: tuple[str, ...]) -> None:
+        """Write what is known before the training."""
+        self._json(CONFIG, asdict(config))
+        self._json(CLASSES, list(classes))
+        self._write(TEXT, (text + "\n").encode())
+
+    def weights(self, module: torch.nn.Module) -> None:
+        """Write the weights, in place of older ones."""
+        state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+        self._write(WEIGHTS, save_tensors(state, metadata={"format": "pt"}))
+
+    def metrics(self, metrics: dict[str, Any]) -> None:
+        """Write the metrics, in place of older ones."""
+        self._json(METRICS, metrics)
+
+    def discard(self) -> None:
+        """Remove the folder, and the parents that were made for it."""
+        for entry in self.path.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for folder in self._made:
+            folder.rmdir()
+
+    def _json(self, name: str, value: Any) -> None:
+        self._write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        temporary = self.path / f".{name}.tmp"
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path / name)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise DataError(f"{self.path / name} cannot be written", got=error.strerror) from None
+
+
+def load(path: str | Path) -> Run:
+    """A run from its folder; raises DataError naming the file that is missing, damaged, newer or of another network."""
+    root = Path(path)
+    if not (root / CONFIG).is_file():
+        got = f"no {CONFIG} in it" if root.is_dir() else "no such folder"
+        raise DataError(f"run {root}", got=got, expected="a folder that torchconv train has written")
+    config = _config(root / CONFIG)
+    classes = _json(root / CLASSES)
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or len(classes) < 2:
+        raise DataError(str(root / CLASSES), got=repr(classes)[:60], expected="a list of at least two names")
+    try:
+        text = parse(_read(root / TEXT).decode("utf-8", errors="replace"))
+        module = build(text, (config.volume.channels, *config.volume.size), len(classes))
+    except TorchconvError as error:
+        raise DataError(f"{root / TEXT}: {error}") from None
+    if (got := module.network.output) != Volume(len(classes)):
+        raise DataError(f"run {root}", got=f"{got} scores", expected=f"{len(classes)}, as {CLASSES} has names")
+    load_weights(module, root / WEIGHTS)
+    return Run(root, config, tuple(classes), module.eval())
+
+
+def _config(path: Path) -> Config:
+    found = _json(path)
+    version = found.get("format") if isinstance(found, dict) else None
+    if not isinstance(version, int):
+        raise DataError(f"{path} is not a run's config", got=f"format {version!r}", expected=f"format {FORMAT}")
+    if version > FORMAT:
+        raise DataError(
+            f"{path} is of a newer torchconv",
+            got=f"format {version}",
+            expected=f"at most {FORMAT}",
+            fix="Update torchconv.",
+        )
+    try:
+        config = Config(**found)
+        channels = config.volume.channels
+        if channels < 1 or any(size < 1 for size in config.volume.size) or not isinstance(config.settings, dict):
+            raise ValueError(config.input)
+        if not len(config.mean) == len(config.std) == channels or not all(float(value) > 0 for value in config.std):
+            raise ValueError(f"scaling of {channels} channels")
+        if not all(isinstance(value, int) for value in config.images.values()):
+            raise ValueError("images")
+        return config
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is damaged", got=str(error), fix="Train again, or restore the file.") from None
+
+
+def _json(path: Path) -> Any:
+    content = _read(path)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise DataError(f"{path} is damaged", got="no JSON", fix="Train again, or restore the file.") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read", got=error.strerror, fix="Train again, or restore the file.") from None
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> None:
+    """Fill a module from a safetensors file; raises DataError naming what differs where it is of another network."""
+    try:
+        saved = load_tensors(_read(path))
+    except SafetensorError as error:
+        raise DataError(
+            f"{path} is torn or no safetensors file", got=error, fix="Train again, or restore the file."
+        ) from None
+    needed = module.state_dict()
+    differing = [
+        f"{name} {_shape(saved.get(name))} for {_shape(needed.get(name))}"
+        for name in {**needed, **saved}
+        if name not in saved or name not in needed or saved[name].shape != needed[name].shape
+    ]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise DataError(
+            f"{path} holds the weights of another network",
+            got="; ".join(differing[:3]) + more,
+            expected=f"those of {TEXT}",
+            fix=f"Put back the {WEIGHTS} and the {TEXT} of one run.",
+        )
+    module.load_state_dict(saved)
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "nothing" if tensor is None else str(tuple(tensor.shape))

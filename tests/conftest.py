@@ -1,0 +1,12 @@
+"""Settings of all tests: the same examples in every run, so that a red test is red again tomorrow."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "torchconv",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+settings.load_profile("torchconv")

@@ -1,0 +1,210 @@
+"""The command line, as a user meets it: one line for each mistake, exit status 2, and nothing left behind."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from test_data import write_folder
+from torchconv import __version__, cli
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """The command line inside an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+
+    def run(*arguments: str) -> Outcome:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(arguments)
+        return Outcome(int(stopped.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["train", "--epochs", "2", "--out", str(path)])
+    assert not stopped.value.code
+    return path
+
+
+def test_train_evaluate_predict_on_real_scans(call: Callable[..., Outcome], digits_run: Path) -> None:
+    trained = call("train", "INPUT - CONV[8] - RELU - POOL - FC - SOFTMAX", "--epochs", "2", "--seed", "1")
+    assert trained.status == 0
+    assert trained.err == ""
+    for words in ("validation accuracy", "test accuracy", "parameters", "MB", "run folder: runs/digits-1",
+                  "torchconv predict runs/digits-1 runs/digits-1/examples/7.png"):  # fmt: skip
+        assert words in trained.out
+    assert Path("runs/digits-1/architecture.txt").read_text() == "INPUT - CONV[8] - RELU - POOL - FC - SOFTMAX\n"
+    evaluated = call("evaluate", str(digits_run))
+    assert evaluated.status == 0
+    assert "of 360 images (test)" in evaluated.out
+    assert "recall" in evaluated.out
+    scan = str(digits_run / "examples" / "7.png")
+    predicted = call("predict", str(digits_run), scan, "--json", "--top", "2")
+    (found,) = json.loads(predicted.out)
+    assert predicted.status == 0
+    assert found["image"] == scan
+    assert found["class"] == "7"
+    assert len(found["top"]) == 2
+    table = call("predict", str(digits_run), scan, scan)
+    assert table.status == 0
+    assert table.out.count("7.png") == 2
+
+
+def test_a_folder_of_images(call: Callable[..., Outcome], tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", {"cat": 20, "dog": 20})
+    trained = call("train", "INPUT[8x8x3]-CONV[4]-RELU-POOL-FC", "--data", "pets", "--epochs", "2", "--batch-size", "8")
+    assert trained.status == 0
+    assert "run folder: runs/folder-1" in trained.out
+    assert call("evaluate", "runs/folder-1", "--data", "pets").status == 0
+    assert call("predict", "runs/folder-1", "pets/cat/1.png").status == 0
+
+
+MISTAKES = {
+    "unknown word": (["train", "INPUT - CONVV - FC"], ["'CONVV'", "Did you mean CONV?", "column 9", "^"]),
+    "unknown setting": (["train", "INPUT - CONV[strid=2] - FC"], ["Did you mean stride?"]),
+    "too small": (["train", "INPUT - CONV[4, 9x9, valid] - FC"], ["layer conv1 on a volume 8x8x1", "at least 9"]),
+    "channels of the data": (["train", "INPUT[8x8x3] - FC"], ["got 8x8x3, expected 8x8x1"]),
+    "channels of a group": (["train", "INPUT - CONV[4, groups=3] - FC"], ["groups: got 3", "in_channels=1"]),
+    "scores": (["train", "INPUT - CONV - FC[7]"], ["expected 10 scores", "End with FC[10]"]),
+    "no scores": (["train", "INPUT - CONV"], ["a volume 8x8x32", "End with FC[10]"]),
+    "unbound": (["train", "INPUT - (CONV)*N - FC"], ["got N", "column 16"]),
+    "no epochs": (["train", "--epochs", "0"], ["--epochs", "greater than or equal to 1"]),
+    "no number": (["train", "--batch-size", "many"], ["--batch-size", "integer"]),
+    "rate": (["train", "--learning-rate", "nan"], ["learning rate: got nan, expected a number above 0"]),
+    "option": (["train", "--epoch", "3"], ["No such option: --epoch"]),
+    "command": (["tran"], ["No such command 'tran'", "train"]),
+    "no folder": (["train", "--data", "nothing"], ["data nothing: got no such folder, expected digits, or a folder"]),
+    "empty folder": (["train", "--data", "empty"], ["data empty: got an empty folder"]),
+    "one class": (["train", "--data", "one"], ["one class only (cat)", "at least two"]),
+    "unreadable": (["train", "--data", "torn"], ["torn/cat/0.png cannot be read", "Repair or remove it."]),
+    "full out": (["train", "--out", "pets"], ["run folder pets: got a folder that is not empty"]),
+    "four channels": (["train", "INPUT[8x8x4]-FC", "--data", "pets"], ["got 8x8x4", "1 channel (grey) or 3"]),
+    "no run": (["evaluate", "nothing"], ["run nothing: got no such folder"]),
+    "other folder": (["predict", "pets", "pets/cat/0.png"], ["run pets: got no config.json"]),
+    "missing image": (["predict", "RUN", "nothing.png"], ["image nothing.png: got no such file"]),
+    "torn image": (["predict", "RUN", "torn/cat/0.png"], ["torn/cat/0.png cannot be read"]),
+    "folder as image": (["predict", "RUN", "pets"], ["image pets cannot be read"]),
+    "other classes": (["evaluate", "RUN", "--data", "pets"], ["got class cat", "classes of the run: 0, 1"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(name: str, call: Callable[..., Outcome], digits_run: Path, tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", {"cat": 3, "dog": 3})
+    write_folder(tmp_path / "one", {"cat": 3})
+    write_folder(tmp_path / "torn", {"cat": 3, "dog": 3})
+    whole = (tmp_path / "torn/cat/0.png").read_bytes()
+    (tmp_path / "torn/cat/0.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    arguments, words = MISTAKES[name]
+    found = call(*[str(digits_run) if word == "RUN" else word for word in arguments])
+    assert found.status == 2
+    assert found.out == ""
+    assert all(word in found.err for word in words), found.err
+    assert found.err.startswith("torchconv: ")
+    assert "Traceback" not in found.err
+    _, *rest = found.err.rstrip("\n").split("\n")
+    assert len(rest) in (0, 3), "one line, or three more that show the place"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_weights_of_another_network(call: Callable[..., Outcome], digits_run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(digits_run, "run")
+    Path("run/architecture.txt").write_text("INPUT - CONV[3] - FC")
+    found = call("evaluate", "run")
+    assert found.status == 2
+    assert found.err.count("\n") == 1
+    assert "weights of another network: got conv1.weight (32, 1, 3, 3) for (3, 1, 3, 3)" in found.err
+
+
+@pytest.mark.parametrize("package", ["lightning", "PIL", "safetensors"])
+def test_missing_packages_say_how_to_install_them(
+    package: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *arguments: Any) -> Any:
+        if name.partition(".")[0] == package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *arguments)
+
+    for name in [name for name in sys.modules if name.startswith("torchconv.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without)
+    found = call("train")
+    assert found.status == 2
+    assert found.out == ""
+    assert f"needs the package {package}" in found.err
+    assert 'pip install "torchconv[train]"' in found.err
+
+
+def test_version_and_help(call: Callable[..., Outcome]) -> None:
+    assert call("--version").out == f"torchconv {__version__}\n"
+    for arguments in (["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"]):
+        found = call(*arguments)
+        assert found.status == 0
+        assert "Usage: torchconv" in found.out
+    assert "torchconv train --data pets" in call("train", "--help").out
+
+
+def test_help_imports_neither_torch_nor_lightning() -> None:
+    code = (
+        "import sys; from torchconv import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'lightning', 'lark', 'numpy', 'PIL') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.rstrip().endswith("[]"), found.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal on POSIX systems only")
+def test_ctrl_c_ends_with_one_line_and_the_weights(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "torchconv.cli",
+        "train",
+        "INPUT - CONV[2] - FC",
+        "--epochs",
+        "100000",
+        "--out",
+        "run",
+    ]
+    program = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == 130
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1, err
+    assert "best weights so far are kept in run" in lines[0]
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+    assert not list((tmp_path / "run").glob(".*"))

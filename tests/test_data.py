@@ -1,0 +1,190 @@
+"""Digits and folders of images: splits, decoding, and everything that can be wrong with a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from torchconv.errors import DataError
+from torchconv.network.operations import Volume
+from torchconv.training import images
+from torchconv.training.data import DIGITS_SPLIT, Digits, ImageFolder, source
+from torchconv.training.preparation import Augmentation, Scaling
+
+SMALL = Volume(3, (8, 8))
+
+
+def write_folder(root: Path, classes: dict[str, int], size: tuple[int, int] = (10, 12)) -> Path:
+    """A folder per class; the classes differ in the colour of their noise."""
+    random = np.random.default_rng(0)
+    for number, (name, count) in enumerate(classes.items()):
+        folder = root / name
+        folder.mkdir(parents=True)
+        for index in range(count):
+            pixels = random.integers(0, 80, (*size, 3), dtype=np.uint8)
+            pixels[:, :, number % 3] += 150
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
+
+
+def test_digits_split_is_fixed_stratified_and_disjoint() -> None:
+    digits = Digits()
+    parts = digits.parts(0)
+    assert {name: len(part) for name, part in parts.items()} == DIGITS_SPLIT
+    assert parts == digits.parts(7)
+    rows = [row for part in parts.values() for row in part.items]
+    assert sorted(rows) == list(range(1797))
+    assert all(16 <= parts["validation"].labels.count(label) <= 19 for label in range(10))
+
+
+def test_digits_are_bytes_of_the_scans() -> None:
+    digits = Digits()
+    batch = digits.read(digits.parts(0)["test"], digits.volume)
+    assert batch.images.shape == (360, 1, 8, 8)
+    assert batch.images.dtype == torch.uint8
+    assert set(batch.images.unique().tolist()) == {round(grey * 255 / 16) for grey in range(17)}
+    with pytest.raises(DataError, match=r"got 8x8x3, expected 8x8x1. Write INPUT\[8x8x1\]"):
+        digits.check(Volume(3, (8, 8)))
+
+
+def test_a_folder_is_split_class_by_class_by_the_seed(tmp_path: Path) -> None:
+    folder = ImageFolder(write_folder(tmp_path, {"cat": 20, "ant": 10}))
+    assert folder.classes == ("ant", "cat")
+    parts = folder.parts(3)
+    assert {name: part.labels for name, part in parts.items()} == {
+        "train": (0,) * 8 + (1,) * 16,
+        "validation": (0, 1, 1),
+        "test": (0, 1, 1),
+    }
+    assert len({path for part in parts.values() for path in part.items}) == 30
+    assert parts == folder.parts(3) != folder.parts(4)
+
+
+def test_two_images_are_enough(tmp_path: Path) -> None:
+    parts = ImageFolder(write_folder(tmp_path, {"a": 2, "b": 2})).parts(0)
+    assert [len(part) for part in parts.values()] == [2, 2, 0]
+
+
+def test_split_folders_are_kept_apart(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", {"a": 10, "b": 10})
+    write_folder(tmp_path / "val", {"a": 1, "b": 2})
+    folder = ImageFolder(tmp_path)
+    parts = folder.parts(0)
+    assert [len(part) for part in parts.values()] == [20, 3, 0]
+    assert all("val" in path.parts for path in parts["validation"].items)
+    write_folder(tmp_path / "test", {"b": 4})
+    assert [len(part) for part in ImageFolder(tmp_path).parts(0).values()] == [20, 3, 4]
+    assert set(ImageFolder(tmp_path).all_files().labels) == {1}
+
+
+def test_training_images_make_up_for_a_missing_validation_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", {"a": 10, "b": 10})
+    write_folder(tmp_path / "test", {"a": 3, "b": 3})
+    assert [len(part) for part in ImageFolder(tmp_path).parts(0).values()] == [18, 2, 6]
+
+
+def test_other_files_are_passed_over(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3})
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "a" / ".hidden.png").write_text("no image")
+    (tmp_path / ".cache").mkdir()
+    assert len(ImageFolder(tmp_path).all_files()) == 6
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ({}, "an empty folder"),
+        ({"only": 3}, r"one class only \(only\)"),
+        ({"a": 3, "b": 0}, "b: got 0 images, expected at least 2"),
+        ({"a": 3, "b": 1}, "b: got 1 images, expected at least 2"),
+        ({"train/a": 2, "train/b": 2, "other/a": 2}, "folder other beside train"),
+        ({"train/a": 2, "train/b": 2, "test/c": 2}, "c: got a class that is not in train"),
+    ],
+)
+def test_folders_that_cannot_be_used(tmp_path: Path, classes: dict[str, int], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ImageFolder(write_folder(tmp_path, classes))
+
+
+def test_what_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="got no such folder"):
+        source(str(tmp_path / "nothing"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="got a file"):
+        source(str(tmp_path / "file"))
+    (tmp_path / "1.png").write_text("")
+    with pytest.raises(DataError, match="no class folders"):
+        source(str(tmp_path))
+
+
+def test_images_are_brought_to_the_volume(tmp_path: Path) -> None:
+    pixels = np.zeros((6, 4, 3), np.uint8)
+    pixels[0, :, 0] = 255  # a red line on top
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = images.read_image(tmp_path / "a.png", Volume(3, (6, 4)))
+    assert torch.equal(image, torch.from_numpy(pixels).permute(2, 0, 1))
+    assert images.read_image(tmp_path / "a.png", Volume(1, (12, 8))).shape == (1, 12, 8)
+    turned = Image.fromarray(pixels)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise: the line is then on the right
+    turned.save(tmp_path / "b.png", exif=exif)
+    assert (images.read_image(tmp_path / "b.png", Volume(3, (4, 6)))[0, :, -1] == 255).all()
+
+
+def test_sixteen_bits_are_scaled_not_cut(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 257 * 7], [257 * 128, 65535]], np.uint16)).save(tmp_path / "a.png")
+    assert images.read_image(tmp_path / "a.png", Volume(1, (2, 2))).tolist() == [[[0, 7], [128, 255]]]
+
+
+def test_written_images_are_read_back(tmp_path: Path) -> None:
+    for volume in (Volume(1, (5, 4)), Volume(3, (5, 4))):
+        pixels = torch.randint(0, 256, (volume.channels, *volume.size), dtype=torch.uint8)
+        images.write_image(tmp_path / "a.png", pixels)
+        assert torch.equal(images.read_image(tmp_path / "a.png", volume), pixels)
+
+
+def test_images_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        images.read_image(tmp_path / "a.png", SMALL)
+    (tmp_path / "text.png").write_text("not an image")
+    with pytest.raises(DataError, match=r"text.png cannot be read"):
+        images.read_images([tmp_path / "text.png"], SMALL)
+    write_folder(tmp_path, {"a": 1})
+    whole = (tmp_path / "a" / "0.png").read_bytes()
+    (tmp_path / "torn.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"torn.png cannot be read"):
+        images.read_image(tmp_path / "torn.png", SMALL)
+    monkeypatch.setattr(images, "MOST_PIXELS", 100)
+    with pytest.raises(DataError, match="12x10 pixels, expected at most 100"):
+        images.read_image(tmp_path / "a" / "0.png", SMALL)
+
+
+@pytest.mark.parametrize("volume", [Volume(4, (8, 8)), Volume(3, (8,)), Volume(1, (8, 8, 8))])
+def test_volumes_that_no_image_has(volume: Volume) -> None:
+    with pytest.raises(DataError, match="1 channel"):
+        images.read_image("a.png", volume)
+
+
+def test_scaling_gives_mean_0_and_variance_1() -> None:
+    pixels = torch.randint(0, 256, (50, 2, 6, 6), dtype=torch.uint8)
+    pixels[:, 1] //= 2
+    scaled = Scaling.of(pixels)(pixels)
+    torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scaled.var((0, 2, 3), correction=0), torch.ones(2), atol=1e-5, rtol=0)
+    flat = torch.full((3, 1, 2, 2), 7, dtype=torch.uint8)
+    assert torch.equal(Scaling.of(flat)(flat), torch.zeros(3, 1, 2, 2))
+
+
+def test_augmentation_moves_by_pixels_and_nothing_is_nothing() -> None:
+    torch.manual_seed(0)
+    image = torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(Augmentation(0, 0, 0, 0)(image), image)
+    ramp = torch.arange(8.0).expand(64, 1, 8, 8)
+    moved = (Augmentation(0, 0, 0, 1.0)(ramp) - ramp)[:, :, :, 2:6]
+    assert 0.8 < moved.abs().max() <= 1.0
+    assert torch.allclose(moved, moved[:, :, :1, :1].expand_as(moved), atol=1e-5)

@@ -1,0 +1,143 @@
+"""A file imports only files of lower floors, or files to its left on its own floor."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "torchconv"
+
+# From the ground up; within a floor from left to right. A folder stands for its files in the order given or, where
+# that is a set, for files that may import each other only downwards as their own folders say.
+HOUSE = [
+    "errors",
+    "description.axis",
+    "description.sharing",
+    "description.connections",
+    "description.notation",
+    "description.shapes",
+    "description.counts",
+    "description.field",
+    "description.matrix",
+    "description.convolution",
+    "description.adjoint",
+    "network.operations",
+    "network.graph",
+    "compute.layouts",
+    "compute.borders",
+    "compute.tables",
+    "compute.reference",
+    "compute.algorithms.base",
+    "compute.algorithms.torch_kernels",
+    "compute.algorithms.patches",
+    "compute.algorithms.sparse_matrix",
+    "compute.algorithms.reference_loops",
+    "compute.algorithms",
+    "compute.planner",
+    "compute.trilinear",
+    "compute.operator",
+    "compute.functional",
+    "nn.init",
+    "nn.conv",
+    "nn.transposed",
+    "nn.variants",
+    "nn",
+    "language.syntax",
+    "language.vocabulary",
+    "language.architecture",
+    "language.parser",
+    "translate.build",
+    "training",
+    "cli",
+]
+EMPTY = {"description", "network", "compute", "language", "translate"}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def files() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def place(module: str) -> int:
+    """The number of a module's place; the files of a folder that stands as a whole share it."""
+    while module not in HOUSE:
+        module, _, last = module.rpartition(".")
+        assert last, "a file that has no place in the house"
+    return HOUSE.index(module)
+
+
+def imports(path: Path) -> set[str]:
+    """The torchconv modules that a file imports, whether at its top or inside a function; not those only for types."""
+    package = ["torchconv", *module_of(path).split(".")]
+    if path.name != "__init__.py":
+        package.pop()
+    tree = ast.parse(path.read_text())
+    only_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in only_types:
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, node.module] if node.module else base)
+            names = [f"{module}.{alias.name}" for alias in node.names]
+            found |= {name if exists(name) else module for name in names}
+        elif isinstance(node, ast.Import) and id(node) not in only_types:
+            found |= {alias.name for alias in node.names}
+    return {name.removeprefix("torchconv.") for name in found if name.startswith("torchconv.")}
+
+
+def exists(module: str) -> bool:
+    path = SOURCE.parent.joinpath(*module.split("."))
+    return path.with_suffix(".py").exists() or path.is_dir()
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_imports_go_down_or_left(path):
+    module = module_of(path)
+    if not module or module in EMPTY:
+        assert not imports(path), f"{module or 'torchconv'}/__init__.py imports something"
+        return
+    own = module.split(".")[0]
+    for target in imports(path):
+        allowed = place(target) < place(module) or (own == target.split(".")[0] == HOUSE[place(module)])
+        assert allowed, f"{module} imports {target}, which is not below it or to its left"
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 250, f"{path.name} has {len(text.splitlines())} lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("__init__"):
+            body = node.body[1:] if isinstance(node.body[0], ast.Expr) and ast.get_docstring(node) else node.body
+            length = (node.end_lineno - body[0].lineno + 1) if body else 0
+            assert length <= 40, f"{path.name}:{node.name} has {length} lines"
+
+
+def test_only_shapes_rounds():
+    """Sizes are divided in one file: elsewhere on the floor of descriptions there is no floor division of a size."""
+    for path in (SOURCE / "description").glob("*.py"):
+        text = path.read_text()
+        if path.name != "shapes.py":
+            assert "stride + 1" not in text.replace("(windows - 1) * axis.stride + 1", ""), path.name
+
+
+def test_the_ground_floors_know_no_torch():
+    for folder in ("description", "network"):
+        for path in (SOURCE / folder).glob("*.py"):
+            roots = {name.split(".")[0] for name in _roots(path)}
+            assert "torch" not in roots, path.name
+
+
+def _roots(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    plain = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}

@@ -1,0 +1,95 @@
+"""Words and their settings: the operations they stand for, and the defaults of what is not said."""
+
+from __future__ import annotations
+
+import pytest
+
+from torchconv.description.axis import Axis
+from torchconv.description.convolution import Convolution
+from torchconv.errors import SettingError, TextError
+from torchconv.language import vocabulary
+from torchconv.language.parser import parse
+from torchconv.language.vocabulary import Surroundings, operation
+from torchconv.network import operations as ops
+from torchconv.network.operations import Operation, Volume
+
+
+def made(text: str, volume: str = "32x32x3", **around: object) -> Operation:
+    layer = list(parse(f"INPUT - {text}").chain.layers())[1]
+    return operation(layer, Surroundings(Volume.parse(volume), **around))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "volume", "convolution"),
+    [
+        ("CONV", "32x32x3", "3->32, 3x3, padding=1"),
+        ("CONV[12, 5x5, same]", "32x32x3", "3->12, 5x5, padding=2"),
+        ("CONV[12, 5]", "32x32x3", "3->12, 5x5, padding=2"),
+        ("CONV[5x3, 12, valid]", "32x32x3", "3->12, 5x3"),
+        ("CONV[6, 4, full]", "10x1", "1->6, 4, padding=3"),
+        ("CONV[8, 9, stride=4, padding=0:4]", "96000x1", "1->8, 9, stride=4, padding=0:4"),
+        ("CONV[4, stride=2]", "8x8x8x2", "2->4, 3x3x3, stride=2, padding=same"),
+        ("CONV[4, 3x3, stride=2x1, padding=1, dilation=2, groups=2, bias=no]", "9x9x4",
+         "4->4, 3x3, stride=2x1, padding=1, dilation=2, groups=2, bias=no"),
+        ("CONV[2, 3x3, valid, connections=110/011]", "9x9x3", "3->2, 3x3, connections=110/011"),
+        ("CONV[2, 3, padding=1, padding_mode=reflect, sharing=none, bias_sharing=full]", "9x1",
+         "1->2, 3, padding=1, padding_mode=reflect, sharing=none, bias_sharing=full"),
+        ("CONV[2, 4x4, padding=2, input_dilation=2]", "9x9x3", "3->2, 4x4, padding=2, input_dilation=2"),
+    ],
+)  # fmt: skip
+def test_conv(text: str, volume: str, convolution: str) -> None:
+    found = made(text, volume)
+    assert isinstance(found, ops.Convolve)
+    assert found.convolution == Convolution.parse(convolution)
+
+
+@pytest.mark.parametrize(
+    ("text", "volume", "pool"),
+    [
+        ("POOL", "8x8x3", ops.Pool((Axis(2, 2),) * 2, "max")),
+        ("POOL[3x2, mean]", "8x8x3", ops.Pool((Axis(3, 3), Axis(2, 2)), "mean")),
+        ("POOL[3, stride=2, padding=1]", "8x1", ops.Pool((Axis(3, 2, padding=(1, 1)),), "max")),
+        ("POOL[3, stride=2, same]", "8x1", ops.Pool((Axis(3, 2, padding="same"),), "max")),
+        ("POOL[2, dilation=2]", "8x8x8x1", ops.Pool((Axis(2, 2, dilation=2),) * 3, "max")),
+    ],
+)
+def test_pool(text: str, volume: str, pool: ops.Pool) -> None:
+    assert made(text, volume) == pool
+
+
+def test_the_other_words() -> None:
+    assert made("RELU") == ops.Activation("relu")
+    assert made("NORM") == ops.Norm()
+    assert made("SOFTMAX") == ops.Softmax()
+    assert made("DROPOUT") == ops.Dropout(0.5)
+    assert made("DROPOUT[.25]") == ops.Dropout(0.25)
+    assert made("FC[7]", last=True, classes=10) == ops.FullyConnected(7)
+    assert made("FC", last=True, classes=10) == ops.FullyConnected(10)
+    assert made("FC", last=False, classes=10) == ops.FullyConnected(vocabulary.FC_OUTPUTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("CONV[4, 3x3x3]", "got 3x3x3, expected one size for each of its 2 axes"),
+        ("CONV[4, groups=2]", "groups: got 2, expected a divisor of in_channels=3"),
+        ("CONV[4, bias=maybe]", "expected True or False"),
+        ("DROPOUT[1.5]", "dropout rate: got 1.5"),
+        ("POOL[stride=0]", "stride: got 0"),
+    ],
+)
+def test_settings_that_cannot_be_point_at_the_layer(text: str, message: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        made(text)
+    assert message in str(caught.value)
+    assert "column 9:" in str(caught.value)
+
+
+def test_a_last_layer_without_classes_says_so() -> None:
+    with pytest.raises(TextError, match=r"Write FC\[10\]"):
+        made("FC", last=True)
+
+
+def test_the_table_of_defaults_names_every_word() -> None:
+    assert vocabulary.__doc__ is not None
+    assert all(f"    {word} " in vocabulary.__doc__ for word in vocabulary.WORDS)
