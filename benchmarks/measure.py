@@ -1,7 +1,8 @@
-"""Timing and memory for benchmarks: interleaved in one process, because machines are noisy and ratios are what lasts."""
+"""Timing and memory for benchmarks: interleaved in one process, because machines are noisy and ratios last."""
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import time
 from collections.abc import Callable
@@ -37,16 +38,21 @@ def ratio(times: dict[str, list[float]], slow: str, fast: str) -> float:
 
 
 def peak_bytes(case: Callable[[], object]) -> int:
-    """Most bytes of tensors alive at once during a call beyond those alive before, as torch's allocator reports them."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        case()
-    alive = peak = 0
-    events = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
-    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
-        alive += event.nbytes()
-        peak = max(peak, alive)
-    return peak
+    """Most memory of the process during a call beyond what it had before, whoever allocated it (Linux only)."""
+    case()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free goes back, or it would be used again uncounted
+    with open("/proc/self/clear_refs", "w") as reset:
+        reset.write("5")
+    before = _status("VmRSS")
+    result = case()
+    peak = _status("VmHWM") - before
+    del result
+    return max(peak, 1)
+
+
+def _status(name: str) -> int:
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 def machine() -> str:

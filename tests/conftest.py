@@ -1,6 +1,10 @@
 """Settings of all tests: the same examples in every run, so that a red test is red again tomorrow."""
 
-from hypothesis import HealthCheck, settings
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: workers share the cores, and must not spin
+
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 settings.register_profile(
     "torchconv",

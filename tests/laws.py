@@ -1,4 +1,4 @@
-"""What every algorithm obeys, and how to break it: laws as functions of the three operations, faults to plant in them."""
+"""What every algorithm obeys, and how to break it: laws of the three operations, and faults to plant in them."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from laws import problems
 
+from laws import problems
 from torchconv.description.adjoint import adjoint, adjoint_weight
 from torchconv.description.convolution import Convolution
 from torchconv.errors import UnsupportedError

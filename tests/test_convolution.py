@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 from hypothesis import given
-from laws import problems
 
+from laws import problems
 from torchconv.description.convolution import Convolution
 from torchconv.errors import SettingError, ShapeError, TextError, TorchconvError
 

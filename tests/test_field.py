@@ -2,8 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from test_shapes import axes, sizes
 
+from test_shapes import axes, sizes
 from torchconv.description import shapes
 from torchconv.description.axis import Axis
 from torchconv.description.convolution import Convolution

@@ -23,6 +23,7 @@ HOUSE = [
     "description.adjoint",
     "network.operations",
     "network.graph",
+    "compute.memory",
     "compute.layouts",
     "compute.borders",
     "compute.tables",

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from hypothesis import given, settings
+
 from laws import (
     FAULTS,
     LAWS,
@@ -21,7 +22,6 @@ from laws import (
     shifted,
     unclear,
 )
-
 from torchconv.compute.algorithms import Problem
 from torchconv.compute.operator import Operator
 from torchconv.compute.planner import BY_NAME

@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from test_convolution import TABLE
 
 import torchconv as tc
+from test_convolution import TABLE
 from torchconv.errors import SettingError, ShapeError
 
 ORDINARY = [

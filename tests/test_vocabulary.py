@@ -73,7 +73,7 @@ def test_the_other_words() -> None:
     [
         ("CONV[4, 3x3x3]", "got 3x3x3, expected one size for each of its 2 axes"),
         ("CONV[4, groups=2]", "groups: got 2, expected a divisor of in_channels=3"),
-        ("CONV[4, bias=maybe]", "expected True or False"),
+        ("CONV[4, bias=maybe]", "expected yes or no"),
         ("DROPOUT[1.5]", "dropout rate: got 1.5"),
         ("POOL[stride=0]", "stride: got 0"),
     ],

@@ -77,6 +77,13 @@ def read_period(text: str) -> int | str:
     return text if text in ("full", "none") else read_integer(text)
 
 
+def read_switch(text: str) -> bool:
+    """yes or no."""
+    if text not in ("yes", "no"):
+        raise TextError("bias", got=repr(text), expected="yes or no")
+    return text == "yes"
+
+
 def read_table(text: str) -> list[list[int]]:
     """A connection table written as rows of 0 and 1, one for each output: `110/011`."""
     rows = text.split("/")
@@ -95,7 +102,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "input_dilation": lambda text: read_per_axis(text, read_integer),
     "sharing": lambda text: read_per_axis(text, read_period),
     "bias_sharing": lambda text: read_per_axis(text, read_period),
-    "bias": lambda text: {"yes": True, "no": False}.get(text, text),
+    "bias": read_switch,
 }
 
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..description import notation
-from ..description.axis import PADDING_WORDS, positive
+from ..description.axis import PADDING_WORDS, axes_of, positive
 from ..description.convolution import Convolution
 from ..errors import SettingError, TextError, TorchconvError
 from ..network import operations as ops
@@ -177,8 +177,7 @@ def _make_pool(values: Values, around: Surroundings) -> Operation:
     statistic = settings.pop("statistic")
     kernel = _per_axis(settings.pop("kernel"), around.volume, "POOL")
     settings.setdefault("stride", kernel)
-    axes = Convolution(1, 1, kernel, **settings).axes  # a window slides alike, whatever it does with what it sees
-    return ops.Pool(axes, statistic)
+    return ops.Pool(axes_of(kernel, **settings), statistic)
 
 
 def _per_axis(kernel: int | tuple[int, ...], volume: Volume, word: str) -> tuple[int, ...]:

@@ -111,7 +111,9 @@ class Pool(Operation):
         outputs = shapes.output_sizes(self.axes, volume.size, "pooling")
         for axis, size in zip(self.axes, volume.size, strict=True):
             if axis.padding != (0, 0) and (shapes.sources(axis, size) < 0).all(axis=1).any():
-                raise ShapeError("pooling", got=f"a window on padding only (padding {axis.padding})", expected="less padding")
+                raise ShapeError(
+                    "pooling", got=f"a window on padding only (padding {axis.padding})", expected="less padding"
+                )
         return Volume(volume.channels, outputs)
 
 

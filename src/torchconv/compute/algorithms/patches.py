@@ -22,6 +22,7 @@ from torch import Tensor
 from ...description import counts, shapes
 from ...description.convolution import Convolution
 from .. import borders
+from ..memory import large_like
 from .base import Algorithm
 
 
@@ -155,7 +156,9 @@ class Patches(Algorithm):
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         grid = Grid.of(conv, x.shape[2:])
-        matrices = torch.bmm(grid.lines(grad).transpose(1, 2), grid.patches(x))
+        lines, patches = grid.lines(grad).transpose(1, 2).contiguous(), grid.patches(x)
+        memory = large_like((grid.kernels, lines.shape[1], grid.columns), x)
+        matrices = torch.bmm(lines, patches, out=memory)
         outputs = shapes.output_sizes(conv.axes, x.shape[2:])
         return matrices.reshape(counts.weight_shape(conv.axes, conv.channels, conv.sharing, outputs))
 
