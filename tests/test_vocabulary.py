@@ -73,7 +73,6 @@ def test_the_other_words() -> None:
     [
         ("CONV[4, 3x3x3]", "got 3x3x3, expected one size for each of its 2 axes"),
         ("CONV[4, groups=2]", "groups: got 2, expected a divisor of in_channels=3"),
-        ("CONV[4, bias=maybe]", "expected yes or no"),
         ("DROPOUT[1.5]", "dropout rate: got 1.5"),
         ("POOL[stride=0]", "stride: got 0"),
     ],
@@ -83,6 +82,12 @@ def test_settings_that_cannot_be_point_at_the_layer(text: str, message: str) -> 
         made(text)
     assert message in str(caught.value)
     assert "column 9:" in str(caught.value)
+
+
+def test_a_switch_is_yes_or_no() -> None:
+    with pytest.raises(TextError, match="yes or no") as caught:
+        made("CONV[4, bias=maybe]")
+    assert "column 17:" in str(caught.value)
 
 
 def test_a_last_layer_without_classes_says_so() -> None:

@@ -88,6 +88,7 @@ class _Transposed(Conv):
 class ConvTranspose1d(_Transposed):
     """torch.nn.ConvTranspose1d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
 
+    >>> import torch
     >>> ConvTranspose1d(2, 4, 4, stride=2, padding=1)(torch.zeros(1, 2, 8)).shape
     torch.Size([1, 4, 16])
     """
@@ -98,6 +99,7 @@ class ConvTranspose1d(_Transposed):
 class ConvTranspose2d(_Transposed):
     """torch.nn.ConvTranspose2d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
 
+    >>> import torch
     >>> ConvTranspose2d(2, 4, 3, stride=2, padding="same")(torch.zeros(1, 2, 5, 5)).shape
     torch.Size([1, 4, 10, 10])
     """
@@ -108,6 +110,7 @@ class ConvTranspose2d(_Transposed):
 class ConvTranspose3d(_Transposed):
     """torch.nn.ConvTranspose3d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
 
+    >>> import torch
     >>> ConvTranspose3d(2, 4, 2, stride=2)(torch.zeros(1, 2, 3, 3, 3)).shape
     torch.Size([1, 4, 6, 6, 6])
     """
