@@ -12,9 +12,9 @@ from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import ShapeError
 from . import borders, layouts, planner, tables
-from .algorithms import Algorithm, Problem
+from .algorithms import INPUT, OPERANDS, OUTPUT, WEIGHT, Algorithm, Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
-from .trilinear import INPUT, OUTPUT, WEIGHT, apply
+from .trilinear import apply
 
 
 class Operator:
@@ -60,22 +60,7 @@ class Operator:
         grad, weight = _cast(grad, weight)
         weight = self._plain(weight).conj()
         algorithm = self._choose(grad)
-        inner, inner_sizes = self._inner(algorithm, sizes)
-        if not self._parts or algorithm.takes_tables:
-            result = apply(INPUT, algorithm, inner, grad, weight, inner_sizes)
-        else:
-            pieces = [
-                apply(
-                    INPUT,
-                    algorithm,
-                    part.convolution,
-                    tables.gather(grad, 1, part.outputs),
-                    tables.part_weight(part, weight, conv.sharing),
-                    inner_sizes,
-                )
-                for part in self._parts
-            ]
-            result = tables.scatter(pieces, 1, [part.inputs for part in self._parts], conv.in_channels)
+        result = self._apply(INPUT, algorithm, grad, weight, sizes)
         return result if algorithm.takes_borders else borders.unextend(conv, result, sizes)
 
     def weight_grad(self, x: Tensor, grad: Tensor) -> Tensor:
@@ -85,17 +70,8 @@ class Operator:
         self._check_input(grad, conv.out_channels, shapes.output_sizes(conv.axes, sizes), "grad_output")
         x, grad = _cast(x, grad)
         algorithm = self._choose(x)
-        inner, inner_sizes = self._inner(algorithm, sizes)
         x = (x if algorithm.takes_borders else borders.extend(conv, x)).conj()
-        if not self._parts or algorithm.takes_tables:
-            return self._written(apply(WEIGHT, algorithm, inner, x, grad, inner_sizes))
-        axis = 0 if conv.sharing.is_full else conv.ndim
-        pieces = []
-        for part in self._parts:
-            image, target = tables.gather(x, 1, part.inputs), tables.gather(grad, 1, part.outputs)
-            piece = apply(WEIGHT, algorithm, part.convolution, image, target, inner_sizes)
-            pieces.append(piece.flatten(axis, axis + 1))
-        return self._written(tables.scatter(pieces, axis, [part.weights for part in self._parts], conv.channels.count))
+        return layouts.plain(self._apply(WEIGHT, algorithm, x, grad, sizes), self.layout, conv)
 
     def _general(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if x.ndim == self._batched - 1:
@@ -104,36 +80,29 @@ class Operator:
         x, weight = _cast(x, weight)
         conv, algorithm = self.convolution, self._choose(x)
         weight = self._plain(weight)
-        inner, sizes = self._inner(algorithm, x.shape[2:])
+        sizes = tuple(x.shape[2:])
         x = x if algorithm.takes_borders else borders.extend(conv, x)
         if isinstance(algorithm, TorchKernels) and not self._parts and conv.bias_sharing.is_full:
-            return algorithm.output(inner, x, weight, None if bias is None else bias.to(x.dtype))
-        if not self._parts or algorithm.takes_tables:
-            y = apply(OUTPUT, algorithm, inner, x, weight, sizes)
-        else:
-            pieces = [
-                apply(
-                    OUTPUT,
-                    algorithm,
-                    part.convolution,
-                    tables.gather(x, 1, part.inputs),
-                    tables.part_weight(part, weight, conv.sharing),
-                    sizes,
-                )
-                for part in self._parts
-            ]
-            y = tables.scatter(pieces, 1, [part.outputs for part in self._parts], conv.out_channels)
+            return algorithm.output(self._extended, x, weight, None if bias is None else bias.to(x.dtype))
+        y = self._apply(OUTPUT, algorithm, x, weight, sizes)
         return y if bias is None else y + spread_bias(bias.to(y.dtype), conv.bias_sharing, tuple(y.shape[2:]))
+
+    def _apply(self, role: str, algorithm: Algorithm, first: Tensor, second: Tensor, sizes: Sequence[int]) -> Tensor:
+        """One operation for an input of `sizes`, on what the algorithm takes: the whole, or the table's parts."""
+        conv, parts = self.convolution, self._parts
+        if not algorithm.takes_borders:
+            sizes = tuple(shapes.bordered(axis, size) for axis, size in zip(conv.axes, sizes, strict=True))
+            conv = self._extended
+        if not parts or algorithm.takes_tables:
+            return apply(role, algorithm, conv, first, second, sizes)
+        names, pieces = OPERANDS[role], []
+        for part in parts:
+            operands = (tables.take(names[0], first, part), tables.take(names[1], second, part))
+            pieces.append(apply(role, algorithm, part.convolution, *operands, sizes))
+        return tables.put(role, pieces, parts, conv)
 
     def _choose(self, x: Tensor) -> Algorithm:
         return planner.choose(Problem(self.convolution, x.dtype, x.device.type), self.algorithm)
-
-    def _inner(self, algorithm: Algorithm, sizes: Sequence[int]) -> tuple[Convolution, Sequence[int]]:
-        """The convolution that the algorithm is given, and the size of its input."""
-        if algorithm.takes_borders:
-            return self.convolution, sizes
-        bordered = zip(self.convolution.axes, sizes, strict=True)
-        return self._extended, tuple(shapes.bordered(axis, size) for axis, size in bordered)
 
     def _plain(self, weight: Tensor) -> Tensor:
         """The weights in the shape of the description; a table that groups say may come as a list of connections."""
@@ -142,10 +111,6 @@ class Operator:
         if conv.channels.rows is None and weight.ndim == phases + 1 + conv.ndim:
             weight = weight.unflatten(phases, conv.channels.weight_shape)
         return layouts.plain(weight, self.layout, conv)
-
-    def _written(self, weight: Tensor) -> Tensor:
-        """Plain weights in the layout of this operator."""
-        return layouts.plain(weight, self.layout, self.convolution)
 
     def _check(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         conv = self.convolution

@@ -7,6 +7,7 @@ channel cannot reach an output that does not read it.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..description.connections import Connections
 from ..description.convolution import Convolution
-from ..description.sharing import Sharing
+from .algorithms import INPUT, WEIGHT
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,35 @@ def parts(conv: Convolution) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def gather(x: Tensor, axis: int, index: tuple[int, ...]) -> Tensor:
-    """Chosen channels, weights or outputs, in order."""
+def take(name: str, tensor: Tensor, part: Part) -> Tensor:
+    """What one part reads of an input, an output or weights (*phases, connections, *kernel)."""
+    if name != WEIGHT:
+        return _gather(tensor, 1, part.inputs if name == INPUT else part.outputs)
+    axis = _weight_axis(part.convolution)
+    return _gather(tensor, axis, part.weights).unflatten(axis, part.convolution.channels.weight_shape)
+
+
+def put(name: str, pieces: Sequence[Tensor], parts: Sequence[Part], conv: Convolution) -> Tensor:
+    """The adjoint of `take` over all parts: pieces added up at their places in an input, an output or weights."""
+    if name != WEIGHT:
+        places = [part.inputs if name == INPUT else part.outputs for part in parts]
+        return _scatter(pieces, 1, places, conv.in_channels if name == INPUT else conv.out_channels)
+    axis = _weight_axis(conv)
+    listed = [piece.flatten(axis, axis + 1) for piece in pieces]
+    return _scatter(listed, axis, [part.weights for part in parts], conv.channels.count)
+
+
+def _weight_axis(conv: Convolution) -> int:
+    return 0 if conv.sharing.is_full else conv.ndim
+
+
+def _gather(x: Tensor, axis: int, index: tuple[int, ...]) -> Tensor:
     return x.index_select(axis, torch.tensor(index, device=x.device))
 
 
-def scatter(pieces: list[Tensor], axis: int, indices: list[tuple[int, ...]], size: int) -> Tensor:
-    """The adjoint of several `gather`: pieces added at their places on an axis of `size`."""
-    whole = torch.cat(pieces, axis)
+def _scatter(pieces: Sequence[Tensor], axis: int, indices: Sequence[tuple[int, ...]], size: int) -> Tensor:
+    whole = torch.cat(tuple(pieces), axis)
     shape = list(whole.shape)
     shape[axis] = size
     index = torch.tensor([number for one in indices for number in one], device=whole.device)
     return whole.new_zeros(shape).index_add(axis, index, whole)
-
-
-def part_weight(part: Part, weight: Tensor, sharing: Sharing) -> Tensor:
-    """The weights of one part, from those of the table (*phases, connections, *kernel)."""
-    axis = 0 if sharing.is_full else len(sharing.periods)
-    chosen = gather(weight, axis, part.weights)
-    return chosen.unflatten(axis, part.convolution.channels.weight_shape)

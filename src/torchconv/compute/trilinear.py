@@ -14,10 +14,7 @@ import torch
 from torch import Tensor
 
 from ..description.convolution import Convolution
-from .algorithms import Algorithm
-
-OUTPUT, INPUT, WEIGHT = "output", "input", "weight"
-OPERANDS = {OUTPUT: (INPUT, WEIGHT), INPUT: (OUTPUT, WEIGHT), WEIGHT: (INPUT, OUTPUT)}
+from .algorithms import INPUT, OPERANDS, OUTPUT, Algorithm
 
 
 def apply(

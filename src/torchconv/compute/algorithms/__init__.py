@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Algorithm, Problem
+from .base import INPUT, OPERANDS, OUTPUT, WEIGHT, Algorithm, Problem
 from .patches import Patches
 from .reference_loops import ReferenceLoops
 from .sparse_matrix import ScipyMatrix, TorchMatrix
@@ -17,4 +17,4 @@ TABLE: tuple[Algorithm, ...] = (
     ReferenceLoops(),
 )
 
-__all__ = ["TABLE", "Algorithm", "Problem"]
+__all__ = ["INPUT", "OPERANDS", "OUTPUT", "TABLE", "WEIGHT", "Algorithm", "Problem"]
