@@ -5,7 +5,7 @@ All of it is made of operations that torch differentiates any number of times.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -59,11 +59,20 @@ def _bare(axis: Axis) -> Axis:
 
 def extend(conv: Convolution, x: Tensor) -> Tensor:
     """The input with the border that reflect, replicate or circular padding reads, on the axes that have one."""
+    return extender(conv, x.shape[-conv.ndim :])(x)
+
+
+def extender(conv: Convolution, input_size: Sequence[int]) -> Callable[[Tensor], Tensor]:
+    """`extend` for one input size, with all that depends on nothing else decided."""
     if all(axis.boundary == "zeros" for axis in conv.axes):
-        return x
-    pads = _torch_pads(conv.axes, x.shape[-conv.ndim :])
+        return lambda x: x
+    pads = _torch_pads(conv.axes, input_size)
     if pads is not None:
-        return F.pad(x, pads[1], mode=pads[0])
+        return lambda x: F.pad(x, pads[1], mode=pads[0])
+    return lambda x: _extended_by_index(conv, x)
+
+
+def _extended_by_index(conv: Convolution, x: Tensor) -> Tensor:
     for number, axis in enumerate(conv.axes, x.ndim - conv.ndim):
         if axis.boundary != "zeros":
             index = _border_index(axis, x.shape[number], x.device)

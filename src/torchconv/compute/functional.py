@@ -131,12 +131,15 @@ def _operator(*request: Any) -> Operator:
 _HELD = SimpleNamespace()
 
 
-@torch.compiler.assume_constant_result
 def _held(*request: Any) -> str:
     operator = _made(*(_hashable(value) for value in request))
     name = f"{operator.layout} {operator.algorithm} {operator.convolution}"
     setattr(_HELD, name, operator)
     return name
+
+
+# What torch.compiler.assume_constant_result does, which would import all of the compiler for everybody.
+_held._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _hashable(value: Any) -> Any:

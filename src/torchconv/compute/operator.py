@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from . import borders, layouts, planner, tables
 from .algorithms import INPUT, OPERANDS, OUTPUT, WEIGHT, Algorithm, Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
 from .trilinear import apply
+
+MOST_KNOWN = 256  # shapes of one convolution for which preparations are kept
 
 
 class Operator:
@@ -32,6 +34,7 @@ class Operator:
         self._extended = borders.extended(convolution)
         self._parts = () if convolution.channels.rows is None else tables.parts(self._extended)
         self._batched = convolution.ndim + 2
+        self._known: dict[tuple, Callable[..., Tensor]] = {}
         # An ordinary convolution goes straight to torch: what is checked here need not be checked at every call.
         direct = (
             algorithm in ("auto", TorchKernels.name) and layout != layouts.FLIPPED and convolution.bias_sharing.is_full
@@ -57,7 +60,8 @@ class Operator:
         conv, sizes = self.convolution, tuple(input_size)
         self._check_input(grad, conv.out_channels, shapes.output_sizes(conv.axes, sizes), "grad_output")
         self._check_weight(weight, sizes)
-        grad, weight = _cast(grad, weight)
+        dtype = _autocast_dtype(grad.device.type)
+        grad, weight = _cast(grad, dtype), _cast(weight, dtype)
         weight = self._plain(weight).conj()
         algorithm = self._choose(grad)
         result = self._apply(INPUT, algorithm, grad, weight, sizes)
@@ -68,7 +72,8 @@ class Operator:
         conv, sizes = self.convolution, tuple(x.shape[2:])
         self._check_input(x, conv.in_channels, None, "input")
         self._check_input(grad, conv.out_channels, shapes.output_sizes(conv.axes, sizes), "grad_output")
-        x, grad = _cast(x, grad)
+        dtype = _autocast_dtype(x.device.type)
+        x, grad = _cast(x, dtype), _cast(grad, dtype)
         algorithm = self._choose(x)
         x = (x if algorithm.takes_borders else borders.extend(conv, x)).conj()
         return layouts.plain(self._apply(WEIGHT, algorithm, x, grad, sizes), self.layout, conv)
@@ -76,23 +81,41 @@ class Operator:
     def _general(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if x.ndim == self._batched - 1:
             return self._general(x.unsqueeze(0), weight, bias).squeeze(0)
+        dtype = _autocast_dtype(x.device.type)
+        if dtype is not None:
+            x, weight = _cast(x, dtype), _cast(weight, dtype)
+        if torch.compiler.is_compiling():  # which follows the preparation too, and must see no store
+            return self._prepared(x, weight, bias)(x, weight, bias)
+        key = (x.shape, weight.shape, None if bias is None else bias.shape, x.dtype, weight.dtype, x.device.type)
+        run = self._known.get(key)
+        if run is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            run = self._known[key] = self._prepared(x, weight, bias)
+        return run(x, weight, bias)
+
+    def _prepared(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Callable[..., Tensor]:
+        """The request checked, and what is left to do for numbers of these shapes and types."""
         self._check(x, weight, bias)
-        x, weight = _cast(x, weight)
-        conv, algorithm = self.convolution, self._choose(x)
-        weight = self._plain(weight)
-        sizes = tuple(x.shape[2:])
-        x = x if algorithm.takes_borders else borders.extend(conv, x)
+        conv, algorithm, sizes = self.convolution, self._choose(x), tuple(x.shape[2:])
+        extend = (lambda x: x) if algorithm.takes_borders else borders.extender(conv, sizes)
         if isinstance(algorithm, TorchKernels) and not self._parts and conv.bias_sharing.is_full:
-            return algorithm.output(self._extended, x, weight, None if bias is None else bias.to(x.dtype))
-        y = self._apply(OUTPUT, algorithm, x, weight, sizes)
-        return y if bias is None else y + spread_bias(bias.to(y.dtype), conv.bias_sharing, tuple(y.shape[2:]))
+            compute = algorithm.bound(self._extended, self._bordered(sizes))
+            return lambda x, weight, bias: compute(
+                extend(x), self._plain(weight), None if bias is None else bias.to(x.dtype)
+            )
+
+        def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            y = self._apply(OUTPUT, algorithm, extend(x), self._plain(weight), sizes)
+            return y if bias is None else y + spread_bias(bias.to(y.dtype), conv.bias_sharing, tuple(y.shape[2:]))
+
+        return run
 
     def _apply(self, role: str, algorithm: Algorithm, first: Tensor, second: Tensor, sizes: Sequence[int]) -> Tensor:
         """One operation for an input of `sizes`, on what the algorithm takes: the whole, or the table's parts."""
         conv, parts = self.convolution, self._parts
         if not algorithm.takes_borders:
-            sizes = tuple(shapes.bordered(axis, size) for axis, size in zip(conv.axes, sizes, strict=True))
-            conv = self._extended
+            conv, sizes = self._extended, self._bordered(sizes)
         if not parts or algorithm.takes_tables:
             return apply(role, algorithm, conv, first, second, sizes)
         names, pieces = OPERANDS[role], []
@@ -100,6 +123,9 @@ class Operator:
             operands = (tables.take(names[0], first, part), tables.take(names[1], second, part))
             pieces.append(apply(role, algorithm, part.convolution, *operands, sizes))
         return tables.put(role, pieces, parts, conv)
+
+    def _bordered(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        return tuple(shapes.bordered(axis, size) for axis, size in zip(self.convolution.axes, sizes, strict=True))
 
     def _choose(self, x: Tensor) -> Algorithm:
         return planner.choose(Problem(self.convolution, x.dtype, x.device.type), self.algorithm)
@@ -121,7 +147,7 @@ class Operator:
         expected = (*conv.bias_sharing.phases(outputs), conv.out_channels)
         if bias is not None and tuple(bias.shape) != expected:
             raise ShapeError(f"bias of convolution {conv}", got=tuple(bias.shape), expected=expected)
-        if x.dtype != weight.dtype and _autocast_dtype(x.device.type) is None:
+        if x.dtype != weight.dtype:
             raise ShapeError(
                 f"convolution {conv}", got=f"an input of {x.dtype} and weights of {weight.dtype}", expected="one dtype"
             )
@@ -157,12 +183,10 @@ def spread_bias(bias: Tensor, sharing: Sharing, output_size: tuple[int, ...]) ->
     return bias
 
 
-def _cast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in autocast's type where autocast is on, as torch does for its own convolutions."""
-    dtype = _autocast_dtype(a.device.type)
-    if dtype is not None:
-        a, b = (t.to(dtype) if t.is_floating_point() and t.dtype != torch.float64 else t for t in (a, b))
-    return a, b
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """In autocast's type where autocast is on, as torch does for its own convolutions."""
+    wanted = dtype is not None and tensor.is_floating_point() and tensor.dtype != torch.float64
+    return tensor.to(dtype) if wanted else tensor
 
 
 def _autocast_dtype(device: str) -> torch.dtype | None:

@@ -50,10 +50,6 @@ class Call:
             return _TRANSPOSED[ndim], (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
         return _PLAIN[ndim], (self.stride, self.padding, self.dilation, self.groups)
 
-    def __call__(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-        function, arguments = self.bound()
-        return function(x, kernel, bias, *arguments)
-
     def backward(self, grad: Tensor, x: Tensor, kernel: Tensor, towards: int) -> Tensor:
         """The gradient of the input (towards 0) or of the kernel (towards 1)."""
         arguments = (self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups)
@@ -118,11 +114,26 @@ class TorchKernels(Algorithm):
         return None
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        call = call_for(conv, x.shape[2:])
-        late = bias is not None and any(low > 0 or high > 0 for low, high in call.after)
-        x = borders.pad(borders.spread(self._laid_out(x), call.spread), call.before)
-        y = borders.pad(call(x, self._kernel(call, weight), None if late else bias), call.after)
-        return y + bias.reshape(-1, *(1,) * conv.ndim) if late and bias is not None else y
+        return self.bound(conv, x.shape[2:])(x, weight, bias)
+
+    def bound(self, conv: Convolution, input_size: Sequence[int]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        """`output` for one input size, with all that depends on nothing else decided."""
+        call = call_for(conv, input_size)
+        function, arguments = call.bound()
+        bare = call.is_bare
+        grows = any(low > 0 or high > 0 for low, high in call.after)
+
+        def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            x = self._laid_out(x)
+            if not bare:
+                x = borders.pad(borders.spread(x, call.spread), call.before)
+            y = function(x, self._kernel(call, weight), None if grows else bias, *arguments)
+            if bare:
+                return y
+            y = borders.pad(y, call.after)
+            return y + bias.reshape(-1, *(1,) * conv.ndim) if grows and bias is not None else y
+
+        return compute
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         if grad.is_complex() or weight.is_complex():
