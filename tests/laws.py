@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchconv.compute import reference
 from torchconv.compute.operator import Operator
-from torchconv.description.axis import BOUNDARIES
+from torchconv.description.axis import BOUNDARIES, Axis
 from torchconv.description.convolution import Convolution
 from torchconv.errors import ShapeError
 
@@ -121,29 +121,23 @@ def adjoint(ops: Operations, conv: Convolution, size: tuple[int, ...]) -> None:
 
 def impulse(ops: Operations, conv: Convolution, size: tuple[int, ...]) -> None:
     """A one in the middle of zeros gives the kernel, reversed because the map is a correlation."""
-    conv = Convolution(conv.in_channels, conv.out_channels, conv.kernel_size, padding="full", bias=False)
-    weight = numbers(conv, size)[1]
+    conv = Convolution.of_parts(conv.channels, [Axis(size, padding="full") for size in conv.kernel_size])
+    weight = numbers(conv, size)[1].reshape(conv.channels.count, *conv.kernel_size)
     x = torch.zeros(1, conv.in_channels, *(1,) * conv.ndim, dtype=torch.float64)
     x[:, 0] = 1
-    kernel = weight[:, 0].flip(tuple(range(1, conv.ndim + 1)))
-    close(ops.output(conv, x, weight)[0], kernel)
+    expected = torch.zeros(conv.out_channels, *conv.kernel_size, dtype=torch.float64)
+    for number, (output, source) in enumerate(conv.channels.pairs()):
+        if source == 0:
+            expected[output] = weight[number].flip(tuple(range(conv.ndim)))
+    close(ops.output(conv, x, weight)[0], expected)
 
 
 def equivariant(ops: Operations, conv: Convolution, size: tuple[int, ...]) -> None:
     """Around a circle, shifting the input by `stride * period` shifts the output by `period`."""
     if conv.sharing.needs_size or max(conv.input_dilation) > 1:
         return
-    conv = Convolution(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        tuple((axis.span - 1, 0) for axis in conv.axes),
-        conv.dilation,
-        bias=False,
-        padding_mode="circular",
-        sharing=conv.sharing,
-    )
+    axes = [Axis(a.kernel, a.stride, a.dilation, (a.span - 1, 0), "circular") for a in conv.axes]
+    conv = Convolution.of_parts(conv.channels, axes, conv.sharing)
     periods = conv.sharing.periods
     size = tuple(3 * step * (period or 1) for step, period in zip(conv.stride, periods, strict=True))
     x, weight, _ = numbers(conv, size)

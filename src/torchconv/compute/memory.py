@@ -1,4 +1,4 @@
-"""Memory for large results."""
+"""Memory for large results, and whether there are numbers in it to look at."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parameter import Parameter
 
 LARGE = 2**24  # bytes
 
@@ -17,18 +18,16 @@ def large_like(shape: Sequence[int], like: Tensor) -> Tensor | None:
     NumPy asks the kernel for huge pages, torch does not: to touch 100 MB for the first time, page by page, takes
     several times as long as to fill them. It matters for the gradient of unshared weights, which is mostly that.
     """
-    plain = type(like) is Tensor and like.device.type == "cpu" and not torch.compiler.is_compiling()
-    if not plain or torch.Size(shape).numel() * like.element_size() < LARGE or not _has_memory(like):
+    size = torch.Size(shape).numel() * like.element_size()
+    if like.device.type != "cpu" or size < LARGE or not has_numbers(like):
         return None
-    return (
-        torch.from_numpy(np.empty(torch.Size(shape).numel() * like.element_size(), np.uint8))
-        .view(like.dtype)
-        .view(tuple(shape))
-    )
+    return torch.from_numpy(np.empty(size, np.uint8)).view(like.dtype).view(tuple(shape))
 
 
-def _has_memory(tensor: Tensor) -> bool:
-    """Whether there are numbers behind it; those inside vmap and the like are only names for others."""
+def has_numbers(tensor: Tensor) -> bool:
+    """Whether there are numbers to look at: not while compiling, on the meta device, or inside vmap and the like."""
+    if torch.compiler.is_compiling() or type(tensor) not in (Tensor, Parameter):
+        return False
     try:
         return tensor.data_ptr() != 0
     except RuntimeError:

@@ -12,8 +12,9 @@ from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import ShapeError
 from . import borders, layouts, planner, tables
-from .algorithms import INPUT, OPERANDS, OUTPUT, WEIGHT, Algorithm, Problem
+from .algorithms import Algorithm, Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
+from .roles import INPUT, OUTPUT, WEIGHT
 from .trilinear import apply
 
 MOST_KNOWN = 256  # shapes of one convolution for which preparations are kept
@@ -118,11 +119,11 @@ class Operator:
             conv, sizes = self._extended, self._bordered(sizes)
         if not parts or algorithm.takes_tables:
             return apply(role, algorithm, conv, first, second, sizes)
-        names, pieces = OPERANDS[role], []
-        for part in parts:
-            operands = (tables.take(names[0], first, part), tables.take(names[1], second, part))
-            pieces.append(apply(role, algorithm, part.convolution, *operands, sizes))
-        return tables.put(role, pieces, parts, conv)
+
+        def compute(part: Convolution, first: Tensor, second: Tensor) -> Tensor:
+            return apply(role, algorithm, part, first, second, sizes)
+
+        return tables.by_parts(role, compute, parts, conv, first, second)
 
     def _bordered(self, sizes: Sequence[int]) -> tuple[int, ...]:
         return tuple(shapes.bordered(axis, size) for axis, size in zip(self.convolution.axes, sizes, strict=True))

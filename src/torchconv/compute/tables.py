@@ -7,7 +7,7 @@ channel cannot reach an output that does not read it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..description.connections import Connections
 from ..description.convolution import Convolution
-from .algorithms import INPUT, WEIGHT
+from .roles import INPUT, OPERANDS, WEIGHT
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,16 @@ def parts(conv: Convolution) -> tuple[Part, ...]:
         sub = Convolution.of_parts(channels, conv.axes, conv.sharing)
         found.append(Part(sub, outputs, tuple(source for row in rows for source in row), weights))
     return tuple(found)
+
+
+def by_parts(
+    role: str, compute: Callable[..., Tensor], parts: Sequence[Part], conv: Convolution, first: Tensor, second: Tensor
+) -> Tensor:
+    """An operation of the table, from the same operation, compute(convolution, first, second), of every part."""
+    names, pieces = OPERANDS[role], []
+    for part in parts:
+        pieces.append(compute(part.convolution, take(names[0], first, part), take(names[1], second, part)))
+    return put(role, pieces, parts, conv)
 
 
 def take(name: str, tensor: Tensor, part: Part) -> Tensor:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..description.convolution import Convolution
-from .algorithms import INPUT, OPERANDS, OUTPUT, Algorithm
+from .algorithms import Algorithm
+from .roles import INPUT, OPERANDS, OUTPUT
 
 
 def apply(

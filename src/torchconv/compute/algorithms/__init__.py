@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from .base import INPUT, OPERANDS, OUTPUT, WEIGHT, Algorithm, Problem
+from .base import Algorithm, Problem
+from .dense_table import DenseTable
 from .patches import Patches
 from .reference_loops import ReferenceLoops
 from .sparse_matrix import ScipyMatrix, TorchMatrix
 from .torch_kernels import TorchChannelsLast, TorchKernels
 
 TABLE: tuple[Algorithm, ...] = (
+    DenseTable(),
     TorchKernels(),
     TorchChannelsLast(),
     Patches(),
@@ -17,4 +19,4 @@ TABLE: tuple[Algorithm, ...] = (
     ReferenceLoops(),
 )
 
-__all__ = ["INPUT", "OPERANDS", "OUTPUT", "TABLE", "WEIGHT", "Algorithm", "Problem"]
+__all__ = ["TABLE", "Algorithm", "Problem"]

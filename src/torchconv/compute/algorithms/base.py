@@ -12,10 +12,6 @@ from torch import Tensor
 
 from ...description.convolution import Convolution
 
-# The three tensors of a convolution. Each operation is named by the one it gives, and takes the other two in order.
-INPUT, WEIGHT, OUTPUT = "input", "weight", "output"
-OPERANDS = {OUTPUT: (INPUT, WEIGHT), INPUT: (OUTPUT, WEIGHT), WEIGHT: (INPUT, OUTPUT)}
-
 
 @dataclass(frozen=True)
 class Problem:
