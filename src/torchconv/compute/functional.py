@@ -42,7 +42,7 @@ def conv(
         size for "none"; with a connection table (*phases, connections, *kernel).
     bias: (*bias phases, out) or None.
     The settings are those of `Convolution`. flip=True reverses the kernel, which is convolution as mathematics has it.
-    algorithm: "auto", "dense-table", "torch", "torch-channels-last", "patches", "matrix", "scipy-matrix" or "reference".
+    algorithm: "auto", or the name of one ("torch", "patches", ...) that is to be used whatever it costs.
     precision: "auto"; "fast" and "bf16" allow less exact algorithms where there are any.
 
     Differentiable any number of times. Raises ShapeError or SettingError, restating the request.
