@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -135,6 +135,16 @@ class Convolution:
         return tuple(axis.dilation for axis in self.axes)
 
     @property
+    def padding(self) -> tuple[tuple[int, int] | Literal["same"], ...]:
+        """Samples added (low, high) per axis, or "same" where that depends on the input size."""
+        return tuple(axis.padding for axis in self.axes)
+
+    @property
+    def padding_mode(self) -> tuple[str, ...]:
+        """What padding holds, per axis; "zeros" where there is no padding."""
+        return tuple(axis.boundary for axis in self.axes)
+
+    @property
     def input_dilation(self) -> tuple[int, ...]:
         """Positions from one input sample to the next, per axis."""
         return tuple(axis.input_dilation for axis in self.axes)
@@ -200,22 +210,21 @@ class Convolution:
         return matrix.matrix(self.entries(input_size), weight)
 
     def __str__(self) -> str:
-        axes = self.axes
         rows = "/".join("".join(str(int(mark)) for mark in row) for row in self.channels.table())
         written = {
             "stride": (notation.per_axis(self.stride), "1"),
-            "padding": (notation.per_axis([axis.padding for axis in axes], notation.pad), "0"),
+            "padding": (notation.per_axis(self.padding, notation.pad), "0"),
             "dilation": (notation.per_axis(self.dilation), "1"),
             "groups": (str(self.groups), "1"),
-            "connections": (rows if self.channels.rows is not None else "", ""),
-            "padding_mode": (notation.per_axis([axis.boundary for axis in axes]), "zeros"),
+            "connections": ("" if self.channels.rows is None else rows, ""),
+            "padding_mode": (notation.per_axis(self.padding_mode), "zeros"),
             "input_dilation": (notation.per_axis(self.input_dilation), "1"),
             "sharing": (str(self.sharing), "full"),
             "bias": ("yes" if self.bias else "no", "yes"),
             "bias_sharing": (str(self.bias_sharing), str(self.sharing if self.bias else self.bias_sharing)),
         }
         settings = [f"{name}={value}" for name, (value, default) in written.items() if value != default]
-        kernel = "x".join(str(size) for size in self.kernel_size)
+        kernel = "x".join(map(str, self.kernel_size))
         return ", ".join([f"{self.in_channels}->{self.out_channels}", kernel, *settings])
 
     def __repr__(self) -> str:
@@ -231,9 +240,8 @@ class Convolution:
         parts = [part.strip() for part in text.split(",")]
         channels = parts[0].split("->")
         if len(parts) < 2 or len(channels) != 2:
-            raise TextError(
-                "a convolution", got=repr(text), expected="in->out, kernel, settings, as in 3->10, 5x5, stride=2"
-            )
+            expected = "in->out, kernel, settings, as in 3->10, 5x5, stride=2"
+            raise TextError("a convolution", got=repr(text), expected=expected)
         kernel = tuple(notation.read_integer(size) for size in parts[1].split("x"))
         in_channels, out_channels = (notation.read_integer(part) for part in channels)
         return cls(in_channels, out_channels, kernel, **notation.read_settings(parts[2:]))

@@ -104,7 +104,7 @@ class Conv(torch.nn.Module):
     @property
     def padding(self) -> tuple[Any, ...]:
         """Per axis an int, or (low, high) where they differ, or "same"."""
-        pads = [axis.padding for axis in self.convolution.axes]
+        pads = self.convolution.padding
         return tuple(pad[0] if pad != "same" and pad[0] == pad[1] else pad for pad in pads)
 
     @property
