@@ -41,6 +41,8 @@ HOUSE = [
     "compute.operator",
     "compute.functional",
     "nn.init",
+    "nn.setting",
+    "nn.waiting",
     "nn.conv",
     "nn.transposed",
     "nn.variants",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,7 +44,7 @@ def spread(x: Tensor, steps: Sequence[int]) -> Tensor:
 
 def unspread(x: Tensor, steps: Sequence[int]) -> Tensor:
     """The adjoint of `spread`."""
-    return x[(..., *(slice(None, None, step) for step in steps))]
+    return x if max(steps) == 1 else x[(..., *(slice(None, None, step) for step in steps))]
 
 
 def extended(conv: Convolution) -> Convolution:
@@ -67,9 +68,18 @@ def extender(conv: Convolution, input_size: Sequence[int]) -> Callable[[Tensor],
     if all(axis.boundary == "zeros" for axis in conv.axes):
         return lambda x: x
     pads = _torch_pads(conv.axes, input_size)
-    if pads is not None:
-        return lambda x: F.pad(x, pads[1], mode=pads[0])
-    return lambda x: _extended_by_index(conv, x)
+    if pads is None:
+        return lambda x: _extended_by_index(conv, x)
+    if len(pads) == 1:
+        mode, sides = pads[0]
+        return lambda x: F.pad(x, sides, mode=mode)
+    return lambda x: _padded_in_turn(x, pads)
+
+
+def _padded_in_turn(x: Tensor, pads: Sequence[tuple[str, list[int]]]) -> Tensor:
+    for mode, sides in pads:
+        x = F.pad(x, sides, mode=mode)
+    return x
 
 
 def _extended_by_index(conv: Convolution, x: Tensor) -> Tensor:
@@ -80,22 +90,22 @@ def _extended_by_index(conv: Convolution, x: Tensor) -> Tensor:
     return x
 
 
-def _torch_pads(axes: Sequence[Axis], sizes: Sequence[int]) -> tuple[str, list[int]] | None:
-    """The mode and pads with which torch puts all borders in place at once, or None where it cannot.
+def _torch_pads(axes: Sequence[Axis], sizes: Sequence[int]) -> list[tuple[str, list[int]]] | None:
+    """The modes and pads with which torch puts all borders in place, or None where it cannot.
 
-    It has one mode for all of 1 to 3 axes, and pads by less than the input.
+    It pads 1 to 3 axes, not between the samples, and does not go around or reflect more than once.
     """
-    bordered = [axis for axis in axes if axis.boundary != "zeros"]
-    pads = [
-        (0, 0) if axis.boundary == "zeros" else shapes.padding(axis, n) for axis, n in zip(axes, sizes, strict=True)
-    ]
-    possible = (
-        len(axes) <= 3
-        and len({axis.boundary for axis in bordered}) == 1
-        and all(axis.input_dilation == 1 for axis in bordered)
-        and all(min(pair) >= 0 and max(pair) < size for pair, size in zip(pads, sizes, strict=True))
-    )
-    return (bordered[0].boundary, [side for pair in reversed(pads) for side in pair]) if possible else None
+    pads = [shapes.padding(axis, size) for axis, size in zip(axes, sizes, strict=True)]
+    for axis, pair, size in zip(axes, pads, sizes, strict=True):
+        most = {"zeros": max(pair), "replicate": max(pair), "circular": size, "reflect": size - 1}[axis.boundary]
+        bordered = axis.boundary != "zeros"
+        if len(axes) > 3 or (bordered and (axis.input_dilation > 1 or min(pair) < 0 or max(pair) > most)):
+            return None
+    found = []
+    for mode in dict.fromkeys(axis.boundary for axis in axes if axis.boundary != "zeros"):
+        pairs = [pair if axis.boundary == mode else (0, 0) for axis, pair in zip(axes, pads, strict=True)]
+        found.append((mode, [side for pair in reversed(pairs) for side in pair]))
+    return found
 
 
 def unextend(conv: Convolution, grad: Tensor, input_size: Sequence[int]) -> Tensor:
@@ -118,6 +128,8 @@ def spread_axis(x: Tensor, number: int, step: int) -> Tensor:
 def _border_index(axis: Axis, size: int, device: torch.device) -> Tensor:
     low, high = shapes.padding(axis, size)
     length = shapes.dilated(axis, size)
-    # Plain numbers, because a compiler that follows this must know which samples are read.
+    if not torch.compiler.is_compiling():
+        return torch.from_numpy(shapes.bounded(np.arange(-low, length + high), length, axis.boundary)).to(device)
+    # Plain numbers, because a compiler must know which samples are read.
     positions = [shapes.bounded(position, length, axis.boundary) for position in range(-low, length + high)]
     return torch.tensor(positions, device=device)

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..description.axis import flag
+from ..description.connections import Connections, table_of
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
-from ..errors import ShapeError
+from ..errors import SettingError, ShapeError
 from . import layouts, planner
-from .operator import Operator
+from .operator import Operator, check_tensors
 
 
 def conv(
@@ -52,22 +54,26 @@ def conv(
     >>> conv(x, weight, padding="same").sum().item()
     100.0
     """
-    operator = _operator(
-        x.ndim,
-        weight.shape,
-        stride,
-        padding,
-        dilation,
-        groups,
-        padding_mode,
-        input_dilation,
-        connections,
-        sharing,
-        bias_sharing,
-        flip,
-        algorithm,
-        precision,
-    )
+    try:
+        operator = _operator(
+            x.ndim,
+            weight.shape,
+            stride,
+            padding,
+            dilation,
+            groups,
+            padding_mode,
+            input_dilation,
+            connections,
+            sharing,
+            bias_sharing,
+            flip,
+            algorithm,
+            precision,
+        )
+    except AttributeError:
+        check_tensors(input=x, weight=weight)
+        raise
     return operator(x, weight, bias)
 
 
@@ -80,12 +86,14 @@ def conv_input_grad(input_size: Sequence[int], weight: Tensor, grad_output: Tens
     >>> conv_input_grad((1, 1, 3), torch.tensor([[[1.0, 2.0]]]), torch.ones(1, 1, 2))
     tensor([[[1., 3., 2.]]])
     """
+    check_tensors(weight=weight, grad_output=grad_output)
     operator = _operator_of(grad_output.ndim, weight.shape, settings)
     conv = operator.convolution
-    sizes = tuple(input_size)[-conv.ndim :]
-    whole = (grad_output.shape[0], conv.in_channels, *sizes)
-    if tuple(input_size) not in (sizes, whole):
-        raise ShapeError("input_size of conv_input_grad", got=tuple(input_size), expected=f"{whole} or {sizes}")
+    given = tuple(_size("input_size", input_size))
+    sizes = given[-conv.ndim :]
+    whole = (*grad_output.shape[: -conv.ndim - 1], conv.in_channels, *sizes)
+    if given not in (sizes, whole):
+        raise ShapeError("input_size of conv_input_grad", got=given, expected=f"{whole} or {sizes}")
     return operator.input_grad(grad_output, weight, sizes)
 
 
@@ -99,12 +107,14 @@ def conv_weight_grad(input: Tensor, weight_size: Sequence[int], grad_output: Ten
     >>> conv_weight_grad(torch.tensor([[[1.0, 2.0, 4.0]]]), (1, 1, 2), torch.ones(1, 1, 2))
     tensor([[[3., 6.]]])
     """
-    operator = _operator_of(input.ndim, torch.Size(weight_size), settings)
-    expected = operator.convolution.weight_shape(tuple(input.shape[2:]))
+    check_tensors(input=input, grad_output=grad_output)
+    size = _size("weight_size", weight_size)
+    operator = _operator_of(input.ndim, size, settings)
     grad = operator.weight_grad(input, grad_output)
-    if tuple(weight_size) != expected and grad.numel() != torch.Size(weight_size).numel():
-        raise ShapeError("weight_size of conv_weight_grad", got=tuple(weight_size), expected=expected)
-    return grad.reshape(tuple(weight_size))
+    expected = tuple(grad.shape)
+    if size != expected and grad.numel() != size.numel():
+        raise ShapeError("weight_size of conv_weight_grad", got=tuple(size), expected=expected)
+    return grad.reshape(size)
 
 
 def _operator_of(ndim: int, weight_shape: torch.Size, settings: dict[str, Any]) -> Operator:
@@ -120,11 +130,20 @@ _SETTINGS: dict[str, Any] = dict(conv.__kwdefaults__ or {})
 def _operator(*request: Any) -> Operator:
     """The operator for one way of asking, made once."""
     if torch.compiler.is_compiling():
-        return getattr(_HELD, _held(*request))
+        return getattr(_HELD, _held(*[_hashable(value) for value in request]))
     try:
-        return _made(*request)
+        if type(request[8]) is not Tensor:  # connections: a tensor is a key, but by its identity, not its numbers
+            return _made(*request)
     except TypeError:  # lists and arrays are no keys
-        return _made(*(_hashable(value) for value in request))
+        pass
+    return _made(*(_hashable(value) for value in request))
+
+
+def _size(name: str, value: Any) -> torch.Size:
+    """A shape; a tensor given in its place is a slip worth naming."""
+    if isinstance(value, Tensor) or not isinstance(value, list | tuple):
+        raise ShapeError(name, got=type(value).__name__, expected="a shape such as x.shape")
+    return torch.Size(value)
 
 
 # Operators that compiled code uses. The compiler takes the name for a constant, and guards only what is under it.
@@ -132,8 +151,8 @@ _HELD = SimpleNamespace()
 
 
 def _held(*request: Any) -> str:
-    operator = _made(*(_hashable(value) for value in request))
-    name = f"{operator.layout} {operator.algorithm} {operator.convolution}"
+    operator = _made(*request)
+    name = f"{operator.layout} {operator.algorithm} {operator.convolution!s}"
     setattr(_HELD, name, operator)
     return name
 
@@ -145,10 +164,14 @@ _held._dynamo_marked_constant = True  # type: ignore[attr-defined]
 def _hashable(value: Any) -> Any:
     if isinstance(value, np.ndarray | Tensor):
         value = value.tolist()
-    return tuple(_hashable(one) for one in value) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(one) for one in value)
+    if isinstance(value, set | dict):
+        raise SettingError("a setting", got=repr(value), expected="a number, a word, a tuple, a list or an array")
+    return value
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024, typed=True)
 def _made(
     input_ndim: int,
     weight_shape: Sequence[int],
@@ -166,7 +189,7 @@ def _made(
     precision: str,
 ) -> Operator:
     planner.check_precision(precision)
-    table = None if connections is None else np.asarray(connections)
+    table = None if connections is None else table_of(connections)
     ndim = _rank(input_ndim, weight_shape, sharing, table)
     phases = 0 if Sharing.of(sharing, ndim).is_full else ndim
     channels = (
@@ -187,19 +210,19 @@ def _made(
         sharing=sharing,
         bias_sharing=bias_sharing,
     )
-    return Operator(description, algorithm, layouts.FLIPPED if flip else layouts.PLAIN)
+    return Operator(description, algorithm, layouts.FLIPPED if flag("flip", flip) else layouts.PLAIN)
 
 
 def _rank(input_ndim: int, weight_shape: Sequence[int], sharing: Any, table: np.ndarray | None) -> int:
     """The number of axes, from the weights and the input, which may come without a batch."""
+    if not isinstance(sharing, list | tuple):
+        Sharing.of(sharing, 1)  # an unknown word is an error of its own
     for ndim in (input_ndim - 2, input_ndim - 1):
-        if ndim < 1:
+        if ndim < 1 or (isinstance(sharing, list | tuple) and len(sharing) != ndim):
             continue
-        try:
-            phases = 0 if Sharing.of(sharing, ndim).is_full else ndim
-        except ValueError:
-            continue
-        if len(weight_shape) == phases + 2 + ndim or (table is not None and len(weight_shape) == phases + 1 + ndim):
+        phases = 0 if Sharing.of(sharing, ndim).is_full else ndim
+        channels = tuple(weight_shape[phases : len(weight_shape) - ndim])
+        if (len(channels) == 2 and table is None) or (table is not None and _fits(channels, table)):
             return ndim
     channels = "connections" if table is not None else "out, in // groups"
     raise ShapeError(
@@ -207,3 +230,9 @@ def _rank(input_ndim: int, weight_shape: Sequence[int], sharing: Any, table: np.
         got=f"shape {tuple(weight_shape)}",
         expected=f"(*phases, {channels}, *kernel) for {max(input_ndim - 2, 1)} axes beside batch and channels",
     )
+
+
+def _fits(channels: tuple[int, ...], table: np.ndarray) -> bool:
+    """Whether weights with these channel axes can be those of a table: listed, or in the shape of its groups."""
+    known = Connections.of(table.shape[1], table.shape[0], table=table)
+    return channels in ((known.count,), known.weight_shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from ..description import shapes
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
-from ..errors import ShapeError
+from ..errors import SettingError, ShapeError
 from . import borders, layouts, planner, tables
 from .algorithms import Algorithm, Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
@@ -48,21 +49,24 @@ class Operator:
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (batch, in, *size), or without a batch, to (batch, out, *output size)."""
-        if self._direct is None or x.ndim != self._batched:
-            return self._general(x, weight, bias)
-        function, arguments = self._direct
         try:
-            return function(x, weight, bias, *arguments)
-        except RuntimeError:  # torch refuses: the general way says why in the words of the request, or finds a way
-            return self._general(x, weight, bias)
+            if self._direct is not None and x.ndim == self._batched:
+                function, arguments = self._direct
+                return function(x, weight, bias, *arguments)
+        except (RuntimeError, TypeError, AttributeError):
+            pass  # torch refuses: the general way says why in the words of the request, or finds a way
+        return self._general(x, weight, bias)
 
     def input_grad(self, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         """grad (batch, out, *output size) to (batch, in, *input_size); conjugates complex weights."""
         conv, sizes = self.convolution, tuple(input_size)
-        self._check_input(grad, conv.out_channels, shapes.output_sizes(conv.axes, sizes), "grad_output")
+        if grad.ndim == self._batched - 1:
+            return self.input_grad(grad.unsqueeze(0), weight, input_size).squeeze(0)
+        self._check_input(grad, conv.out_channels, shapes.output_sizes(conv.axes, sizes, conv), "grad_output")
         self._check_weight(weight, sizes)
         dtype = _autocast_dtype(grad.device.type)
         grad, weight = _cast(grad, dtype), _cast(weight, dtype)
+        self._check_dtypes(grad_output=grad, weight=weight)
         weight = self._plain(weight).conj()
         algorithm = self._choose(grad)
         result = self._apply(INPUT, algorithm, grad, weight, sizes)
@@ -70,21 +74,29 @@ class Operator:
 
     def weight_grad(self, x: Tensor, grad: Tensor) -> Tensor:
         """x (batch, in, *size), grad (batch, out, *output size) to the shape of the weights; conjugates complex x."""
-        conv, sizes = self.convolution, tuple(x.shape[2:])
+        conv = self.convolution
+        if x.ndim == grad.ndim == self._batched - 1:
+            return self.weight_grad(x.unsqueeze(0), grad.unsqueeze(0))
         self._check_input(x, conv.in_channels, None, "input")
-        self._check_input(grad, conv.out_channels, shapes.output_sizes(conv.axes, sizes), "grad_output")
+        sizes = tuple(x.shape[-conv.ndim :])
+        self._check_input(grad, conv.out_channels, shapes.output_sizes(conv.axes, sizes, conv), "grad_output")
+        if x.ndim != grad.ndim or x.shape[0] != grad.shape[0]:
+            got = f"an input of {tuple(x.shape)} and a grad_output of {tuple(grad.shape)}"
+            raise ShapeError(f"convolution {conv}", got=got, expected="one batch")
         dtype = _autocast_dtype(x.device.type)
         x, grad = _cast(x, dtype), _cast(grad, dtype)
+        self._check_dtypes(input=x, grad_output=grad)
         algorithm = self._choose(x)
         x = (x if algorithm.takes_borders else borders.extend(conv, x)).conj()
         return layouts.plain(self._apply(WEIGHT, algorithm, x, grad, sizes), self.layout, conv)
 
     def _general(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        check_tensors(input=x, weight=weight, **({} if bias is None else {"bias": bias}))
         if x.ndim == self._batched - 1:
             return self._general(x.unsqueeze(0), weight, bias).squeeze(0)
         dtype = _autocast_dtype(x.device.type)
         if dtype is not None:
-            x, weight = _cast(x, dtype), _cast(weight, dtype)
+            x, weight, bias = _cast(x, dtype), _cast(weight, dtype), None if bias is None else _cast(bias, dtype)
         if torch.compiler.is_compiling():  # which follows the preparation too, and must see no store
             return self._prepared(x, weight, bias)(x, weight, bias)
         key = (x.shape, weight.shape, None if bias is None else bias.shape, x.dtype, weight.dtype, x.device.type)
@@ -102,13 +114,11 @@ class Operator:
         extend = (lambda x: x) if algorithm.takes_borders else borders.extender(conv, sizes)
         if isinstance(algorithm, TorchKernels) and not self._parts and conv.bias_sharing.is_full:
             compute = algorithm.bound(self._extended, self._bordered(sizes))
-            return lambda x, weight, bias: compute(
-                extend(x), self._plain(weight), None if bias is None else bias.to(x.dtype)
-            )
+            return lambda x, weight, bias: compute(extend(x), self._plain(weight), bias)
 
         def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             y = self._apply(OUTPUT, algorithm, extend(x), self._plain(weight), sizes)
-            return y if bias is None else y + spread_bias(bias.to(y.dtype), conv.bias_sharing, tuple(y.shape[2:]))
+            return y if bias is None else y + spread_bias(bias, conv.bias_sharing, tuple(y.shape[2:]))
 
         return run
 
@@ -148,10 +158,19 @@ class Operator:
         expected = (*conv.bias_sharing.phases(outputs), conv.out_channels)
         if bias is not None and tuple(bias.shape) != expected:
             raise ShapeError(f"bias of convolution {conv}", got=tuple(bias.shape), expected=expected)
-        if x.dtype != weight.dtype:
-            raise ShapeError(
-                f"convolution {conv}", got=f"an input of {x.dtype} and weights of {weight.dtype}", expected="one dtype"
-            )
+        self._check_dtypes(input=x, weight=weight, **({} if bias is None else {"bias": bias}))
+
+    def _check_dtypes(self, **tensors: Tensor) -> None:
+        if len({tensor.dtype for tensor in tensors.values()}) > 1:
+            got = ", ".join(f"{name} {tensor.dtype}" for name, tensor in tensors.items())
+            fix = "Convert one of them, as in x.to(weight.dtype)."
+            raise ShapeError(f"convolution {self.convolution}", got=got, expected="one dtype", fix=fix)
+
+    def check_input(self, x: Tensor) -> None:
+        """Raises the error of a call with an input that cannot be one, whatever the weights."""
+        check_tensors(input=x)
+        self._check_input(x, self.convolution.in_channels, None, "input")
+        shapes.output_sizes(self.convolution.axes, tuple(x.shape[-self.convolution.ndim :]), self.convolution)
 
     def _check_input(self, x: Tensor, channels: int, size: tuple[int, ...] | None, name: str) -> None:
         conv = self.convolution
@@ -159,6 +178,8 @@ class Operator:
         if len(shape) not in (conv.ndim + 1, conv.ndim + 2) or shape[-conv.ndim - 1] != channels:
             wanted = ", ".join(["batch", str(channels), *(["size"] * conv.ndim if size is None else map(str, size))])
             raise ShapeError(f"{name} of convolution {conv}", got=f"shape {shape}", expected=f"({wanted})")
+        if 0 in shape[-conv.ndim :]:
+            raise ShapeError(f"{name} of convolution {conv}", got=f"shape {shape}", expected="at least one sample")
         if size is not None and shape[-conv.ndim :] != size:
             raise ShapeError(f"{name} of convolution {conv}", got=f"size {shape[-conv.ndim :]}", expected=f"{size}")
 
@@ -171,6 +192,14 @@ class Operator:
         if shape != expected and shape != listed:  # not `in`, which a compiler cannot follow for sizes it leaves open
             what = f"weight of convolution {conv} on an input of {sizes}"
             raise ShapeError(what, got=shape, expected=expected)
+
+
+def check_tensors(**named: Any) -> None:
+    """Raises SettingError naming the first that is no tensor."""
+    for name, value in named.items():
+        if not isinstance(value, Tensor):
+            fix = "Use torch.from_numpy." if type(value).__module__ == "numpy" else ""
+            raise SettingError(name, got=type(value).__name__, expected="a torch.Tensor", fix=fix)
 
 
 def spread_bias(bias: Tensor, sharing: Sharing, output_size: tuple[int, ...]) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..description.convolution import Convolution
 from .algorithms import Algorithm
-from .roles import INPUT, OPERANDS, OUTPUT
+from .roles import INPUT, OPERANDS, OUTPUT, WEIGHT
 
 
 def apply(
@@ -43,8 +43,6 @@ def compute(
 class Trilinear(torch.autograd.Function):
     """A role, and its derivatives by the same function in other roles."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(  # type: ignore[override]
         first: Tensor, second: Tensor, role: str, algorithm: Algorithm, conv: Convolution, input_size: tuple[int, ...]
@@ -67,11 +65,25 @@ class Trilinear(torch.autograd.Function):
             grads.append(apply(name, ctx.algorithm, ctx.conv, first, second, ctx.input_size) if needed else None)
         return *grads, None, None, None, None
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple, first: Tensor, second: Tensor, role: str, *rest: Any) -> tuple[Tensor, int]:
+        """Images that vmap adds join the batch; weights that it adds are taken one after another."""
+        algorithm, conv, input_size = rest
+        first_dim, second_dim = in_dims[:2]
+        if role != WEIGHT and second_dim is None:
+            images = first.movedim(first_dim, 0)
+            result = apply(role, algorithm, conv, images.flatten(0, 1), second, input_size)
+            return result.reshape(*images.shape[:2], *result.shape[1:]), 0
+        each = []
+        for number in range(info.batch_size):
+            one = first if first_dim is None else first.select(first_dim, number)
+            other = second if second_dim is None else second.select(second_dim, number)
+            each.append(apply(role, algorithm, conv, one, other, input_size))
+        return torch.stack(each), 0
+
 
 class ForwardTrilinear(Trilinear):
     """The same with forward-mode derivatives, which torch's compiler does not follow."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def jvp(ctx: Any, first_tangent: Tensor | None, second_tangent: Tensor | None, *_: Any) -> Tensor:  # type: ignore[override]

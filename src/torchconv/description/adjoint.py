@@ -64,10 +64,10 @@ def adjoint_weight(conv: Convolution, weight: Any, input_size: Any) -> np.ndarra
     return values.reshape(turned.weight_shape(conv.output_size(sizes)))
 
 
-def transposed_axes(axes: Sequence[Axis], output_padding: Sequence[int]) -> tuple[Axis, ...]:
+def transposed_axes(axes: Sequence[Axis], output_padding: Sequence[int], same: bool = False) -> tuple[Axis, ...]:
     """The axes of torch's transposed convolution, whose settings are those of the convolution it is the adjoint of.
 
-    With padding="same" each input sample becomes exactly `stride` output samples.
+    same: whether the padding was given as "same"; then each input sample becomes exactly `stride` output samples.
 
     >>> transposed_axes([Axis(3, stride=2, padding=1)], [1])
     (Axis(kernel=3, stride=1, dilation=1, padding=(1, 2), boundary='zeros', input_dilation=2),)
@@ -75,7 +75,7 @@ def transposed_axes(axes: Sequence[Axis], output_padding: Sequence[int]) -> tupl
     turned = []
     for axis, extra in zip(axes, output_padding, strict=True):
         low, high = shapes.padding(axis, axis.stride * axis.span)  # "same": that of any multiple of the stride
-        more = axis.stride - axis.span + low + high if axis.padding == "same" else 0
+        more = axis.stride - axis.span + low + high if same else 0
         pair = (axis.span - 1 - low, axis.span - 1 - high + more + extra)
         turned.append(Axis(axis.kernel, 1, axis.dilation, pair, "zeros", axis.stride))
     return tuple(turned)

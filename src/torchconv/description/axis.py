@@ -112,6 +112,30 @@ def positive(name: str, value: Any) -> int:
     return number
 
 
+def flag(name: str, value: Any) -> bool:
+    """`value` as True or False, and nothing that could only be taken for one.
+
+    >>> flag("bias", True)
+    True
+    """
+    value = plain(value)
+    if not isinstance(value, bool):
+        raise SettingError(name, got=repr(value), expected="True or False")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Arrays and tensors as numbers and lists, tuples and their like as lists, everything else as it is.
+
+    >>> import numpy as np
+    >>> plain(np.array([[1, 2]])), plain(((1, 2), 3)), plain("same")
+    ([[1, 2]], [[1, 2], 3], 'same')
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def integer(name: str, value: Any) -> int:
     """`value` as a plain int; NumPy's and torch's integers count, booleans and floats do not.
 
@@ -130,21 +154,23 @@ def _resolved(padding: Any, reach: int, stride: int) -> tuple[int, int] | Litera
     if padding == "full":
         return reach, reach
     if padding == "same":
-        return "same" if stride > 1 else (reach // 2, reach - reach // 2)
+        return "same" if stride > 1 and reach else (reach // 2, reach - reach // 2)
     if isinstance(padding, str):
         raise SettingError("padding", got=repr(padding), expected=f"integers or one of {', '.join(PADDING_WORDS)}")
-    low, high = padding if isinstance(padding, tuple | list) else (padding, padding)
-    return integer("padding", low), integer("padding", high)
+    pair = padding if isinstance(padding, tuple | list) else (padding, padding)
+    if len(pair) != 2:
+        raise SettingError("padding of an axis", got=padding, expected="an integer, or a pair (low, high)")
+    return integer("padding", pair[0]), integer("padding", pair[1])
 
 
 def _rank(kernel_size: Any, ndim: int | None) -> int:
-    if hasattr(kernel_size, "__iter__"):
-        rank = len(tuple(kernel_size))
-        if rank == 0 or (ndim is not None and ndim != rank):
-            raise SettingError(
-                "kernel_size", got=tuple(kernel_size), expected=f"one size for each of {ndim or 'its'} axes"
-            )
-        return rank
+    sizes = plain(kernel_size)
+    if ndim is not None:
+        ndim = positive("ndim", ndim)
+    if isinstance(sizes, list):
+        if not sizes or (ndim is not None and ndim != len(sizes)):
+            raise SettingError("kernel_size", got=sizes, expected=f"one size for each of {ndim or 'its'} axes")
+        return len(sizes)
     if ndim is None:
         raise SettingError(
             "kernel_size", got=kernel_size, expected="a tuple, which gives the rank", fix="Or give ndim=1, 2 or 3."
@@ -152,13 +178,15 @@ def _rank(kernel_size: Any, ndim: int | None) -> int:
     return ndim
 
 
-def _per_axis(name: str, value: Any, ndim: int) -> tuple[Any, ...]:
+def _per_axis(name: str, value: Any, ndim: int) -> list[Any]:
     """One value for each axis, from one for all; a pair (low, high) for all axes is written ((low, high),)."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        return (value,) * ndim
-    values = tuple(value)
+    values = plain(value)
+    if not isinstance(values, list):
+        return [values] * ndim
     if len(values) == 1:
-        values *= ndim  # as torch does
+        values = values * ndim  # as torch does
     if len(values) != ndim:
-        raise SettingError(name, got=repr(value), expected=f"one value, or one for each of {ndim} axes")
+        pair = name == "padding" and len(values) == 2
+        fix = f"A pair (low, high) is written {name}=(({values[0]}, {values[1]}),)." if pair else ""
+        raise SettingError(name, got=repr(value), expected=f"one value, or one for each of {ndim} axes", fix=fix)
     return values

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import SettingError
-from .axis import positive
+from .axis import plain, positive
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,13 @@ class Connections:
         """(output, input) pairs in the order of the weights."""
         return ((output, source) for output in range(self.out_channels) for source in self.inputs_of(output))
 
+    @property
+    def text(self) -> str:
+        """The table as rows of 0 and 1; "" where `groups` says it all."""
+        if self.rows is None:
+            return ""
+        return "/".join("".join("1" if mark else "0" for mark in row) for row in self.table())
+
     def table(self) -> np.ndarray:
         """The boolean (out, in) table."""
         table = np.zeros((self.out_channels, self.in_channels), dtype=bool)
@@ -79,8 +86,22 @@ class Connections:
         return table
 
 
+def table_of(value: Any) -> np.ndarray:
+    """A connection table as an array with two axes; raises SettingError for what is none."""
+    try:
+        array = np.asarray(plain(value))
+    except ValueError:
+        raise SettingError(
+            "connections", got="rows of different lengths", expected="a boolean (out, in) table"
+        ) from None
+    if array.ndim != 2:
+        got = repr(value) if array.ndim == 0 else f"{array.ndim} axes"
+        raise SettingError("connections", got=got, expected="a boolean (out, in) table")
+    return array
+
+
 def _rows(table: Any, in_channels: int, out_channels: int) -> tuple[tuple[int, ...], ...]:
-    array = np.asarray(table)
+    array = table_of(table)
     if array.shape != (out_channels, in_channels):
         raise SettingError(
             "connections",

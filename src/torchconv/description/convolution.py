@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from ..errors import SettingError, ShapeError, TextError
+from ..errors import ShapeError, TextError
 from . import counts, field, matrix, notation, shapes
-from .axis import Axis, axes_of
+from .axis import Axis, axes_of, flag
 from .connections import Connections
 from .sharing import Sharing
 
@@ -69,9 +67,7 @@ class Convolution:
         axes = axes_of(kernel_size, stride, dilation, padding, padding_mode, input_dilation, ndim)
         ndim = len(axes)
         shared = Sharing.of(sharing, ndim)
-        if not isinstance(bias, bool):
-            raise SettingError("bias", got=repr(bias), expected="True or False")
-        bias_shared = Sharing.of("full" if not bias else shared if bias_sharing is None else bias_sharing, ndim)
+        bias_shared = Sharing.of(shared if bias_sharing is None else bias_sharing, ndim)
         self._set(
             Connections.of(in_channels, out_channels, groups, connections),
             axes,
@@ -81,7 +77,9 @@ class Convolution:
         )
 
     def _set(self, channels: Connections, axes: tuple[Axis, ...], sharing: Sharing, bias: bool, bias_sharing: Sharing):
-        values = {"channels": channels, "axes": axes, "sharing": sharing, "bias": bias, "bias_sharing": bias_sharing}
+        bias = flag("bias", bias)
+        biases = bias_sharing if bias else Sharing((1,) * len(axes))
+        values = {"channels": channels, "axes": axes, "sharing": sharing, "bias": bias, "bias_sharing": biases}
         for name, value in values.items():
             object.__setattr__(self, name, value)
         return self
@@ -155,8 +153,7 @@ class Convolution:
 
     def weight_shape(self, input_size: Any = None) -> tuple[int, ...]:
         """(*phases, out, in // groups, *kernel), or (*phases, connections, *kernel); unshared needs input_size."""
-        outputs = self._outputs(input_size)
-        return counts.weight_shape(self.axes, self.channels, self.sharing, outputs)
+        return counts.weight_shape(self.axes, self.channels, self.sharing, self._outputs(input_size))
 
     def bias_shape(self, input_size: Any = None) -> tuple[int, ...]:
         """(*bias phases, out); () without a bias."""
@@ -164,8 +161,7 @@ class Convolution:
 
     def parameters(self, input_size: Any = None) -> int:
         """Number of weights and biases."""
-        biases = prod(self.bias_shape(input_size)) if self.bias else 0
-        return prod(self.weight_shape(input_size)) + biases
+        return prod(self.weight_shape(input_size)) + (prod(self.bias_shape(input_size)) if self.bias else 0)
 
     def macs(self, input_size: Any) -> int:
         """Multiply-accumulates with a real sample for one image, exact; none with padding, bias not counted."""
@@ -190,6 +186,8 @@ class Convolution:
     def field(self, output: Sequence[int], input_size: Any = None) -> tuple[field.Interval, ...]:
         """The interval of input samples that one output position reads, per axis."""
         sizes = [None] * self.ndim if input_size is None else shapes.sizes_of(input_size, self.ndim)
+        if len(tuple(output)) != self.ndim:
+            raise ShapeError("an output position", got=tuple(output), expected=f"one place on each of {self.ndim} axes")
         intervals = (field.Interval(place, place) for place in output)
         return tuple(field.read_by(*one) for one in zip(self.axes, intervals, sizes, strict=True))
 
@@ -204,28 +202,30 @@ class Convolution:
         Rows are the flattened output (out, *output size), columns the flattened input (in, *input size).
         """
         expected = self.weight_shape(input_size)
-        weight = np.asarray(weight)
-        if weight.size != prod(expected):
-            raise ShapeError(f"weight of convolution {self}", got=weight.shape, expected=expected)
-        return matrix.matrix(self.entries(input_size), weight)
+        listed = (*self.sharing.phases(self._outputs(input_size)), self.channels.count, *self.kernel_size)
+        return matrix.matrix(self.entries(input_size), matrix.array_of(weight, expected, listed))
 
     def __str__(self) -> str:
-        rows = "/".join("".join(str(int(mark)) for mark in row) for row in self.channels.table())
         written = {
             "stride": (notation.per_axis(self.stride), "1"),
             "padding": (notation.per_axis(self.padding, notation.pad), "0"),
             "dilation": (notation.per_axis(self.dilation), "1"),
             "groups": (str(self.groups), "1"),
-            "connections": ("" if self.channels.rows is None else rows, ""),
+            "connections": (self.channels.text, ""),
             "padding_mode": (notation.per_axis(self.padding_mode), "zeros"),
             "input_dilation": (notation.per_axis(self.input_dilation), "1"),
             "sharing": (str(self.sharing), "full"),
             "bias": ("yes" if self.bias else "no", "yes"),
             "bias_sharing": (str(self.bias_sharing), str(self.sharing if self.bias else self.bias_sharing)),
         }
-        settings = [f"{name}={value}" for name, (value, default) in written.items() if value != default]
-        kernel = "x".join(map(str, self.kernel_size))
-        return ", ".join([f"{self.in_channels}->{self.out_channels}", kernel, *settings])
+        start = [f"{self.in_channels}->{self.out_channels}", "x".join(map(str, self.kernel_size))]
+        return ", ".join(start + [f"{name}={value}" for name, (value, default) in written.items() if value != default])
+
+    def __format__(self, spec: str) -> str:
+        """As messages show it: str(), but a long connection table by its size only."""
+        table = self.channels.text
+        short = f"a table of {self.channels.count} connections"
+        return format(str(self).replace(table, short) if len(table) > 200 else str(self), spec)
 
     def __repr__(self) -> str:
         return f"Convolution.parse({str(self)!r})"
@@ -237,8 +237,8 @@ class Convolution:
         >>> Convolution.parse("1->6, 5x5, stride=2") == Convolution(1, 6, (5, 5), stride=2)
         True
         """
-        parts = [part.strip() for part in text.split(",")]
-        channels = parts[0].split("->")
+        parts = [part.strip() for part in text.split(",")] if isinstance(text, str) else []
+        channels = parts[0].split("->") if parts else []
         if len(parts) < 2 or len(channels) != 2:
             expected = "in->out, kernel, settings, as in 3->10, 5x5, stride=2"
             raise TextError("a convolution", got=repr(text), expected=expected)

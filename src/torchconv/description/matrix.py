@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
+from ..errors import ShapeError
 from .axis import Axis
 from .connections import Connections
 from .shapes import output_sizes, sources
@@ -46,11 +48,29 @@ def entries(axes: Sequence[Axis], connections: Connections, sharing: Sharing, in
     )
 
 
+def array_of(weight: Any, *shapes: tuple[int, ...]) -> np.ndarray:
+    """Weights as a NumPy array; tensors without their history, and bfloat16, which NumPy does not have, as float32.
+
+    Raises ShapeError unless they have one of the shapes, axes of size 1 apart.
+    """
+    if hasattr(weight, "detach"):
+        weight = weight.detach().cpu()
+        weight = weight.float() if "bfloat16" in str(weight.dtype) else weight
+    array = np.asarray(weight)
+    if _without_ones(array.shape) not in [_without_ones(shape) for shape in shapes]:
+        raise ShapeError("weight", got=array.shape, expected=shapes[0])
+    return array
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
 def matrix(entries: Entries, weight: np.ndarray):
     """The products as a scipy.sparse CSR array; entries of the same place are added."""
     from scipy.sparse import csr_array  # here, because SciPy takes longer to import than all of the description
 
-    values = np.asarray(weight).reshape(-1)[entries.weights]
+    values = weight.reshape(-1)[entries.weights]
     return csr_array((values, (entries.rows, entries.columns)), shape=entries.shape)
 
 

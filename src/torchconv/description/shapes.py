@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from .axis import Axis, integer, positive
+from .axis import Axis, integer, plain, positive
 
 
 def dilated(axis: Axis, size: int) -> int:
@@ -69,21 +69,23 @@ def output_sizes(axes: Sequence[Axis], sizes: Sequence[int], what: object = "") 
     return outputs
 
 
-def sizes_of(input_size: Any, ndim: int) -> tuple[int, ...]:
+def sizes_of(input_size: Any, ndim: int, name: str = "input_size") -> tuple[int, ...]:
     """An input size as one integer >= 1 per axis; an int stands for all axes.
 
     >>> sizes_of(32, 2)
     (32, 32)
     """
-    values = tuple(input_size) if hasattr(input_size, "__iter__") else (input_size,) * ndim
+    given = plain(input_size)
+    values = tuple(given) if isinstance(given, list) else (given,) * ndim
     if len(values) != ndim:
-        raise ShapeError("input_size", got=tuple(values), expected=f"{ndim} sizes (channels and batch left out)")
-    return tuple(positive("input_size", value) for value in values)
+        raise ShapeError(name, got=tuple(values), expected=f"{ndim} sizes (channels and batch left out)")
+    return tuple(positive(name, value) for value in values)
 
 
 def paddings_of(value: Any, ndim: int) -> tuple[int, ...]:
     """An output padding as one integer >= 0 per axis; an int stands for all axes."""
-    values = tuple(value) if hasattr(value, "__iter__") else (value,) * ndim
+    given = plain(value)
+    values = tuple(given) if isinstance(given, list) else (given,) * ndim
     numbers = tuple(integer("output_padding", one) for one in values)
     if len(numbers) != ndim or min(numbers) < 0:
         raise ShapeError("output_padding", got=numbers, expected=f"an integer >= 0, or one for each of {ndim} axes")

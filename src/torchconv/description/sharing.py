@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SettingError
-from .axis import positive
+from .axis import plain, positive
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Sharing:
         """From "full", "none", a period, or one of these per axis; raises SettingError for anything else."""
         if isinstance(value, Sharing):
             value = value.periods
-        values = tuple(value) if isinstance(value, tuple | list) else (value,) * ndim
+        value = plain(value)
+        values = tuple(value) if isinstance(value, list) else (value,) * ndim
         if len(values) != ndim:
             raise SettingError("sharing", got=repr(value), expected=f"one value, or one for each of {ndim} axes")
         return cls(tuple(_period(one) for one in values))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import Parameter, UninitializedParameter, is_lazy
+from torch.nn.parameter import Parameter, is_lazy
 
 from ..compute import layouts
 from ..compute.operator import Operator
 from ..description import shapes
 from ..description.convolution import Convolution
 from . import init
+from .setting import Setting
+from .waiting import Waiting, unfinished
 
 
-class Conv(torch.nn.Module):
+class Conv(Waiting):
     """The layer of a described convolution: (batch, in, *size) to (batch, out, *output size); the batch may be missing.
 
     convolution: the description. input_size: samples per axis; unshared layers need it to know their parameters, and
@@ -30,8 +33,7 @@ class Conv(torch.nn.Module):
     """
 
     layout: ClassVar[str] = layouts.PLAIN
-    weight: Parameter
-    bias: Parameter | None
+    transposed: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -42,16 +44,14 @@ class Conv(torch.nn.Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.convolution = convolution
-        self.algorithm = algorithm
         self._operator = Operator(convolution, algorithm, self.layout)
         self.input_size = None if input_size is None else shapes.sizes_of(input_size, convolution.ndim)
         options = {"device": device, "dtype": dtype}
         needs_size = convolution.sharing.needs_size or convolution.bias_sharing.needs_size
         self._waiting = needs_size and input_size is None
         if self._waiting:
-            self.register_parameter("weight", _waiting(**options))
-            self.register_parameter("bias", _waiting(**options) if convolution.bias else None)
+            self.register_parameter("weight", unfinished(**options))
+            self.register_parameter("bias", unfinished(**options) if convolution.bias else None)
         else:
             self.weight = Parameter(torch.empty(self._weight_shape(), **options))
             shape = convolution.bias_shape(self.input_size)
@@ -65,16 +65,29 @@ class Conv(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         """Fill weight and bias anew, by torch.nn's distribution."""
-        if not is_lazy(self.weight):
-            init.reset(self.convolution, self.weight, self.bias, self.layout)
+        self._reset([name for name, tensor in self._parameters.items() if tensor is not None and not is_lazy(tensor)])
+
+    def _reset(self, names: Sequence[str]) -> None:
+        weight, bias = (self._parameters[name] if name in names else None for name in ("weight", "bias"))
+        init.reset(self.convolution, weight, bias, self.layout)
 
     def forward(self, x: Tensor) -> Tensor:
         if self._waiting:
-            self._settle(tuple(x.shape[-self.convolution.ndim :]))
+            self._settle(x)
         return self._operator(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return str(self.convolution)
+
+    @Setting
+    def convolution(self) -> Convolution:
+        """The description."""
+        return self._operator.convolution
+
+    @Setting
+    def algorithm(self) -> str:
+        """How it is computed."""
+        return self._operator.algorithm
 
     @property
     def in_channels(self) -> int:
@@ -102,7 +115,7 @@ class Conv(torch.nn.Module):
         return self.convolution.dilation
 
     @property
-    def padding(self) -> tuple[Any, ...]:
+    def padding(self) -> Any:
         """Per axis an int, or (low, high) where they differ, or "same"."""
         pads = self.convolution.padding
         return tuple(pad[0] if pad != "same" and pad[0] == pad[1] else pad for pad in pads)
@@ -116,37 +129,6 @@ class Conv(torch.nn.Module):
         conv = self.convolution
         outputs = None if self.input_size is None else conv.output_size(self.input_size)
         return layouts.shape(conv, conv.sharing.phases(outputs), self.layout)
-
-    def _settle(self, input_size: tuple[int, ...]) -> None:
-        """Make the parameters that waited for the input size."""
-        self.convolution.output_size(input_size)
-        self.input_size, self._waiting = input_size, False
-        for parameter, shape in (
-            (self.weight, self._weight_shape()),
-            (self.bias, self.convolution.bias_shape(input_size)),
-        ):
-            if isinstance(parameter, UninitializedParameter):
-                parameter.materialize(shape)
-        self.reset_parameters()
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        if self._waiting:  # an unfinished parameter cannot be detached, which is what the ordinary way does
-            keep_vars = True
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
-        """Saved parameters of an unshared layer say what this one waited for."""
-        for name, parameter in (("weight", self.weight), ("bias", self.bias)):
-            saved = state_dict.get(prefix + name)
-            if isinstance(parameter, UninitializedParameter) and saved is not None and not is_lazy(saved):
-                parameter.materialize(saved.shape)
-        self._waiting = any(is_lazy(parameter) for parameter in self._parameters.values() if parameter is not None)
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
-
-
-def _waiting(**options: Any) -> Any:
-    """A parameter without a shape yet; torch's class for it is no subclass of Parameter, but takes its place."""
-    return UninitializedParameter(**options)
 
 
 class _Convolution(Conv):
@@ -190,7 +172,17 @@ class _Convolution(Conv):
             ndim=self.ndim,
         )
         super().__init__(convolution, input_size, algorithm, device, dtype)
-        self.padding_mode = padding_mode
+        self._given = {"padding": padding, "padding_mode": padding_mode}
+
+    @Setting
+    def padding(self) -> Any:
+        """A word as it was given, or per axis an int, or (low, high) where they differ."""
+        return self._given["padding"] if isinstance(self._given["padding"], str) else super().padding
+
+    @Setting
+    def padding_mode(self) -> Any:
+        """What padding holds, as it was given."""
+        return self._given["padding_mode"]
 
 
 class Conv1d(_Convolution):

@@ -11,8 +11,8 @@ from ..compute.layouts import TRANSPOSED
 from ..description.convolution import Convolution
 
 
-def reset(convolution: Convolution, weight: Tensor, bias: Tensor | None, layout: str) -> None:
-    """Fill weight and bias in place with numbers between -bound and bound, bound = 1 / sqrt(fan in).
+def reset(convolution: Convolution, weight: Tensor | None, bias: Tensor | None, layout: str) -> None:
+    """Fill those of weight and bias that are given with numbers between -bound and bound, bound = 1 / sqrt(fan in).
 
     The fan in is what one output reads, input channels times taps; with a connection table it differs from output to
     output. For a transposed layer torch takes the fan of its transposed weights, and so does this.
@@ -23,21 +23,20 @@ def reset(convolution: Convolution, weight: Tensor, bias: Tensor | None, layout:
     channels = convolution.channels
     if channels.rows is None:
         width = (channels.out_channels if layout == TRANSPOSED else channels.in_channels) // channels.groups
-        scale = None
-        fan = width * taps
+        fan, reads = width * taps, None
     else:
-        fan = 1
-        scale = torch.tensor([sqrt(1 / (max(len(row), 1) * taps)) for row in channels.rows], device=weight.device)
+        fan, reads = taps, torch.tensor([max(len(row), 1) for row in channels.rows])
     gain = torch.nn.init.calculate_gain("leaky_relu", sqrt(5))
     with torch.no_grad():
-        _uniform(weight, sqrt(3.0) * gain / sqrt(fan))
-        if scale is not None:
-            repeats = torch.tensor([len(row) for row in channels.rows or ()], device=weight.device)
-            weight.mul_(scale.repeat_interleave(repeats).reshape(-1, *(1,) * convolution.ndim))
+        if weight is not None:
+            _uniform(weight, sqrt(3.0) * gain / sqrt(fan))
+            if reads is not None:
+                each = reads.repeat_interleave(torch.tensor([len(row) for row in channels.rows or ()]))
+                weight.div_(each.sqrt().reshape(-1, *(1,) * convolution.ndim).to(weight.device))
         if bias is not None:
             _uniform(bias, 1 / sqrt(fan))
-            if scale is not None:
-                bias.mul_(scale)
+            if reads is not None:
+                bias.div_(reads.sqrt().to(bias.device))
 
 
 def _uniform(tensor: Tensor, bound: float) -> None:

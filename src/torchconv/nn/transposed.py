@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..compute import layouts
 from ..compute.operator import Operator
-from ..description import adjoint, shapes
+from ..description import adjoint, notation, shapes
+from ..description.axis import plain
 from ..description.connections import Connections
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
 from .conv import Conv
+from .setting import Setting
+
+
+@lru_cache(maxsize=256)
+def _operator(convolution: Convolution, algorithm: str, layout: str) -> Operator:
+    return Operator(convolution, algorithm, layout)
 
 
 class _Transposed(Conv):
@@ -25,6 +33,7 @@ class _Transposed(Conv):
 
     ndim: ClassVar[int]
     layout: ClassVar[str] = layouts.TRANSPOSED
+    transposed: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -50,30 +59,60 @@ class _Transposed(Conv):
         if padding_mode != "zeros":
             raise SettingError("padding_mode of a transposed convolution", got=repr(padding_mode), expected="zeros")
         forward = Convolution(1, 1, kernel_size, stride, padding, dilation, bias=False, ndim=self.ndim)
-        self.output_padding = shapes.paddings_of(output_padding, self.ndim)
-        axes = adjoint.transposed_axes(forward.axes, self.output_padding)
+        extras = shapes.paddings_of(output_padding, self.ndim)
+        if any(extra >= max(axis.stride, axis.dilation) for extra, axis in zip(extras, forward.axes, strict=True)):
+            expected = f"less than stride {forward.stride} or dilation {forward.dilation}"
+            raise SettingError("output_padding", got=extras, expected=expected)
+        axes = adjoint.transposed_axes(forward.axes, extras, same=padding == "same")
         channels = Connections.of(in_channels, out_channels, groups, connections)
         shared = Sharing.of(sharing, self.ndim)
-        biases = Sharing.of("full" if not bias else shared if bias_sharing is None else bias_sharing, self.ndim)
+        biases = Sharing.of(shared if bias_sharing is None else bias_sharing, self.ndim)
         convolution = Convolution.of_parts(channels, axes, shared, bias, biases)
         super().__init__(convolution, input_size, algorithm, device, dtype)
-        self.padding_mode = padding_mode
+        self._forward = forward  # whose adjoint this is: torch's settings are those of it
+        self.output_padding = extras
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """output_size: the size wanted among those that the stride leaves open; it takes output_padding's place."""
         if output_size is None:
             return super().forward(x)
-        convolution = self._reaching(tuple(x.shape[-self.ndim :]), tuple(output_size)[-self.ndim :])
-        return Operator(convolution, self.algorithm, self.layout)(x, self.weight, self.bias)
+        if self._waiting:
+            self._settle(x)
+        given = plain(output_size)
+        number = len(given) if isinstance(given, list) else self.ndim
+        wanted = shapes.sizes_of(given, number, "output_size")
+        if len(wanted) not in (self.ndim, self.ndim + 1, self.ndim + 2):
+            raise ShapeError("output_size", got=wanted, expected=f"{self.ndim} sizes, or a whole shape")
+        convolution = self._reaching(tuple(x.shape[-self.ndim :]), wanted[-self.ndim :])
+        return _operator(convolution, self.algorithm, self.layout)(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        conv = self.convolution
+        shown = Convolution.of_parts(conv.channels, self._forward.axes, conv.sharing, conv.bias, conv.bias_sharing)
+        extra = notation.per_axis(self.output_padding)
+        return f"{shown}" if extra == "0" else f"{shown}, output_padding={extra}"
 
     @property
     def stride(self) -> tuple[int, ...]:
-        return self.convolution.input_dilation
+        return self._forward.stride
+
+    @property
+    def padding(self) -> Any:
+        pads = self._forward.padding
+        return tuple(pad[0] if pad != "same" and pad[0] == pad[1] else pad for pad in pads)
+
+    @Setting
+    def padding_mode(self) -> str:
+        """Always zeros."""
+        return "zeros"
 
     def _reaching(self, input_size: tuple[int, ...], wanted: tuple[int, ...]) -> Convolution:
         """The convolution with the high padding that gives the wanted output size."""
         conv = self.convolution
         present = conv.output_size(input_size)
+        if wanted != present and (conv.sharing.needs_size or conv.bias_sharing.needs_size):
+            fix = "Its weights are made for one size: give output_padding, and leave output_size out."
+            raise ShapeError("output_size of an unshared layer", got=wanted, expected=present, fix=fix)
         least = tuple(size - extra for size, extra in zip(present, self.output_padding, strict=True))
         most = tuple(size + axis.input_dilation - 1 for size, axis in zip(least, conv.axes, strict=True))
         if not all(low <= size <= high for low, size, high in zip(least, wanted, most, strict=True)):

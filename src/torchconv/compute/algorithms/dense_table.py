@@ -23,6 +23,9 @@ from ..roles import INPUT, OUTPUT
 from .base import Algorithm, Problem
 from .torch_kernels import TorchKernels
 
+# Zeros are multiplied faster than many small groups are visited, unless there are very many zeros and very few visits.
+FEW_PARTS, SPARSE = 2, 8
+
 
 class DenseTable(Algorithm):
     """torch's kernels with all channels connected, the missing ones by zeros."""
@@ -36,6 +39,10 @@ class DenseTable(Algorithm):
             return "there is no connection table to fill up"
         if torch.compiler.is_compiling():
             return "a compiler cannot look whether the numbers are finite"
+        parts = tables.parts(problem.convolution)
+        channels = problem.convolution.channels
+        if len(parts) <= FEW_PARTS and channels.count * SPARSE <= channels.in_channels * channels.out_channels:
+            return f"the table is sparse and made of {len(parts)} grouped convolutions"
         return self.kernels.declines(problem)
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
@@ -65,7 +72,9 @@ def _filled_up(conv: Convolution) -> Convolution:
 def _dense(conv: Convolution, weight: Tensor) -> Tensor:
     """Weights (connections, *kernel) as (out, in, *kernel)."""
     zeros = weight.new_zeros(conv.out_channels * conv.in_channels, *conv.kernel_size)
-    return zeros.index_copy(0, _index(conv, weight), weight).unflatten(0, (conv.out_channels, conv.in_channels))
+    return zeros.index_copy(0, _index(conv, weight), weight).reshape(
+        conv.out_channels, conv.in_channels, *conv.kernel_size
+    )
 
 
 def _index(conv: Convolution, like: Tensor) -> Tensor:
@@ -79,4 +88,5 @@ def _places(channels: Connections) -> np.ndarray:
 
 def _finite(x: Tensor) -> bool:
     """Whether all numbers are finite; a sum that overflows says no, which costs time but is never wrong."""
-    return has_numbers(x) and bool(x.sum().isfinite())
+    wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+    return has_numbers(x) and bool(x.sum(dtype=wide).isfinite())
