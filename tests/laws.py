@@ -120,16 +120,21 @@ def adjoint(ops: Operations, conv: Convolution, size: tuple[int, ...]) -> None:
 
 
 def impulse(ops: Operations, conv: Convolution, size: tuple[int, ...]) -> None:
-    """A one in the middle of zeros gives the kernel, reversed because the map is a correlation."""
-    conv = Convolution.of_parts(conv.channels, [Axis(size, padding="full") for size in conv.kernel_size])
-    weight = numbers(conv, size)[1].reshape(conv.channels.count, *conv.kernel_size)
-    x = torch.zeros(1, conv.in_channels, *(1,) * conv.ndim, dtype=torch.float64)
+    """A one alone gives the kernel of each place, reversed because the map is a correlation."""
+    conv = Convolution.of_parts(conv.channels, [Axis(size, padding="full") for size in conv.kernel_size], conv.sharing)
+    alone = (1,) * conv.ndim
+    phases = conv.sharing.phases(conv.output_size(alone))
+    weight = numbers(conv, alone)[1].reshape(*phases, conv.channels.count, *conv.kernel_size)
+    x = torch.zeros(1, conv.in_channels, *alone, dtype=torch.float64)
     x[:, 0] = 1
     expected = torch.zeros(conv.out_channels, *conv.kernel_size, dtype=torch.float64)
     for number, (output, source) in enumerate(conv.channels.pairs()):
-        if source == 0:
-            expected[output] = weight[number].flip(tuple(range(conv.ndim)))
-    close(ops.output(conv, x, weight)[0], expected)
+        for place in np.ndindex(*conv.kernel_size) if source == 0 else ():
+            kernel = weight[tuple(p % period for p, period in zip(place, phases, strict=False))]
+            expected[(output, *place)] = kernel[
+                (number, *(k - 1 - p for k, p in zip(conv.kernel_size, place, strict=True)))
+            ]
+    close(ops.output(conv, x, weight.reshape(conv.weight_shape(alone)))[0], expected)
 
 
 def equivariant(ops: Operations, conv: Convolution, size: tuple[int, ...]) -> None:

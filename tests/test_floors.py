@@ -32,6 +32,7 @@ HOUSE = [
     "compute.algorithms.base",
     "compute.algorithms.torch_kernels",
     "compute.algorithms.dense_table",
+    "compute.algorithms.phases",
     "compute.algorithms.patches",
     "compute.algorithms.sparse_matrix",
     "compute.algorithms.reference_loops",

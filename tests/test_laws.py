@@ -65,7 +65,8 @@ BREAKS = {
 @pytest.mark.parametrize("name", NAMES)
 def test_planted_fault_turns_laws_red(name, fault):
     table = [[1, 0], [1, 1], [0, 1], [1, 1]] if name == "dense-table" else None
-    conv, size = Convolution(2, 4, (3, 3), padding=1, bias=False, connections=table), (5, 6)
+    sharing = 2 if name == "phases" else "full"
+    conv, size = Convolution(2, 4, (3, 3), padding=1, bias=False, connections=table, sharing=sharing), (5, 6)
     for law in BREAKS[fault]:
         law(operations(name), conv, size)
         with pytest.raises(AssertionError):

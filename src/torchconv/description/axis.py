@@ -9,6 +9,7 @@ from ..errors import SettingError
 
 BOUNDARIES = ("zeros", "reflect", "replicate", "circular")
 PADDING_WORDS = ("valid", "same", "full")
+LARGEST = 2**40  # samples: more than any memory, and small enough that products of sizes stay exact
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,11 @@ def integer(name: str, value: Any) -> int:
     >>> integer("padding", -1)
     -1
     """
-    if not isinstance(value, bool) and hasattr(value, "__index__"):
-        return int(value)
-    raise SettingError(name, got=repr(value), expected="an integer")
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise SettingError(name, got=repr(value), expected="an integer")
+    if abs(int(value)) > LARGEST:
+        raise SettingError(name, got=value, expected=f"at most {LARGEST}")
+    return int(value)
 
 
 def _resolved(padding: Any, reach: int, stride: int) -> tuple[int, int] | Literal["same"]:

@@ -74,7 +74,11 @@ def read_pads(text: str) -> Any:
 
 def read_period(text: str) -> int | str:
     """A period of weight sharing, or one of its words."""
-    return text if text in ("full", "none") else read_integer(text)
+    if text in ("full", "none"):
+        return text
+    if not text.isdigit():
+        raise TextError("sharing", got=repr(text), expected="full, none or a period such as 2")
+    return read_integer(text)
 
 
 def read_switch(text: str) -> bool:

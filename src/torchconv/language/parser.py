@@ -128,5 +128,6 @@ def _explained(error: UnexpectedInput, text: str) -> TorchconvError:
         terminals = getattr(error, "allowed", None) or ()
     position = len(text.rstrip()) if found == "the end of the text" else error.pos_in_stream or 0
     expected = " or ".join(word for name, word in TERMINALS.items() if name in terminals)
-    wrong = TextError("an architecture cannot be read", got=found, expected=expected or None)
+    fix = "Join layers with a hyphen, '-'." if found in ("'\u2013'", "'\u2014'", "'\u2212'") else ""
+    wrong = TextError("an architecture cannot be read", got=found, expected=expected or None, fix=fix)
     return pointed(wrong, Place(text, position))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .base import Algorithm, Problem
 from .dense_table import DenseTable
 from .patches import Patches
+from .phases import Phases
 from .reference_loops import ReferenceLoops
 from .sparse_matrix import ScipyMatrix, TorchMatrix
 from .torch_kernels import TorchChannelsLast, TorchKernels
@@ -13,6 +14,7 @@ TABLE: tuple[Algorithm, ...] = (
     DenseTable(),
     TorchKernels(),
     TorchChannelsLast(),
+    Phases(),
     Patches(),
     TorchMatrix(),
     ScipyMatrix(),
