@@ -91,7 +91,16 @@ MISTAKES = {
     "no scores": (["train", "INPUT - CONV"], ["a volume 8x8x32", "End with FC[10]"]),
     "unbound": (["train", "INPUT - (CONV)*N - FC"], ["got N", "column 16"]),
     "no epochs": (["train", "--epochs", "0"], ["--epochs", "greater than or equal to 1"]),
-    "no number": (["train", "--batch-size", "many"], ["--batch-size", "integer"]),
+    "no number": (
+        ["train", "--batch-size", "many"],
+        ["--batch-size: got 'many', expected an integer. Try: torchconv train --help"],
+    ),
+    "empty text": (["train", ""], ["got the end of the text", "expected a layer such as CONV"]),
+    "empty data": (["train", "--data", ""], ["data: got an empty name"]),
+    "nearly digits": (["train", "--data", "Digits"], ["Did you mean digits?"]),
+    "too many epochs": (["train", "--epochs", "1000001"], ["epochs: got 1000001, expected an integer from 1 to"]),
+    "full out of torn images": (["train", "--data", "torn", "--out", "pets"], ["run folder pets"]),
+    "sign": (["train", "--data", "a\x1b[31m"], ["data a\ufffd[31m: got no such folder"]),
     "rate": (["train", "--learning-rate", "nan"], ["learning rate: got nan, expected a number above 0"]),
     "option": (["train", "--epoch", "3"], ["No such option: --epoch"]),
     "command": (["tran"], ["No such command 'tran'", "train"]),
@@ -163,13 +172,36 @@ def test_missing_packages_say_how_to_install_them(
     assert 'pip install "torchconv[train]"' in found.err
 
 
+def test_few_images_are_trained_for_300_steps(call: Callable[..., Outcome], tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", {"[red]cat": 20, "[bold]dog": 20})
+    trained = call("train", "INPUT[8x8x3]-FC", "--data", "pets", "--out", "my run")
+    assert trained.status == 0, trained.err
+    assert "torchconv evaluate 'my run'" in trained.out
+    settings = json.loads(Path("my run/config.json").read_text())["settings"]
+    assert (settings["batch_size"], settings["epochs"]) == (4, 38)
+    evaluated = call("evaluate", "my run")
+    assert "[red]cat" in evaluated.out
+    assert "[bold]dog" in evaluated.out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_that_is_gone_ends_the_training_quietly(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "torchconv", "train", "INPUT - FC", "--epochs", "1"]
+    found = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (found.returncode, found.stderr) == (141, "")
+
+
 def test_version_and_help(call: Callable[..., Outcome]) -> None:
     assert call("--version").out == f"torchconv {__version__}\n"
     for arguments in (["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"]):
         found = call(*arguments)
         assert found.status == 0
         assert "Usage: torchconv" in found.out
-    assert "torchconv train --data pets" in call("train", "--help").out
+    assert "torchconv train --data pets" in call("train", "-h").out
+    assert call() == call("--help") == call("-h")
 
 
 def test_help_imports_neither_torch_nor_lightning() -> None:

@@ -87,6 +87,19 @@ def test_training_images_make_up_for_a_missing_validation_folder(tmp_path: Path)
     assert [len(part) for part in ImageFolder(tmp_path).parts(0).values()] == [18, 2, 6]
 
 
+@pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("training", "testing"), ("TRAIN", "test")])
+def test_split_folders_go_by_many_names(tmp_path: Path, train: str, test: str) -> None:
+    write_folder(tmp_path / train, {"a": 10, "b": 10})
+    write_folder(tmp_path / test, {"a": 3, "b": 3})
+    folder = ImageFolder(tmp_path)
+    assert folder.classes == ("a", "b")
+    assert [len(part) for part in folder.parts(0).values()] == [18, 2, 6]
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    assert ImageFolder(write_folder(tmp_path, {"car": 2, "train": 2})).classes == ("car", "train")
+
+
 def test_other_files_are_passed_over(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a": 3, "b": 3})
     (tmp_path / "a" / "notes.txt").write_text("no image")
@@ -103,6 +116,10 @@ def test_other_files_are_passed_over(tmp_path: Path) -> None:
         ({"a": 3, "b": 0}, "b: got 0 images, expected at least 2"),
         ({"a": 3, "b": 1}, "b: got 1 images, expected at least 2"),
         ({"train/a": 2, "train/b": 2, "other/a": 2}, "folder other beside train"),
+        ({"Test/a": 2, "Test/b": 2, "val/a": 2}, "folder Test, val, and no train folder"),
+        ({"cat": 2, "dog": 2, "test": 2}, "folder test, and no train folder"),
+        ({"train": 2, "test": 2}, "expected a folder for each class, or train, validation and test"),
+        ({"train/a": 2, "train/b": 2, "val/a": 2, "eval/a": 2}, "folder val beside train"),
         ({"train/a": 2, "train/b": 2, "test/c": 2}, "c: got a class that is not in train"),
     ],
 )
@@ -112,6 +129,10 @@ def test_folders_that_cannot_be_used(tmp_path: Path, classes: dict[str, int], me
 
 
 def test_what_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="data: got an empty name"):
+        source("")
+    with pytest.raises(DataError, match=r"got no such folder.*Did you mean digits\?"):
+        source("Digit")
     with pytest.raises(DataError, match="got no such folder"):
         source(str(tmp_path / "nothing"))
     (tmp_path / "file").write_text("")
@@ -139,6 +160,33 @@ def test_images_are_brought_to_the_volume(tmp_path: Path) -> None:
 def test_sixteen_bits_are_scaled_not_cut(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 257 * 7], [257 * 128, 65535]], np.uint16)).save(tmp_path / "a.png")
     assert images.read_image(tmp_path / "a.png", Volume(1, (2, 2))).tolist() == [[[0, 7], [128, 255]]]
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    half = np.zeros((1, 2, 4), np.uint8)
+    half[0, 0, 3] = 255  # black, then nothing
+    clear = Image.fromarray(half)
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([0, 0, 0, 9, 9, 9])
+    palette.putpixel((1, 0), 1)
+    clear.save(tmp_path / "rgba.png")
+    clear.convert("LA").save(tmp_path / "la.png")
+    palette.save(tmp_path / "p.png", transparency=1)
+    for name in ("rgba.png", "la.png", "p.png"):
+        assert images.read_image(tmp_path / name, Volume(1, (1, 2))).tolist() == [[[0, 255]]]
+        assert images.read_image(tmp_path / name, Volume(3, (1, 2))).tolist() == [[[0, 255]]] * 3
+
+
+def test_32_bits_are_kept_scaled_or_refused(tmp_path: Path) -> None:
+    def read(values: list[float], dtype: type) -> list[int]:
+        Image.fromarray(np.array([values], dtype)).save(tmp_path / "a.tif")
+        return images.read_image(tmp_path / "a.tif", Volume(1, (1, 2)))[0, 0].tolist()
+
+    assert read([0, 200], np.int32) == [0, 200]
+    assert read([0, 257 * 9], np.int32) == [0, 9]
+    for values, dtype in (([0, 70000], np.int32), ([-1, 5], np.int32), ([0.0, 1.0], np.float32)):
+        with pytest.raises(DataError, match=r"a.tif cannot be read: got .* in place of 8 or 16 bits"):
+            read(values, dtype)
 
 
 def test_written_images_are_read_back(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ HOUSE = [
     "translate.build",
     "training",
     "cli",
+    "__main__",
 ]
 EMPTY = {"description", "network", "compute", "language", "translate"}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from safetensors.torch import save_file
 
 from torchconv.errors import DataError
 from torchconv.training import run_folder
-from torchconv.training.run_folder import Config, NewRun, load
+from torchconv.training.new_run import NewRun
+from torchconv.training.run_folder import Config, load
 from torchconv.translate.build import build
 
 TEXT = "INPUT - CONV[2] - FC"
@@ -32,7 +35,7 @@ def config(**changes: Any) -> Config:
 
 def reopened(path: Path) -> NewRun:
     new = NewRun.__new__(NewRun)  # its constructor refuses a folder with something in it
-    new.path = path
+    new.path, new._written, new._made = path, [], []
     return new
 
 
@@ -72,7 +75,25 @@ def test_the_next_free_number(tmp_path: Path) -> None:
     assert names == ["digits-1", "digits-2", "digits-3"]
 
 
-def test_discarding_leaves_what_was_there_before(tmp_path: Path) -> None:
+def test_two_trainings_at_once_get_two_folders(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: NewRun.next_free("digits", tmp_path / "runs"), range(24)))
+    assert len({new.path for new in runs}) == 24
+    for new in runs:
+        new.discard()
+    assert not any(tmp_path.rglob("digits-*"))
+
+
+def test_discarding_leaves_the_files_of_others(tmp_path: Path) -> None:
+    new = NewRun(tmp_path / "runs" / "run")
+    new.describe(config(), TEXT, ("a", "b"))
+    new.example("a", torch.zeros(1, 4, 4, dtype=torch.uint8))
+    (new.path / "notes.txt").write_text("mine")
+    new.discard()
+    assert [path.name for path in new.path.iterdir()] == ["notes.txt"]
+
+
+def test_discarding_leaves_what_what_was_there_before(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "empty", tmp_path / "new" / "deep" / "run"):
         new = NewRun(path)
@@ -87,7 +108,7 @@ def test_a_file_that_cannot_be_written_keeps_the_old_one(run: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_folder.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     new = reopened(run)
     with pytest.raises(DataError, match="No space left"):
         new.describe(config(), TEXT, ("c", "d"))
@@ -103,6 +124,7 @@ def test_a_file_that_cannot_be_written_keeps_the_old_one(run: Path, monkeypatch:
         ("config.json", '{"format": 99}', "config.json is of a newer torchconv: got format 99, expected at most 1"),
         ("config.json", '{"format": 1}', "config.json is damaged"),
         ("classes.json", '"ab"', "classes.json"),
+        ("classes.json", '["a", "a"]', "two different names"),
         ("classes.json", '["a", "b", "c"]', "weights of another network: got fc1.weight"),
         ("architecture.txt", "INPUT - CONVV", "(?s)architecture.txt: unknown layer.*column 9"),
         ("architecture.txt", "INPUT - CONV[2]", "expected 2, as classes.json has names"),
@@ -129,7 +151,24 @@ def test_missing_files_are_named(run: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"input": "8x8"}, {"input": "x"}, {"std": [0]}, {"mean": []}, {"settings": 3}, {"images": [1]}, {"more": 1}],
+    [
+        {"mean": ["x"]},
+        {"mean": [float("nan")]},
+        {"std": [float("inf")]},
+        {"data": 3},
+        {"data": "a\0"},
+        {"data_kind": None},
+        {"settings": {"seed": "x"}},
+        {"settings": {"seed": -1}},
+        {"images": {"train": 1.5}},
+        {"input": "8x8"},
+        {"input": "x"},
+        {"std": [0]},
+        {"mean": []},
+        {"settings": 3},
+        {"images": [1]},
+        {"more": 1},
+    ],
 )
 def test_configs_with_other_values_are_damaged(run: Path, change: dict[str, Any]) -> None:
     path = run / run_folder.CONFIG

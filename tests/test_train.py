@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,14 @@ def test_evaluation_refuses_what_does_not_belong(run: Path, pets: Path, tmp_path
             evaluate(run)
     finally:
         extra.unlink()
+    renamed = pets / "cat" / "1.png"
+    other = renamed.rename(pets / "cat" / "zzz.png")
+    try:
+        with pytest.raises(DataError, match="has changed since the training: got other names or sizes"):
+            evaluate(run)
+    finally:
+        other.rename(renamed)
+    assert evaluate(run).images == 6
 
 
 def test_an_evaluation_counts_by_class() -> None:
@@ -104,8 +113,20 @@ def test_nothing_is_left_of_a_training_that_fails(tmp_path: Path, monkeypatch: p
         train.train(text="INPUT - FC[7]")
     with pytest.raises(SettingError, match="epochs: got 0"):
         train.train(text=TINY, epochs=0)
-    with pytest.raises(DataError, match=r"no number any more.*Lower --learning-rate 1e\+30"):
-        train.train(text=TINY, epochs=1, learning_rate=1e30, progress=False)
+    for settings in ({"epochs": 10**7}, {"batch_size": 2**31}, {"learning_rate": 1e30}):
+        with pytest.raises(SettingError, match=r"got 1|got 2"):
+            train.train(text=TINY, **settings)
+    with pytest.raises(ShapeError, match=r"the network's memory: got about"):
+        train.train(text="INPUT - FC[100000000000] - FC")
+    with pytest.raises(ShapeError, match=r"NORM in a batch of one image.*Raise --batch-size"):
+        train.train(text="INPUT - FC[4] - NORM - FC", batch_size=1, progress=False)
+    with monkeypatch.context() as patched:
+        bad = dict.fromkeys(("train_accuracy", "validation_accuracy", "train_loss"), 0.5) | {
+            "validation_loss": math.nan
+        }
+        patched.setattr(train.Classifier, "measured", lambda _: bad)
+        with pytest.raises(DataError, match=r"no number any more: got nan on the validation.*Lower --learning-rate"):
+            train.train(text=TINY, epochs=1, progress=False)
 
     def broken(*_: object) -> None:
         raise RuntimeError("broken")

@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from . import __version__
 from .errors import TorchconvError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from .training.evaluate import Evaluation
-    from .training.predict import Prediction
-    from .training.train import Result
+from .training.show import printable, show_evaluation, show_predictions, show_result
 
 
 class Stopped(Exception):
     """Ctrl-C; the message says what was kept."""
+
+
+class Unread(Exception):
+    """Nobody reads what is printed, as in `torchconv train | head`."""
 
 
 class Program(TyperGroup):
@@ -39,6 +39,8 @@ class Program(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             raise Stopped(str(stop) or "interrupted") from None
+        except BrokenPipeError:
+            raise Unread from None
 
 
 app = typer.Typer(
@@ -46,7 +48,7 @@ app = typer.Typer(
     name="torchconv",
     help="Every convolution and every ConvNet of the textbook, on PyTorch.",
     epilog='Start with "torchconv train": it learns to read handwritten digits in half a minute.',
-    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -78,9 +80,15 @@ def train(
     data: Annotated[
         str, typer.Option(metavar="digits|FOLDER", help="The embedded digits, or a folder of images per class.")
     ] = "digits",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Times to go through the images. [default: 30]")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Times to go through the images. [default: 30; more for few images in a folder]"),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same weights.")] = 0,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images in one step. [default: 64]")] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images in one step. [default: 64; fewer for few images in a folder]"),
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest of the schedule. [default: 0.01]")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="RUN", help="A new folder for the run. [default: runs/digits-1, -2, ...]")
@@ -98,7 +106,7 @@ def train(
 
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     settings = {name: value for name, value in given.items() if value is not None}
-    _show_result(run(data, text, out, seed=seed, **settings))
+    show_result(run(data, text, out, seed=seed, **settings))
 
 
 @app.command()
@@ -117,7 +125,7 @@ def evaluate(
     """
     from .training.evaluate import evaluate as measure
 
-    _show_evaluation(measure(run, data))
+    show_evaluation(measure(run, data))
 
 
 @app.command()
@@ -139,23 +147,34 @@ def predict(
     if as_json:
         typer.echo(json.dumps([one.to_dict() for one in found], indent=2, ensure_ascii=False))
     else:
-        _show_predictions(found)
+        show_predictions(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors that torchconv raises on purpose become one message and exit status 2."""
     # Threads that wait for one another must not spin: where cores are shared, that makes torch ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    sys.exit(_status(arguments))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files may hold what the terminal's encoding lacks
+            stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_status(given or ["--help"]))
 
 
-def _status(arguments: Sequence[str] | None) -> int:
+def _status(arguments: Sequence[str]) -> int:
     try:
-        return app(args=arguments, prog_name="torchconv", standalone_mode=False) or 0
+        status = app(args=arguments, prog_name="torchconv", standalone_mode=False) or 0
+        if sys.stdout:
+            sys.stdout.flush()
+        return status
+    except (Unread, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python itself would complain at its end
+        return 141
     except Stopped as stop:
         return _complain(str(stop), 130)
     except TorchconvError as error:
-        return _complain(str(error), 2)
+        where = "" if error.where is None else f"\n{error.where}"
+        return _complain(printable(str(error).removesuffix(where)) + where, 2)
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] in ("torchconv", "torch"):
             raise
@@ -166,61 +185,26 @@ def _status(arguments: Sequence[str] | None) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer raises for options it cannot read
             raise
-        return _complain(f"{error.format_message()} Try: torchconv --help", 2)  # pyright: ignore[reportAttributeAccessIssue]
+        return _complain(_usage(error, arguments), 2)
+
+
+def _usage(error: Any, arguments: Sequence[str]) -> str:
+    """What typer says of options it cannot read, in the words of torchconv."""
+    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    found = re.fullmatch(r"Invalid value for '(\S+)': (.*)", message)
+    if found:
+        name, reason = found.groups()
+        expected = reason.partition(",")[0].removeprefix("Input should be a valid ").removeprefix("Input should be ")
+        expected = {"integer": "an integer", "number": "a number"}.get(expected, expected)
+        given = [after for word, after in pairwise(arguments) if word == name]
+        given += [word.partition("=")[2] for word in arguments if word.startswith(f"{name}=")]
+        message = f"{name}: " + (f"got {given[-1]!r}, " if given else "") + f"expected {expected}"
+    return f"{printable(message)}. Try: {context.command_path if context else 'torchconv'} --help"
 
 
 def _complain(message: str, status: int) -> int:
     print(f"torchconv: {message}", file=sys.stderr)
     return status
-
-
-def _console() -> Console:
-    """As wide as the terminal; as wide as it takes where another program reads, so that no path is broken in two."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=10_000)
-
-
-def _show_result(result: Result) -> None:
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None)
-    tested = "no test images" if result.test_accuracy is None else f"{result.test_accuracy:.4f}"
-    for name, value in {
-        "validation accuracy": f"{result.validation_accuracy:.4f} (epoch {result.best_epoch})",
-        "test accuracy": tested,
-        "parameters": f"{result.parameters:,}",
-        "model": f"{result.model_bytes / 1e6:.2f} MB",
-        "training": f"{result.seconds:.1f} s",
-    }.items():
-        table.add_row(name, value)
-    _console().print(table)
-    examples = sorted((result.path / "examples").glob("*.png"))
-    image = examples[7 % len(examples)] if examples else "IMAGE"
-    print(f"\nrun folder: {result.path}\nnext:")
-    print(f"  torchconv evaluate {result.path}\n  torchconv predict {result.path} {image}")
-
-
-def _show_evaluation(found: Evaluation) -> None:
-    from rich.table import Table
-
-    print(f"accuracy {found.accuracy:.4f}: {found.correct} of {found.images} images ({found.split})")
-    table = Table("class", "images", "correct", "recall", "precision", "mostly mistaken for")
-    for row in found.rows:
-        numbers = (str(row.images), str(row.correct), f"{row.recall:.3f}", f"{row.precision:.3f}")
-        table.add_row(row.name, *numbers, row.mistaken_for)
-    _console().print(table)
-
-
-def _show_predictions(found: Sequence[Prediction]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("image", "class", "probability")
-    for one in found:
-        for number, (name, probability) in enumerate(one.top):
-            table.add_row(Text(one.image if number == 0 else "", overflow="fold"), Text(name), f"{probability:.4f}")
-    _console().print(table)
 
 
 if __name__ == "__main__":

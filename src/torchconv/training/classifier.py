@@ -69,10 +69,17 @@ class Classifier(pl.LightningModule):
 
     def measured(self) -> dict[str, float]:
         """Losses (nats) and accuracies of the epoch that has ended, and a fresh start for the next."""
-        found = {name: float(self._metric(name).compute()) for name in self.metrics}
+        found = {name: self._value(self._metric(name)) for name in self.metrics}
         for name in self.metrics:
             self._metric(name).reset()
         return found
+
+    @staticmethod
+    def _value(metric: Metric) -> float:
+        """An accuracy as the exact fraction, without the noise of float32."""
+        if isinstance(metric, MulticlassAccuracy):
+            return int(metric.tp) / int(metric.tp + metric.fn)  # pyright: ignore
+        return float(metric.compute())
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.module.parameters(), weight_decay=self.recipe.weight_decay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +15,9 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..network.operations import Volume
-from . import images
+from . import images, layout
+from .layout import SPLITS
 
-SPLITS = ("train", "validation", "test")
-SPLIT_FOLDERS = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
 DIGITS_SPLIT = {"train": 1257, "validation": 180, "test": 360}
 
 
@@ -63,6 +63,10 @@ class Source(Protocol):
         """The images of a part."""
         ...
 
+    def digest(self) -> str:
+        """Changes when the images do; empty for data that cannot change."""
+        ...
+
 
 def source(name: str) -> Source:
     """`digits`, or the path of a folder of images per class; raises DataError for anything else.
@@ -70,6 +74,10 @@ def source(name: str) -> Source:
     >>> source("digits").classes[:3]
     ('0', '1', '2')
     """
+    if not name:
+        raise DataError(
+            "data", got="an empty name", expected="digits, or a folder with a folder of images for each class"
+        )
     return Digits() if name == "digits" else ImageFolder(name)
 
 
@@ -112,6 +120,9 @@ class Digits:
         pixels = torch.from_numpy((greys * (255 / 16)).round().astype(np.uint8))
         return Batch(pixels[:, None], torch.tensor(part.labels))
 
+    def digest(self) -> str:
+        return ""
+
     @staticmethod
     def _digits() -> Any:
         from sklearn.datasets import load_digits
@@ -134,12 +145,17 @@ class ImageFolder:
         root = Path(path)
         if not root.is_dir():
             got = "a file" if root.exists() else "no such folder"
+            close = difflib.get_close_matches(str(path).lower(), ["digits"])
             raise DataError(
-                f"data {path}", got=got, expected="digits, or a folder with a folder of images for each class"
+                f"data {path}",
+                got=got,
+                expected="digits, or a folder with a folder of images for each class",
+                fix="Did you mean digits?" if close else "",
             )
-        self.name = str(root.resolve())
-        self._folders = {"train": root, **_split_folders(root)}
-        self._files = {name: _files(folder) for name, folder in self._folders.items()}
+        self._root = root.resolve()
+        self.name = layout.readable(str(self._root), self._root)
+        self._folders = {"train": self._root, **layout.split_folders(self._root)}
+        self._files = {name: layout.class_files(folder) for name, folder in self._folders.items()}
         self.classes = tuple(self._files["train"])
         if len(self.classes) < 2:
             got = f"one class only ({self.classes[0]})" if self.classes else "no class folders"
@@ -197,39 +213,9 @@ class ImageFolder:
         pairs = [(path, self.classes.index(name)) for name, paths in self._files[split].items() for path in paths]
         return Part(tuple(path for path, _ in pairs), tuple(label for _, label in pairs))
 
+    def digest(self) -> str:
+        files = (path for found in self._files.values() for paths in found.values() for path in paths)
+        return layout.digest(self._root, files)
+
     def read(self, part: Part, volume: Volume) -> Batch:
         return Batch(images.read_images(part.items, volume), torch.tensor(part.labels))
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    """The folders of the splits, where there is a train folder that holds folders; else nothing."""
-    train = root / "train"
-    if not train.is_dir() or not any(entry.is_dir() for entry in train.iterdir()):
-        return {}
-    found: dict[str, Path] = {}
-    for folder in _subfolders(root):
-        split = SPLIT_FOLDERS.get(folder.name)
-        if split is None or split in found:
-            raise DataError(
-                f"data {root}",
-                got=f"folder {folder.name} beside train",
-                expected="train, validation and test, each once",
-            )
-        found[split] = folder
-    return found
-
-
-def _files(folder: Path) -> dict[str, list[Path]]:
-    """The image files of each class folder, in the order of their names."""
-    return {
-        entry.name: sorted(
-            path
-            for path in entry.rglob("*")
-            if path.suffix.lower() in images.SUFFIXES and not path.name.startswith(".") and path.is_file()
-        )
-        for entry in _subfolders(folder)
-    }
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))

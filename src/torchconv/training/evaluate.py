@@ -98,7 +98,7 @@ def evaluate(path: str | Path, name: str | None = None) -> Evaluation:
     split. Raises DataError for a run or data that cannot be used, or classes that the run does not know.
     """
     run = run_folder.load(path)
-    source = data.source(name or run.config.data)
+    source = data.source(run.config.data if name is None else name)
     unknown = [known for known in source.classes if known not in run.classes]
     if unknown:
         raise DataError(
@@ -119,11 +119,12 @@ def _held_out(source: data.Source, run: run_folder.Run) -> tuple[str, data.Part]
         return "test", source.parts(0)["test"]
     parts = source.parts(int(run.config.settings.get("seed", 0)))
     counts = {name: len(part) for name, part in parts.items()}
-    if counts != run.config.images or source.classes != run.classes:
+    moved = source.digest() != run.config.files
+    if counts != run.config.images or source.classes != run.classes or moved:
         raise DataError(
             f"data {source.name} has changed since the training",
-            got=counts,
-            expected=run.config.images,
+            got="other names or sizes of its files" if counts == run.config.images else counts,
+            expected="the files of the training" if counts == run.config.images else run.config.images,
             fix="Which images are new to the network cannot be told; give others with --data.",
         )
     split = "test" if counts["test"] else "validation"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +38,18 @@ def read_image(path: str | Path, volume: Volume) -> Tensor:
 
     Raises DataError for a file that is missing, no image, damaged, or of more than 64 Mi pixels.
     """
-    check_volume(volume)
+    return read_images([path], volume)[0]
+
+
+def _read(path: str | Path, volume: Volume) -> Tensor:
     height, width = volume.size
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pillow warns of sizes and damaged tags; sizes are refused below
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise DataError(
-                        f"image {path}", got=f"{image.width}x{image.height} pixels", expected=f"at most {MOST_PIXELS}"
-                    )
-                turned = _eight_bits(ImageOps.exif_transpose(image)).convert(MODES[volume.channels])
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                got = f"{image.width}x{image.height} pixels"
+                raise DataError(f"image {path}", got=got, expected=f"at most {MOST_PIXELS}")
+            wide = image.format in ("PNG", "PPM")  # whose mode I comes from files of sixteen bits
+            turned = _on_white(_eight_bits(ImageOps.exif_transpose(image), wide)).convert(MODES[volume.channels])
         if turned.size != (width, height):
             turned = turned.resize((width, height), Image.Resampling.BILINEAR)
     except FileNotFoundError:
@@ -72,9 +74,10 @@ def read_images(paths: Sequence[str | Path], volume: Volume) -> Tensor:
     """Images as uint8 (N, channels, height, width), decoded side by side; the first bad one raises DataError."""
     check_volume(volume)
     images = torch.empty(len(paths), volume.channels, *volume.size, dtype=torch.uint8)
-    with ThreadPoolExecutor() as pool:
+    # pillow warns of sizes, which are refused below, and of damaged tags; threads share the filters
+    with _silent(), ThreadPoolExecutor() as pool:
         try:
-            for number, image in enumerate(pool.map(lambda path: read_image(path, volume), paths)):
+            for number, image in enumerate(pool.map(lambda path: _read(path, volume), paths)):
                 images[number] = image
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -88,8 +91,29 @@ def write_image(path: Path, pixels: Tensor) -> None:
     Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).save(path, format="PNG")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Sixteen-bit grey images scaled; pillow would cut their values off at 255."""
-    if not image.mode.startswith("I"):
+def _on_white(image: Image.Image) -> Image.Image:
+    """Laid on white, where it is transparent; pillow would show the colours that lie hidden there."""
+    if image.mode not in ("LA", "PA", "La", "RGBA", "RGBa") and "transparency" not in image.info:
         return image
-    return Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+
+
+def _eight_bits(image: Image.Image, wide: bool) -> Image.Image:
+    """Sixteen-bit grey images scaled, whose values pillow would cut off at 255; `wide`: mode I has sixteen bits."""
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    least, most = values.min(), values.max()
+    if image.mode == "F" or least < 0 or most > 65535:
+        got = "numbers with a point" if image.mode == "F" else f"values from {least:.0f} to {most:.0f}"
+        raise ValueError(f"{got} in place of 8 or 16 bits")
+    if image.mode == "I" and not wide and most <= 255:
+        return Image.fromarray(values.astype(np.uint8))
+    return Image.fromarray((values / 257).round().astype(np.uint8))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

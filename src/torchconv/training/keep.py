@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from ..errors import DataError
 from .classifier import Classifier
-from .run_folder import NewRun
+from .new_run import NewRun
 
 
 class Keep(Callback):
@@ -32,10 +32,11 @@ class Keep(Callback):
         assert isinstance(pl_module, Classifier)
         row = {"epoch": len(self.epochs) + 1, **pl_module.measured()}
         row["seconds"] = round(time.perf_counter() - self.start, 3)
-        if not all(math.isfinite(row[f"{split}_loss"]) for split in ("train", "validation")):
+        bad = next((name for name in ("train", "validation") if not math.isfinite(row[f"{name}_loss"])), None)
+        if bad is not None:
             raise DataError(
                 f"the loss of epoch {row['epoch']} is no number any more",
-                got=row["train_loss"],
+                got=f"{row[f'{bad}_loss']} on the {bad} images",
                 expected="a finite one",
                 fix=f"Lower --learning-rate {pl_module.recipe.learning_rate:g}.",
             )

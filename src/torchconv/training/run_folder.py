@@ -1,28 +1,24 @@
 """A run folder: everything a trained network needs to be used again, and what is known about its training.
 
-    config.json          format version, settings, data and split counts, input volume, scaling, versions
-    architecture.txt     the text of the network
-    classes.json         names of the classes in the order of the scores
-    weights.safetensors  the weights that were best on the validation images
-    metrics.json         every epoch, and the final numbers
-    examples/            digits only: a real test scan of each class
-
-Files are written under a temporary name and renamed, so that none is ever half there.
+config.json          format version, settings, data and split counts, input volume, scaling, versions
+architecture.txt     the text of the network
+classes.json         names of the classes in the order of the scores
+weights.safetensors  the weights that were best on the validation images
+metrics.json         every epoch, and the final numbers
+examples/            digits only: a real test scan of each class
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 from ..errors import DataError, TorchconvError
 from ..language.parser import parse
@@ -51,6 +47,7 @@ class Config:
     mean: list[float]
     std: list[float]
     settings: dict[str, Any]
+    files: str = ""  # a digest of the paths and sizes of a folder's images
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -75,68 +72,6 @@ class Run:
     module: NetworkModule
 
 
-class NewRun:
-    """A run folder that is being written. `discard` takes away all that it made."""
-
-    def __init__(self, path: Path) -> None:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise DataError(
-                f"run folder {path}", got="a folder that is not empty" if path.is_dir() else "a file",
-                expected="a new or empty folder", fix="Give --out another name.",
-            )  # fmt: skip
-        self.path = path
-        self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"run folder {path}", got=error.strerror, expected="a folder that can be made") from None
-
-    @classmethod
-    def next_free(cls, kind: str, parent: Path = Path("runs")) -> NewRun:
-        """runs/digits-1, or the next number that is free."""
-        number = 1
-        while (parent / f"{kind}-{number}").exists():
-            number += 1
-        return cls(parent / f"{kind}-{number}")
-
-    def describe(self, config: Config, text: str, classes: tuple[str, ...]) -> None:
-        """Write what is known before the training."""
-        self._json(CONFIG, asdict(config))
-        self._json(CLASSES, list(classes))
-        self._write(TEXT, (text + "\n").encode())
-
-    def weights(self, module: torch.nn.Module) -> None:
-        """Write the weights, in place of older ones."""
-        state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-        self._write(WEIGHTS, save_tensors(state, metadata={"format": "pt"}))
-
-    def metrics(self, metrics: dict[str, Any]) -> None:
-        """Write the metrics, in place of older ones."""
-        self._json(METRICS, metrics)
-
-    def discard(self) -> None:
-        """Remove the folder, and the parents that were made for it."""
-        for entry in self.path.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        for folder in self._made:
-            folder.rmdir()
-
-    def _json(self, name: str, value: Any) -> None:
-        self._write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-    def _write(self, name: str, content: bytes) -> None:
-        temporary = self.path / f".{name}.tmp"
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path / name)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise DataError(f"{self.path / name} cannot be written", got=error.strerror) from None
-
-
 def load(path: str | Path) -> Run:
     """A run from its folder; raises DataError naming the file that is missing, damaged, newer or of another network."""
     root = Path(path)
@@ -145,13 +80,16 @@ def load(path: str | Path) -> Run:
         raise DataError(f"run {root}", got=got, expected="a folder that torchconv train has written")
     config = _config(root / CONFIG)
     classes = _json(root / CLASSES)
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or len(classes) < 2:
-        raise DataError(str(root / CLASSES), got=repr(classes)[:60], expected="a list of at least two names")
+    names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not names or len(set(classes)) < max(2, len(classes)):
+        raise DataError(str(root / CLASSES), got=repr(classes)[:60], expected="a list of at least two different names")
     try:
         text = parse(_read(root / TEXT).decode("utf-8", errors="replace"))
         module = build(text, (config.volume.channels, *config.volume.size), len(classes))
     except TorchconvError as error:
-        raise DataError(f"{root / TEXT}: {error}") from None
+        what = f"{root / TEXT}: {error.what}"
+        where = error.where
+        raise DataError(what, got=error.got, expected=error.expected, fix=error.fix, where=where) from None
     if (got := module.network.output) != Volume(len(classes)):
         raise DataError(f"run {root}", got=f"{got} scores", expected=f"{len(classes)}, as {CLASSES} has names")
     load_weights(module, root / WEIGHTS)
@@ -175,13 +113,26 @@ def _config(path: Path) -> Config:
         channels = config.volume.channels
         if channels < 1 or any(size < 1 for size in config.volume.size) or not isinstance(config.settings, dict):
             raise ValueError(config.input)
-        if not len(config.mean) == len(config.std) == channels or not all(float(value) > 0 for value in config.std):
+        numbers = [*config.mean, *config.std]
+        if not len(config.mean) == len(config.std) == channels or not all(_finite(value) for value in numbers):
             raise ValueError(f"scaling of {channels} channels")
-        if not all(isinstance(value, int) for value in config.images.values()):
+        if not all(value > 0 for value in config.std):
+            raise ValueError(f"scaling by {config.std}")
+        names = (config.data, config.data_kind, config.files)
+        if not all(isinstance(name, str) for name in names) or "\0" in config.data or not config.data:
+            raise ValueError(f"data {config.data!r:.60} of kind {config.data_kind!r:.60}")
+        seed = config.settings.get("seed", 0)
+        if type(seed) is not int or not 0 <= seed < 2**32:
+            raise ValueError(f"seed {seed!r:.60}")
+        if not all(type(value) is int for value in config.images.values()):
             raise ValueError("images")
         return config
     except (TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path} is damaged", got=str(error), fix="Train again, or restore the file.") from None
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _json(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import platform
 import signal
@@ -25,13 +26,15 @@ from ..language.parser import parse
 from ..network.graph import Network
 from ..network.operations import Volume
 from ..translate.build import build
-from . import data, images
+from . import data
 from .classifier import Classifier
 from .evaluate import confusion
 from .keep import Keep
+from .limits import check_memory, explained
+from .new_run import NewRun
 from .preparation import Scaling
 from .recipes import RECIPES, Recipe
-from .run_folder import WEIGHTS, Config, NewRun, load_weights
+from .run_folder import WEIGHTS, Config, load_weights
 
 VALIDATION_BATCH = 256
 # Steps of fewer multiply-accumulates run on one thread: two would gain a few milliseconds in every second, and lose
@@ -66,11 +69,16 @@ def train(
     The same seed gives the same weights on one machine's CPU with the same number of threads.
     Raises TextError, ShapeError, SettingError or DataError before anything is written.
     """
+    if out is not None:
+        NewRun.check(Path(out))
     source = data.source(name)
     recipe = RECIPES[source.kind]
-    recipe = replace(recipe, text=text or recipe.text, **settings)
+    recipe = replace(recipe, text=recipe.text if text is None else text, **settings)
     network, canonical = _network(recipe.text, source)
     parts = source.parts(recipe.seed)
+    if source.kind == "folder":
+        recipe = recipe.fitted(len(parts["train"]), settings)
+    check_memory(network, sum(len(part) for part in parts.values()))
     batches = {split: source.read(part, network.input) for split, part in parts.items() if len(part)}
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     scaling = Scaling.of(batches["train"].images)
@@ -80,7 +88,8 @@ def train(
     try:
         run.describe(_config(source, parts, network, scaling, recipe), canonical, source.classes)
         if source.kind == "digits":
-            _write_examples(run.path / "examples", batches["test"], source.classes)
+            for number, example in enumerate(source.classes):  # to try `torchconv predict` on
+                run.example(example, batches["test"].images[batches["test"].labels == number][0])
         _fit(classifier, batches, keep, progress)
         return _finish(classifier, batches, keep, len(source.classes))
     except BaseException:
@@ -119,20 +128,14 @@ def _config(
         mean=list(scaling.mean),
         std=list(scaling.std),
         settings=settings,
+        files=source.digest(),
         versions={**versions, "python": platform.python_version()},
     )
 
 
-def _write_examples(folder: Path, batch: data.Batch, classes: tuple[str, ...]) -> None:
-    """The first test image of each class, to try `torchconv predict` on."""
-    folder.mkdir()
-    for number, name in enumerate(classes):
-        images.write_image(folder / f"{name}.png", batch.images[batch.labels == number][0])
-
-
 def _fit(classifier: Classifier, batches: dict[str, data.Batch], keep: Keep, progress: bool) -> None:
     size = classifier.recipe.batch_size
-    with _quiet(), _threads(classifier):
+    with _quiet(), _threads(classifier), explained():
         trainer = pl.Trainer(
             max_epochs=classifier.recipe.epochs,
             accelerator="auto",
@@ -151,8 +154,10 @@ def _fit(classifier: Classifier, batches: dict[str, data.Batch], keep: Keep, pro
                 _loader(batches["train"], size, True),
                 _loader(batches["validation"], VALIDATION_BATCH, False),
             )
-        except SystemExit:  # what Lightning makes of Ctrl-C
+        except SystemExit as stop:
             signal.signal(signal.SIGINT, handler)
+            if not isinstance(stop.__context__, KeyboardInterrupt):  # what rich makes of a reader that is gone
+                raise BrokenPipeError(errno.EPIPE, "nobody reads the progress") from None
             if keep.best_epoch is not None:
                 keep.write(interrupted=True)
             raise Interrupted(_kept(keep)) from None
@@ -167,6 +172,7 @@ def _kept(keep: Keep) -> str:
 def _loader(batch: data.Batch, size: int, train: bool) -> DataLoader:
     """Whole batches by one indexing each: the images lie in memory as bytes, and workers would only copy them."""
     stored = TensorDataset(batch.images, batch.labels)
+    size = min(size, len(stored))
     order: Sampler = RandomSampler(stored) if train else SequentialSampler(stored)
     # a last batch of very few images would disturb the statistics of NORM
     return DataLoader(
@@ -182,7 +188,7 @@ def _finish(classifier: Classifier, batches: dict[str, data.Batch], keep: Keep, 
     accuracy = None
     if "test" in batches:
         counts = confusion(classifier.averaged, classifier.scaling, batches["test"], classes)
-        accuracy = float(counts.trace() / counts.sum())
+        accuracy = int(counts.trace()) / int(counts.sum())
     result = Result(
         path=keep.run.path,
         best_epoch=keep.best_epoch or 0,

@@ -1,0 +1,45 @@
+"""What a training cannot do on this machine, or with these settings, said in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import DataError, ShapeError, TorchconvError
+from ..network.graph import Network
+
+BYTES = 20  # for a parameter: weight, gradient, AdamW's two moments, average
+
+
+def check_memory(network: Network, images: int) -> None:
+    """Raise ShapeError or DataError where the weights, or the decoded images, do not fit into the physical memory."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return  # a system that does not say
+    expected = f"at most the {memory / 1e9:.1f} GB of this machine"
+    if (needed := BYTES * network.parameters) > memory:
+        got = f"about {needed / 1e9:.1f} GB for {network.parameters:,} parameters"
+        raise ShapeError("the network's memory", got=got, expected=expected, fix="POOL more before FC.")
+    if (needed := images * network.input.numel) > memory:
+        got = f"{needed / 1e9:.1f} GB for {images:,} images of {network.input}"
+        raise DataError("the images' memory", got=got, expected=expected, fix="Give INPUT a smaller size.")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What torch raises during a training as an error of one line that says what may help."""
+    try:
+        yield
+    except TorchconvError:
+        raise
+    except (RuntimeError, ValueError, MemoryError) as error:
+        reason = (str(error) or type(error).__name__).partition("\n")[0]
+        if "more than 1 value per channel" in reason:
+            got, expected = "one value per channel", "at least two"
+            fix = "Raise --batch-size, or leave out the NORM where the volume is 1x1."
+            raise ShapeError("NORM in a batch of one image", got=got, expected=expected, fix=fix) from error
+        memory = isinstance(error, MemoryError) or "memory" in reason or "alloc" in reason
+        fix = "Lower --batch-size, or make the network smaller." if memory else "Try another text or other settings."
+        raise DataError("the training cannot go on", got=reason, fix=fix) from error
