@@ -41,6 +41,8 @@ class Phases(Algorithm):
             return "one kernel serves all positions"
         if prod(conv.sharing.phases()) > MOST_KERNELS:
             return f"more than {MOST_KERNELS} kernels"
+        if torch.compiler.is_compiling():
+            return "its paddings depend on sizes that a compiler may leave open"
         return self.kernels.declines(replace(problem, convolution=Convolution.of_parts(conv.channels, conv.axes)))
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
