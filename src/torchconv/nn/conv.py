@@ -14,7 +14,7 @@ from ..compute.operator import Operator
 from ..description import shapes
 from ..description.convolution import Convolution
 from . import init
-from .setting import Setting
+from .setting import Setting, shown_padding
 from .waiting import Waiting, unfinished
 
 
@@ -117,8 +117,7 @@ class Conv(Waiting):
     @property
     def padding(self) -> Any:
         """Per axis an int, or (low, high) where they differ, or "same"."""
-        pads = self.convolution.padding
-        return tuple(pad[0] if pad != "same" and pad[0] == pad[1] else pad for pad in pads)
+        return shown_padding(self.convolution)
 
     @property
     def groups(self) -> int:

@@ -17,7 +17,7 @@ from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
 from .conv import Conv
-from .setting import Setting
+from .setting import Setting, shown_padding
 
 
 @lru_cache(maxsize=256)
@@ -98,8 +98,7 @@ class _Transposed(Conv):
 
     @property
     def padding(self) -> Any:
-        pads = self._forward.padding
-        return tuple(pad[0] if pad != "same" and pad[0] == pad[1] else pad for pad in pads)
+        return shown_padding(self._forward)
 
     @Setting
     def padding_mode(self) -> str:
