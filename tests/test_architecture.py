@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from torchconv.errors import ShapeError, TextError
+from torchconv.errors import SettingError, ShapeError, TextError
 from torchconv.language.parser import parse
 from torchconv.network.operations import Volume
+from torchconv.translate.build import build
 
 CIFAR = Volume(3, (32, 32))
 
@@ -57,7 +58,13 @@ def test_what_does_not_fit_is_named_with_both_sizes(text: str, words: list[str])
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("CONV - FC", ["CONV first", "column 1:"]),
+        ("INPUT - (CONV)*N - FC", ["Bind it: parse(text, N=2)", "column 16:"]),
+        ("INPUT - POOL? - FC", ["POOL? is there or not", "parse(text, pool=True)", "column 9:"]),
+        ("INPUT - FROM[a] - FC[2]", ["FROM: got a", "a MARK before it", "column 9:"]),
+        ("INPUT - MARK[a] - CONV - FROM[b] - FC[2]", ["FROM: got b", "before it: a"]),
+        ("INPUT - MARK[a] - CONV - FROM[a] - FC[2]", ["layer conv1: got an output that nothing reads", "column 19:"]),
+        ("INPUT - MARK[a] - CONV - SUM(INPUT | CONV)", ["INPUT after other layers"]),
+        ("INPUT - CONV - SOFTMAX - RELU - SOFTMAX", ["outputs of SOFTMAX: got none"]),
         ("INPUT - CONV - INPUT", ["INPUT after other layers", "column 16:"]),
         ("INPUT - CONV*99999", ["at most 10000 layers"]),
         ("INPUT - ((CONV)*999)*999", ["at most 10000 layers"]),
@@ -70,6 +77,94 @@ def test_chains_that_cannot_be(text: str, words: list[str]) -> None:
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("SUM(CONV[8] | CONV[4])", ["sum1 on volumes 32x32x8, 32x32x4", "8 and 4 channels"]),
+        ("SUM(POOL | IDENTITY)", ["16x16x3", "32x32x3", "equal sizes", "SUM[crop]"]),
+        ("CONCAT(FC | CONV)", ["concat1 on volumes 128, 32x32x32"]),
+    ],
+)
+def test_branches_that_do_not_fit(text: str, words: list[str]) -> None:
+    with pytest.raises(ShapeError) as caught:
+        parse(f"INPUT - {text} - FC").network(CIFAR, 10)
+    assert all(word in str(caught.value) for word in [*words, "column 9:"]), str(caught.value)
+
+
+def test_branches_join() -> None:
+    network = parse("CONCAT(CONV[4] | POOL[3x3, stride=1, same] | IDENTITY) - SUM(IDENTITY | IDENTITY)").network(CIFAR)
+    assert str(network.output) == "32x32x10"
+    assert network.nodes[-1].inputs == ("concat1", "concat1")
+    assert network.nodes[-2].inputs == ("conv1", "pool1", "input")
+    cropped = parse("MARK[a] - CONV[8, 4x4, valid] - CONCAT[crop](FROM[a] | IDENTITY)").network(CIFAR)
+    assert str(cropped.output) == "29x29x11"
+
+
+def test_softmax_brings_the_classifiers_fc_unless_there_are_scores() -> None:
+    def ends(text: str) -> list[str]:
+        return [node.name for node in parse(text).network(CIFAR, 10).nodes][-2:]
+
+    for text in ("CONV - RELU - SOFTMAX", "SOFTMAX", "CONV - POOL - SOFTMAX", "CONV - NORM - DROPOUT - SOFTMAX"):
+        assert ends(text) == ["fc1", "softmax"], text
+    assert ends("FC - RELU - SOFTMAX") == ["fc2", "softmax"]
+    assert ends("CONV[10, 1x1] - GLOBALPOOL - SOFTMAX") == ["globalpool1", "softmax"]
+    assert ends("CONV[10] - SOFTMAX") == ["conv1", "softmax"]
+
+
+def test_the_pattern_of_the_notes() -> None:
+    pattern = parse("[(CONV-RELU)*N-POOL?]*M-(FC-RELU)*K, SOFTMAX")
+    assert set(pattern.names) == {"N", "M", "K", "pool"}
+    found = list(pattern.expand(N=range(1, 4), M=range(1, 3), K=range(3)))
+    assert len(found) == len(set(found)) == 3 * 2 * 3 * 2
+    for architecture in found:
+        assert architecture.names == ()
+        assert str(architecture.network(CIFAR, 10).output) == "10"
+        assert parse(str(architecture)) == architecture
+    only = list(pattern.expand(N=1, M=[1], K=range(2), pool=False))
+    assert [str(one) for one in only] == [
+        "((CONV - RELU)*1)*1 - (FC - RELU)*0 - SOFTMAX",
+        "((CONV - RELU)*1)*1 - (FC - RELU)*1 - SOFTMAX",
+    ]
+
+
+def test_what_is_optional_is_there_or_not() -> None:
+    text = "CONV - (NORM - RELU)?tail - POOL? - SUM(DROPOUT? | IDENTITY)"
+    assert parse(text).names == ("tail", "pool", "dropout")
+    assert str(parse(text, tail=True, pool=False)) == "CONV - NORM - RELU - SUM(DROPOUT? | IDENTITY)"
+    assert str(parse(text, dropout=False, pool=True)) == "CONV - (NORM - RELU)?tail - POOL - SUM(IDENTITY | IDENTITY)"
+    assert str(parse("(POOL?)*3 - FC", pool=False)) == "FC"
+    assert str(parse("POOL?", pool=False)) == "IDENTITY"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pool": 2}, "pool: got 2, expected True or False"),
+        ({"N": True}, "N: got True"),
+        ({"n": 2}, r"Did you mean N\?"),
+        ({"N": -1}, "N: got -1"),
+    ],
+)
+def test_values_that_do_not_go_with_their_names(values: dict[str, int], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        parse("(CONV)*N - POOL?", **values)
+    with pytest.raises(SettingError, match=message):
+        parse("(CONV)*N - POOL?").expand(**{"N": 1, **values})
+
+
+def test_expand_wants_values_for_every_count() -> None:
+    with pytest.raises(SettingError, match=r"no values for M, expected some, as in M=range\(1, 4\)"):
+        parse("((CONV)*N)*M").expand(N=range(3))
+
+
+def test_marks_may_be_set_again_in_every_repeat() -> None:
+    network = parse("(MARK[a] - CONV[3] - SUM(FROM[a] | IDENTITY))*2").network(CIFAR)
+    assert [node.inputs for node in network.nodes if node.name.startswith("sum")] == [
+        ("input", "conv1"),
+        ("sum1", "conv2"),
+    ]
+
+
 def test_bare_input_needs_a_volume() -> None:
     with pytest.raises(TextError, match=r"Write INPUT\[32x32x3\]"):
         parse("INPUT - FC").network(classes=2)
@@ -77,6 +172,6 @@ def test_bare_input_needs_a_volume() -> None:
 
 def test_a_thousand_layers_take_less_than_two_seconds() -> None:
     start = time.perf_counter()
-    network = parse("INPUT - " + "CONV[8] - RELU - " * 500 + "FC").network(CIFAR, 10)
-    assert len(network.nodes) == 1002
+    model = build("INPUT - " + "CONV[8] - RELU - " * 500 + "FC", input=(3, 32, 32))
+    assert len(model.network.nodes) == 1002
     assert time.perf_counter() - start < 2

@@ -13,7 +13,8 @@ from torchconv.description.axis import Axis
 from torchconv.errors import SettingError, ShapeError, TextError
 from torchconv.language.parser import parse
 from torchconv.network.operations import Pool, Volume
-from torchconv.translate.build import Pooling, build
+from torchconv.translate.build import build
+from torchconv.translate.layers import Pooling
 
 TEXT = "INPUT[8x8x1] - (CONV[16, 3x3, same] - NORM - RELU)*2 - POOL[2x2, max] - DROPOUT - FC[10] - SOFTMAX"
 
@@ -107,3 +108,53 @@ def test_refusals() -> None:
         build(build(TEXT).network, N=2)
     with pytest.raises(ShapeError, match="fits into memory"):
         build("INPUT[99999x99999x999] - FC[99999]")
+
+
+def test_branches_skips_and_up_sampling_compute_what_torch_does() -> None:
+    torch.manual_seed(0)
+    text = """INPUT[6x7x2] - MARK[a] - CONV[3] - SUM(IDENTITY | CONV[3, 1x1] - TANH)
+        - POOL - UPSAMPLE[2, linear] - CONCAT[crop](IDENTITY | FROM[a]) - SCALE - GLOBALPOOL[max] - FC[4, bias=no]"""
+    model = build(text).eval()
+    x = torch.randn(5, 2, 6, 7)
+    with torch.no_grad():
+        model.scale1.weight.copy_(torch.randn(5))
+        y = model.conv1(x)
+        y = y + model.conv2(y).tanh()
+        y = torch.nn.functional.interpolate(torch.max_pool2d(y, 2), scale_factor=2, mode="bilinear")
+        y = torch.cat([y, x[..., :6]], 1) * model.scale1.weight[:, None, None]
+        torch.testing.assert_close(model(x), y.amax((2, 3)) @ model.fc1.weight.T)
+    assert sum(parameter.numel() for parameter in model.parameters()) == model.network.parameters
+
+
+@pytest.mark.parametrize("kind", ["batch", "layer", "instance", "group, groups=2", "local"])
+def test_norms(kind: str) -> None:
+    model = build(f"INPUT[6x7x4] - NORM[{kind}]").train()
+    y = model(torch.randn(3, 4, 6, 7) * 5 + 2)
+    axes = {"batch": (0, 2, 3), "layer": (1, 2, 3), "instance": (2, 3)}.get(kind)
+    if axes:
+        torch.testing.assert_close(y.mean(axes), torch.zeros_like(y.mean(axes)), atol=1e-5, rtol=0)
+        torch.testing.assert_close(y.var(axes, correction=0), torch.ones_like(y.mean(axes)), atol=1e-3, rtol=0)
+    assert y.shape == (3, 4, 6, 7)
+    assert sum(parameter.numel() for parameter in model.parameters()) == model.network.parameters
+
+
+def test_a_transposed_convolution_is_torchs() -> None:
+    model = build("INPUT[5x6x3] - CONV[4, 4x3, stride=2x3, padding=1x0, output_padding=0x1, transposed, bias=no]")
+    weight = model.conv1.weight.flip(2, 3).transpose(0, 1)
+    x = torch.randn(2, 3, 5, 6)
+    y = torch.conv_transpose2d(x, weight, None, (2, 3), (1, 0), (0, 1))
+    torch.testing.assert_close(model(x), y, atol=1e-5, rtol=1e-5)
+    assert build("INPUT[5x6x3] - CONV[4, stride=2, transposed]").network.output == Volume(4, (10, 12))
+
+
+def test_weights_before_a_rectifier_are_those_of_he() -> None:
+    torch.manual_seed(0)
+    model = build("INPUT[8x8x16] - CONV[64] - RELU - CONV[64] - NORM - RELU - CONV[64] - TANH - FC[200] - RELU - FC")
+    stds = {
+        name: float(value.detach().std()) * value[0].numel() ** 0.5
+        for name, value in model.named_parameters()
+        if value.dim() > 1
+    }
+    usual, he = 3**-0.5, 2**0.5
+    expected = {"conv1": he, "conv2": usual, "conv3": usual, "fc1": he, "fc2": usual}
+    assert stds == {f"{name}.weight": pytest.approx(value, rel=0.05) for name, value in expected.items()}

@@ -5,18 +5,9 @@ import pytest
 from torchconv.description.axis import Axis
 from torchconv.description.convolution import Convolution
 from torchconv.errors import SettingError, ShapeError
+from torchconv.network.elementwise import Activation, Dropout, Norm, Softmax
 from torchconv.network.graph import Network, Node, chain
-from torchconv.network.operations import (
-    Activation,
-    Convolve,
-    Dropout,
-    FullyConnected,
-    Input,
-    Norm,
-    Pool,
-    Softmax,
-    Volume,
-)
+from torchconv.network.operations import Convolve, FullyConnected, Input, Pool, Volume
 
 HALVE = Pool((Axis(2, 2), Axis(2, 2)))
 LENET = chain(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from benchmarks.language import fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
 from torchconv.errors import SettingError, TextError, TorchconvError
 from torchconv.language.architecture import Architecture
 from torchconv.language.parser import DEEPEST, parse
-from torchconv.language.syntax import Chain, Layer, Repeat, Setting
+from torchconv.language.syntax import Branches, Chain, Layer, Optional, Repeat, Setting
 from torchconv.network.operations import Volume
 
 TEXT = "INPUT[8x8x1] - (CONV[16, 3x3, same] - RELU)*2 - POOL[2x2, max] - FC[10] - SOFTMAX"
@@ -26,7 +27,7 @@ SETTINGS = {
 
 @st.composite
 def layers(draw: st.DrawFn) -> Layer:
-    word = draw(st.sampled_from(["CONV", "RELU", "POOL", "NORM", "DROPOUT", "FC", "SOFTMAX"]))
+    word = draw(st.sampled_from([*SETTINGS, "RELU", "NORM", "SOFTMAX", "GLOBALPOOL", "UPSAMPLE", "IDENTITY"]))
     choices = [setting for setting in SETTINGS.get(word, []) if draw(st.booleans())]
     taken = {setting.name for setting in choices}
     if "padding" in taken:
@@ -36,13 +37,17 @@ def layers(draw: st.DrawFn) -> Layer:
 
 def chains() -> st.SearchStrategy[Chain]:
     counts = st.integers(0, 5) | st.sampled_from(["N", "M", "depth_1"])
-    items = st.recursive(
-        layers(),
-        lambda inner: st.builds(
-            lambda body, count: Repeat(Chain(tuple(body)), count), st.lists(inner, min_size=1, max_size=3), counts
-        ),
-        max_leaves=6,
-    )
+
+    def nested(inner: st.SearchStrategy) -> st.SearchStrategy:
+        body = st.lists(inner, min_size=1, max_size=3).map(lambda items: Chain(tuple(items)))
+        return (
+            st.builds(Repeat, body, counts)
+            | st.builds(Branches, st.sampled_from(["SUM", "CONCAT"]), st.tuples(body, body))
+            | st.builds(lambda chain, name: Optional(chain, name or Optional.usual_name(chain)), body,
+                        st.sampled_from(["", "deep"]))
+        )  # fmt: skip
+
+    items = st.recursive(layers(), nested, max_leaves=6)
     return st.lists(items, min_size=1, max_size=4).map(lambda found: Chain((Layer("INPUT"), *found)))
 
 
@@ -71,6 +76,10 @@ def test_the_issues_text() -> None:
     [
         ("[INPUT - CONV - RELU - POOL - FC]", "INPUT - CONV - RELU - POOL - FC"),
         ("[INPUT-FC], SOFTMAX", "INPUT - FC - SOFTMAX"),
+        ("INPUT-POOL ?-(CONV-RELU)? up-FC", "INPUT - POOL? - (CONV - RELU)?up - FC"),
+        ("INPUT-(POOL)?pool-[CONV?]*3-FC", "INPUT - POOL? - (CONV?)*3 - FC"),
+        ("SUM ( CONV|(CONV-RELU) |IDENTITY ) *2", "(SUM(CONV | CONV - RELU | IDENTITY))*2"),
+        ("CONCAT[crop](CONV|CONV)?", "CONCAT[crop](CONV | CONV)?"),
         ("INPUT\n - ((CONV)) # first (\n - FC # last", "INPUT - CONV - FC"),
         ("INPUT-CONV*2-FC", "INPUT - (CONV)*2 - FC"),
         ("INPUT-CONV[ 4,stride = 2 ]-[CONV-RELU]*3", "INPUT - CONV[4, stride=2] - (CONV - RELU)*3"),
@@ -151,3 +160,9 @@ def test_architectures_are_values() -> None:
     assert pickle.loads(pickle.dumps(architecture)) == architecture
     with pytest.raises(TextError, match="got int"):
         parse(3)  # type: ignore[arg-type]
+
+
+def test_mutated_texts_are_networks_or_refused() -> None:
+    """The first few thousand of the hundred thousand that `python -m benchmarks.language` goes through."""
+    found = fuzz(3000)
+    assert all(count > 20 for count in found.values()), found

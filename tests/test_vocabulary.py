@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from torchconv.description.axis import Axis
 from torchconv.description.convolution import Convolution
 from torchconv.errors import SettingError, TextError
-from torchconv.language import vocabulary
+from torchconv.language import layers, vocabulary
+from torchconv.language.layers import Surroundings
 from torchconv.language.parser import parse
-from torchconv.language.vocabulary import Surroundings, operation
+from torchconv.language.vocabulary import operations
+from torchconv.network import elementwise
 from torchconv.network import operations as ops
 from torchconv.network.operations import Operation, Volume
 
 
 def made(text: str, volume: str = "32x32x3", **around: object) -> Operation:
     layer = list(parse(f"INPUT - {text}").chain.layers())[1]
-    return operation(layer, Surroundings(Volume.parse(volume), **around))  # type: ignore[arg-type]
+    return operations(layer, Surroundings(Volume.parse(volume), **around))[-1]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +39,10 @@ def made(text: str, volume: str = "32x32x3", **around: object) -> Operation:
         ("CONV[2, 3, padding=1, padding_mode=reflect, sharing=none, bias_sharing=full]", "9x1",
          "1->2, 3, padding=1, padding_mode=reflect, sharing=none, bias_sharing=full"),
         ("CONV[2, 4x4, padding=2, input_dilation=2]", "9x9x3", "3->2, 4x4, padding=2, input_dilation=2"),
+        ("CONV[2, 4x4, stride=2, padding=1, transposed]", "9x9x3", "3->2, 4x4, padding=2, input_dilation=2"),
+        ("CONV[2, 2, stride=2, transposed]", "9x1", "1->2, 2, padding=1, input_dilation=2"),
+        ("CONV[2, 3, stride=2, padding=1, output_padding=1, transposed, bias=no]", "9x1",
+         "1->2, 3, padding=1:2, input_dilation=2, bias=no"),
     ],
 )  # fmt: skip
 def test_conv(text: str, volume: str, convolution: str) -> None:
@@ -58,14 +66,23 @@ def test_pool(text: str, volume: str, pool: ops.Pool) -> None:
 
 
 def test_the_other_words() -> None:
-    assert made("RELU") == ops.Activation("relu")
-    assert made("NORM") == ops.Norm()
-    assert made("SOFTMAX") == ops.Softmax()
-    assert made("DROPOUT") == ops.Dropout(0.5)
-    assert made("DROPOUT[.25]") == ops.Dropout(0.25)
+    assert made("RELU") == elementwise.Activation("relu")
+    assert made("NORM") == elementwise.Norm()
+    assert made("SOFTMAX", classes=10) == elementwise.Softmax()
+    assert made("NORM[group, groups=8, eps=1e-3]") == elementwise.Norm("group", 8, eps=1e-3)
+    assert made("NORM[momentum=0.4]") == elementwise.Norm(momentum=0.4)
+    assert made("GLOBALPOOL") == ops.GlobalPool("mean")
+    assert made("GLOBALPOOL[max]") == ops.GlobalPool("max")
+    assert made("UPSAMPLE") == ops.Upsample((2, 2), "nearest")
+    assert made("UPSAMPLE[2x4, linear]") == ops.Upsample((2, 4), "linear")
+    assert made("SCALE") == elementwise.Scale()
+    assert made("GELU") == elementwise.Activation("gelu")
+    assert made("FC[7, bias=no]") == ops.FullyConnected(7, bias=False)
+    assert made("DROPOUT") == elementwise.Dropout(0.5)
+    assert made("DROPOUT[.25]") == elementwise.Dropout(0.25)
     assert made("FC[7]", last=True, classes=10) == ops.FullyConnected(7)
     assert made("FC", last=True, classes=10) == ops.FullyConnected(10)
-    assert made("FC", last=False, classes=10) == ops.FullyConnected(vocabulary.FC_OUTPUTS)
+    assert made("FC", last=False, classes=10) == ops.FullyConnected(layers.FC_OUTPUTS)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +92,11 @@ def test_the_other_words() -> None:
         ("CONV[4, groups=2]", "groups: got 2, expected a divisor of in_channels=3"),
         ("DROPOUT[1.5]", "dropout rate: got 1.5"),
         ("POOL[stride=0]", "stride: got 0"),
+        ("CONV[transposed, padding_mode=reflect]", "padding_mode: got with transposed"),
+        ("CONV[output_padding=1]", "output_padding: got no transposed"),
+        ("UPSAMPLE[2x2x2]", "factor of UPSAMPLE on a volume 32x32x3: got 2x2x2"),
+        ("NORM[groups=0]", "groups: got 0"),
+        ("NORM[eps=2]", "eps: got 2.0"),
     ],
 )
 def test_settings_that_cannot_be_point_at_the_layer(text: str, message: str) -> None:
@@ -97,4 +119,5 @@ def test_a_last_layer_without_classes_says_so() -> None:
 
 def test_the_table_of_defaults_names_every_word() -> None:
     assert vocabulary.__doc__ is not None
-    assert all(f"    {word} " in vocabulary.__doc__ for word in vocabulary.WORDS)
+    words = set(re.findall(r"[A-Z]{2,}", vocabulary.__doc__))
+    assert set(vocabulary.WORDS) <= words

@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ShapeError, TextError
-from . import counts, field, matrix, notation, shapes
+from . import counts, field, fitting, matrix, notation, shapes
 from .axis import Axis, axes_of, flag
 from .connections import Connections
 from .sharing import Sharing
@@ -177,11 +177,11 @@ class Convolution:
         biases = self.out_channels * prod(self.output_size(input_size)) if self.bias else 0
         return self.macs(input_size) + biases
 
-    def fit(self, input_size: Any) -> tuple[shapes.Fit, ...]:
+    def fit(self, input_size: Any) -> tuple[fitting.Fit, ...]:
         """How the stride fits the input, per axis: rows never read, and paddings that would fit."""
         self.output_size(input_size)
         sizes = shapes.sizes_of(input_size, self.ndim)
-        return tuple(shapes.fit(axis, size) for axis, size in zip(self.axes, sizes, strict=True))
+        return tuple(fitting.fit(axis, size) for axis, size in zip(self.axes, sizes, strict=True))
 
     def field(self, output: Sequence[int], input_size: Any = None) -> tuple[field.Interval, ...]:
         """The interval of input samples that one output position reads, per axis."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
-from ..description.axis import integer
-from ..errors import SettingError, TextError, TorchconvError
-from ..network.graph import Network, chain
-from ..network.operations import Input, Operation, Volume
-from .syntax import Chain, Layer, Repeat, pointed
-from .vocabulary import Surroundings, close, operation
+from ..description.axis import integer, plain
+from ..errors import SettingError
+from ..network.graph import Network
+from ..network.operations import Input, Volume
+from .construction import Construction
+from .layers import Surroundings
+from .syntax import NOTHING, Chain, Layer, Optional, Repeat
+from .vocabulary import close, operations
 
-MOST_LAYERS = 10_000  # repeats multiply, so that a short text could ask for more than any memory holds
+BOTH = (True, False)
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Architecture:
     """An immutable architecture; str() is its canonical text, and equal texts are equal architectures.
 
     >>> from torchconv.language.parser import parse
-    >>> architecture = parse("[INPUT-(CONV-RELU)*N-POOL-FC], SOFTMAX", N=2)
+    >>> architecture = parse("[INPUT-(CONV-RELU)*N-POOL?-FC], SOFTMAX", N=2, pool=True)
     >>> print(architecture)
     INPUT - (CONV - RELU)*2 - POOL - FC - SOFTMAX
     >>> str(architecture.network(Volume(3, (32, 32)), classes=10).output)
@@ -39,27 +43,58 @@ class Architecture:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of counts that wait for a value, in the order of the text."""
-        counts = (repeat.count for repeat in self.chain.repeats())
-        return tuple(dict.fromkeys(count for count in counts if isinstance(count, str)))
+        """Names that wait for a value, in the order of the text: counts of repeats, and options."""
+        return tuple({**self._found()})
 
     @property
     def input(self) -> Volume | None:
         """The volume that INPUT says; None where it leaves it to the data."""
-        first = next(self.chain.layers())
-        made = operation(first, Surroundings(Volume(0))) if first.word == "INPUT" and first.settings else None
+        first = next(self.chain.layers(), NOTHING)
+        if not isinstance(first, Layer) or first.word != "INPUT" or not first.settings:
+            return None
+        made = operations(first, Surroundings(Volume(0)))[0]
         return made.volume if isinstance(made, Input) else None
 
-    def bind(self, **values: int) -> Architecture:
-        """With numbers in place of names of counts; raises SettingError for a name the text does not have."""
+    def bind(self, **values: int | bool) -> Architecture:
+        """With numbers in place of names of counts, and what is optional there (True) or left out (False).
+
+        Raises SettingError for a name the text does not have, or a value that does not go with it.
+        """
+        kinds = self._found()
         for name, value in values.items():
-            if name not in self.names:
-                known = ", ".join(self.names) or "none: the text has no names"
-                fix = close(name, self.names)
+            if name not in kinds:
+                known = ", ".join(kinds) or "none: the text has no names"
+                fix = close(name, kinds)
                 raise SettingError("binding", got=f"{name}={value!r}", expected=f"one of {known}", fix=fix)
-            if integer(name, value) < 0:
-                raise SettingError(name, got=value, expected="an integer >= 0")
-        return Architecture(self.chain.bound(values))
+            _check(name, value, kinds[name])
+        if not values:
+            return self
+        chain = self.chain.bound({name: _plain(value) for name, value in values.items()})
+        return Architecture(chain if chain.items else Chain((NOTHING,)))
+
+    def expand(self, **values: Any) -> Iterator[Architecture]:
+        """Every concrete architecture: each combination of these values of the names, in the order of the text.
+
+        values: for each name of a count the numbers to take, as N=range(1, 4), or one number. An option that is not
+        given is taken both ways. Raises SettingError for names without values, or values without a name.
+
+        >>> from torchconv.language.parser import parse
+        >>> for architecture in parse("(CONV)*N - POOL? - FC").expand(N=range(1, 3)):
+        ...     print(architecture)
+        (CONV)*1 - POOL - FC
+        (CONV)*1 - FC
+        (CONV)*2 - POOL - FC
+        (CONV)*2 - FC
+        """
+        kinds = self._found()
+        for name, kind in kinds.items():
+            if name not in values and kind is int:
+                raise SettingError("expand", got=f"no values for {name}", expected=f"some, as in {name}=range(1, 4)")
+        ranges = {name: _choices(values[name]) if name in values else BOTH for name in (*kinds, *values)}
+        for name, choices in ranges.items():
+            for value in choices:
+                self.bind(**{name: value})
+        return (self.bind(**dict(zip(ranges, chosen, strict=True))) for chosen in product(*ranges.values()))
 
     def network(self, input: Volume | None = None, classes: int | None = None) -> Network:
         """The network, without weights.
@@ -68,60 +103,31 @@ class Architecture:
         classes: outputs of a last FC that does not say how many.
         Raises TextError, SettingError or ShapeError, which name the layer, point at it and tell both sizes.
         """
-        layers = list(self._expanded(self.chain))
-        last = _last(layers)
-        operations: list[Operation] = []
-        volume = Volume(0)
-        for number, layer in enumerate(layers):
-            self._check_input(number, layer)
-            operations.append(operation(layer, Surroundings(volume, input, classes, number == last)))
-            try:
-                volume = operations[-1].output(volume)
-            except TorchconvError:
-                raise _misfit(operations, layer) from None
-        network = chain(operations)
-        try:
-            _ = network.rows
-        except TorchconvError as error:  # a count that only the whole network makes
-            raise pointed(error, layers[0].place) from None
-        return network
+        return Construction(self.chain, input, classes).network
 
-    def _expanded(self, part: Chain, times: int = 1) -> Iterator[Layer]:
-        """The layers one after another, repeats written out."""
-        for item in part.items:
-            if isinstance(item, Layer):
-                yield item
-                continue
-            count = self._count(item, times)
-            for _ in range(count):
-                yield from self._expanded(item.body, times * count)
-
-    def _count(self, repeat: Repeat, times: int) -> int:
-        if isinstance(repeat.count, str):
-            fix = f"Bind it: parse(text, {repeat.count}=2)."
-            raise pointed(TextError("count of a repeat", got=repeat.count, expected="a number", fix=fix), repeat.place)
-        if repeat.count * times > MOST_LAYERS:
-            error = TextError("count of a repeat", got=repeat.count, expected=f"at most {MOST_LAYERS} layers in all")
-            raise pointed(error, repeat.place)
-        return repeat.count
-
-    @staticmethod
-    def _check_input(number: int, layer: Layer) -> None:
-        if (number == 0) != (layer.word == "INPUT"):
-            got = f"{layer.word} first" if number == 0 else "INPUT after other layers"
-            error = TextError("the start of the chain", got=got, expected="INPUT there and nowhere else")
-            raise pointed(error, layer.place)
+    def _found(self) -> Mapping[str, type]:
+        """The kind of each name: int for a count, bool for an option."""
+        kinds: dict[str, type] = {}
+        for item in self.chain.walk():
+            if isinstance(item, Repeat) and isinstance(item.count, str):
+                kinds.setdefault(item.count, int)
+            if isinstance(item, Optional):
+                kinds[item.name] = bool
+        return kinds
 
 
-def _misfit(operations: list[Operation], layer: Layer) -> TorchconvError:
-    """The network's own error, which names the layer that does not fit, pointing at it."""
-    try:
-        _ = chain(operations).rows
-    except TorchconvError as error:
-        return pointed(error, layer.place)
-    raise AssertionError("an operation that does not fit must not fit in a network either")
+def _choices(values: Any) -> tuple[Any, ...]:
+    values = plain(values)
+    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else (values,)
 
 
-def _last(layers: list[Layer]) -> int:
-    """The place of the layer that gives the scores: the last one but for SOFTMAX."""
-    return len(layers) - 2 if layers and layers[-1].word == "SOFTMAX" else len(layers) - 1
+def _check(name: str, value: Any, kind: type) -> None:
+    if kind is bool and not isinstance(_plain(value), bool):
+        raise SettingError(name, got=value, expected="True or False")
+    if kind is int and integer(name, value) < 0:
+        raise SettingError(name, got=value, expected="an integer >= 0")
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item() if hasattr(value, "item") else value

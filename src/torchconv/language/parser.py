@@ -11,11 +11,12 @@ from lark.exceptions import VisitError
 from lark.visitors import Transformer_NonRecursive
 
 from ..errors import TextError, TorchconvError
+from . import zoo
 from .architecture import Architecture
-from .syntax import Chain, Layer, Place, Repeat, Setting, pointed
+from .syntax import Branches, Chain, Item, Layer, Optional, Place, Repeat, Setting, pointed
 from .vocabulary import read
 
-DEEPEST = 20  # repeats inside one another
+DEEPEST = 20  # brackets inside one another
 LONGEST = 1_000_000  # characters
 
 TERMINALS = {
@@ -23,7 +24,10 @@ TERMINALS = {
     "COUNT": "a count such as 2",
     "VALUE": "a value such as 3x3",
     "MINUS": "'-'",
+    "NAME": "a name",
     "STAR": "'*'",
+    "QMARK": "'?'",
+    "VBAR": "'|'",
     "COMMA": "','",
     "EQUAL": "'='",
     "LPAR": "'('",
@@ -34,9 +38,10 @@ TERMINALS = {
 }
 
 
-def parse(text: str, **bindings: int) -> Architecture:
-    """The architecture a text describes; `bindings` are values for the names of counts in it.
+def parse(text: str, /, **bindings: int | bool) -> Architecture:
+    """The architecture a text describes, or the one of this name in the zoo.
 
+    bindings: values for the names in it: numbers for counts, True or False for what is optional.
     Raises TextError with the line, a caret under the column and what was expected, for anything it cannot read:
     also for unknown layers and settings. Raises SettingError for a binding the text has no name for.
     The words and their defaults are in `torchconv.language.vocabulary`.
@@ -48,6 +53,8 @@ def parse(text: str, **bindings: int) -> Architecture:
         raise TextError("an architecture", got=type(text).__name__, expected="a text such as 'INPUT - CONV - FC'")
     if len(text) > LONGEST:
         raise TextError("an architecture", got=f"{len(text)} characters", expected=f"at most {LONGEST}")
+    if text.strip() in zoo.names():
+        text = zoo.text(text.strip())
     try:
         tree = _grammar().parse(text)
     except UnexpectedInput as error:
@@ -77,7 +84,7 @@ class _Reader(Transformer_NonRecursive):
     def start(self, chains: list[Chain]) -> Chain:
         return Chain(tuple(item for chain in chains for item in chain.items))
 
-    def chain(self, items: list[Layer | Repeat | Chain]) -> Chain:
+    def chain(self, items: list[Item | Chain]) -> Chain:
         """A bracket that is not repeated says nothing: its items join those around it."""
         parts = [item.items if isinstance(item, Chain) else (item,) for item in items]
         return Chain(tuple(item for part in parts for item in part))
@@ -87,12 +94,19 @@ class _Reader(Transformer_NonRecursive):
 
     def repeat(self, parts: list[Any]) -> Repeat:
         what, count = parts
-        body = what if isinstance(what, Chain) else Chain((what,))
         place = self._place(count)
-        if body.depth >= DEEPEST:
-            error = TextError("repeats inside one another", got=body.depth + 1, expected=f"at most {DEEPEST}")
-            raise pointed(error, place)
-        return Repeat(body, _count(count, place), place)
+        return Repeat(_shallow(_body(what), place), _count(count, place), place)
+
+    def optional(self, parts: list[Any]) -> Optional:
+        what, name = parts
+        body = _body(what)
+        place = next(body.layers()).place
+        return Optional(_shallow(body, place), str(name or Optional.usual_name(body)), place)
+
+    def branches(self, parts: list[Any]) -> Branches:
+        word, settings, *chains = parts
+        place = self._place(word)
+        return Branches(str(word), tuple(_shallow(chain, place) for chain in chains), settings or (), place)
 
     def layer(self, parts: list[Any]) -> Layer:
         word, settings = parts
@@ -108,6 +122,18 @@ class _Reader(Transformer_NonRecursive):
 
     def _place(self, token: Token) -> Place:
         return Place(self.text, token.start_pos or 0)
+
+
+def _body(what: Item | Chain) -> Chain:
+    return what if isinstance(what, Chain) else Chain((what,))
+
+
+def _shallow(body: Chain, place: Place | None) -> Chain:
+    """The chain, unless too many brackets stand inside one another in it."""
+    if body.depth >= DEEPEST:
+        error = TextError("brackets inside one another", got=body.depth + 1, expected=f"at most {DEEPEST}")
+        raise pointed(error, place)
+    return body
 
 
 def _count(token: Token, place: Place) -> int | str:

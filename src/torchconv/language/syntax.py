@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import TorchconvError
 
@@ -92,45 +93,111 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class Optional:
+    """A chain that is there or not: its name waits for True or False.
+
+    >>> pool = Chain((Layer("POOL"),))
+    >>> print(Optional(pool, "pool"), "or", Optional(pool, "halve"))
+    POOL? or POOL?halve
+    """
+
+    body: Chain
+    name: str
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        single = len(self.body.items) == 1 and isinstance(self.body.items[0], Layer | Branches)
+        shown = str(self.body) if single else f"({self.body})"
+        return f"{shown}?" if self.name == self.usual_name(self.body) else f"{shown}?{self.name}"
+
+    @staticmethod
+    def usual_name(body: Chain) -> str:
+        """That of the first word in it, in small letters."""
+        return next((layer.word.lower() for layer in body.layers()), "")
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Chains that all read the same volume, and the word that says how their outputs become one.
+
+    >>> print(Branches("SUM", (Chain((Layer("CONV"),)), Chain((Layer("IDENTITY"),)))))
+    SUM(CONV | IDENTITY)
+    """
+
+    word: str
+    branches: tuple[Chain, ...]
+    settings: tuple[Setting, ...] = ()
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{Layer(self.word, self.settings)}({' | '.join(map(str, self.branches))})"
+
+
+@dataclass(frozen=True)
 class Chain:
-    """Layers and repeats, each reading what is before it.
+    """Items one after another, each reading what is before it.
 
     >>> print(Chain((Layer("INPUT"), Repeat(Chain((Layer("CONV"), Layer("RELU"))), 2), Layer("FC"))))
     INPUT - (CONV - RELU)*2 - FC
     """
 
-    items: tuple[Layer | Repeat, ...]
+    items: tuple[Layer | Repeat | Optional | Branches, ...]
 
     def __str__(self) -> str:
         return " - ".join(map(str, self.items))
 
     @property
     def depth(self) -> int:
-        """How many repeats stand inside one another."""
-        return max((1 + item.body.depth for item in self.items if isinstance(item, Repeat)), default=0)
+        """How many brackets stand inside one another."""
+        return max((1 + body.depth for item in self.items for body in bodies(item)), default=0)
 
-    def layers(self) -> Iterator[Layer]:
-        """The layers as written, each once."""
+    def walk(self) -> Iterator[Layer | Repeat | Optional | Branches]:
+        """All items as written, each once, outer ones before those inside them."""
         for item in self.items:
-            if isinstance(item, Repeat):
-                yield from item.body.layers()
-            else:
-                yield item
+            yield item
+            for body in bodies(item):
+                yield from body.walk()
 
-    def repeats(self) -> Iterator[Repeat]:
-        """The repeats as written, each once, inner ones included."""
-        for item in self.items:
-            if isinstance(item, Repeat):
-                yield item
-                yield from item.body.repeats()
+    def layers(self) -> Iterator[Layer | Branches]:
+        """The items that have a word, as written."""
+        return (item for item in self.walk() if isinstance(item, Layer | Branches))
 
-    def bound(self, values: Mapping[str, int]) -> Chain:
-        """The same chain with numbers in place of these names of counts."""
+    def bound(self, values: Mapping[str, Any]) -> Chain:
+        """The same chain with values in place of these names; what is optional is there then, or is not."""
+        return Chain(tuple(_joined([_bound(item, values) for item in self.items])))
 
-        def bind(item: Layer | Repeat) -> Layer | Repeat:
-            if isinstance(item, Layer):
-                return item
-            count = values.get(item.count, item.count) if isinstance(item.count, str) else item.count
-            return replace(item, body=item.body.bound(values), count=count)
 
-        return Chain(tuple(map(bind, self.items)))
+Item = Layer | Repeat | Optional | Branches
+NOTHING = Layer("IDENTITY")
+
+
+def bodies(item: Item) -> tuple[Chain, ...]:
+    """The chains inside an item."""
+    if isinstance(item, Branches):
+        return item.branches
+    return () if isinstance(item, Layer) else (item.body,)
+
+
+def _bound(item: Item, values: Mapping[str, Any]) -> Sequence[Item]:
+    """What stands in the place of an item once these names have values."""
+    if isinstance(item, Layer):
+        return (item,)
+    if isinstance(item, Branches):
+        kept = tuple(branch.bound(values) for branch in item.branches)
+        return (
+            Branches(
+                item.word, tuple(one if one.items else Chain((NOTHING,)) for one in kept), item.settings, item.place
+            ),
+        )
+    body = item.body.bound(values)
+    if not body.items:
+        return ()
+    if isinstance(item, Optional):
+        there = values.get(item.name)
+        return (Optional(body, item.name, item.place),) if there is None else body.items if there else ()
+    count = values.get(item.count, item.count) if isinstance(item.count, str) else item.count
+    return (Repeat(body, count, item.place),)
+
+
+def _joined(parts: Sequence[Sequence[Item]]) -> Iterator[Item]:
+    return (item for part in parts for item in part)

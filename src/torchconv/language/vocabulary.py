@@ -1,67 +1,66 @@
-"""The words of the language: what each may say in brackets, and which operation it stands for.
+"""The words of the language: what each may say in brackets, and what it makes.
 
 Whatever a layer does not say has its default, and all defaults are here:
 
-    word      in brackets                                        what is not said
-    INPUT     height x width x channels, as in 32x32x3           the volume of the data
-    CONV      filters, kernel, same|valid|full, name=value       32 filters, 3 along each axis, same, stride 1
-    POOL      kernel, max|mean, same|valid|full, name=value      2 along each axis, max, valid, stride = kernel
-    RELU      nothing
-    NORM      nothing
-    DROPOUT   rate                                               0.5
-    FC        outputs                                            the number of classes if last, else 128
-    SOFTMAX   nothing
+    word        in brackets                                          what is not said
+    INPUT       height x width x channels, as in 32x32x3             the volume of the data; INPUT may be left out
+    CONV        filters, kernel, same|valid|full, transposed,        32 filters, 3 along each axis, same, stride 1
+                name=value
+    POOL        kernel, max|mean, same|valid|full, name=value        2 along each axis, max, valid, stride = kernel
+    GLOBALPOOL  max|mean                                             mean
+    UPSAMPLE    factor, nearest|linear                               2 along each axis, nearest
+    FC          outputs, bias=                                       the number of classes if last, else 128
+    NORM        batch|layer|instance|group|local, groups=,           batch, 32 groups, momentum 0.1, eps 1e-5
+                momentum=, eps=
+    SCALE       nothing
+    DROPOUT     rate                                                 0.5
+    RELU, LEAKYRELU, ELU, GELU, SILU, TANH, SIGMOID: nothing
+    SOFTMAX     nothing                                              FC to the classes first, unless scores are there
+    IDENTITY    nothing: it is what a branch without layers says
+    MARK, FROM  a name: FROM[a] goes on from where MARK[a] stands
+    SUM(a | b), CONCAT(a | b): branches; in brackets crop            branches of equal sizes
 
 Names that CONV takes: stride, padding, dilation, groups, connections, padding_mode, input_dilation, sharing, bias,
-bias_sharing; POOL: stride, padding, dilation. They are written as `str(Convolution)` writes them: stride=2,
-padding=0:1x1. An FC is last if nothing or only SOFTMAX follows. One number stands for all axes: CONV[16, 5] is 5x5
-on images.
+bias_sharing, output_padding; POOL: stride, padding, dilation. They are written as `str(Convolution)` writes them:
+stride=2, padding=0:1x1. With `transposed`, stride, padding and output_padding mean what they mean in torch, and same
+makes every sample into `stride` samples. An FC is last if nothing or only SOFTMAX follows. FC, CONV, GLOBALPOOL,
+UPSAMPLE, SUM and CONCAT give scores; after anything else SOFTMAX is the notes' softmax classifier, FC included.
+One number stands for all axes: CONV[16, 5] is 5x5 on images.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..description import notation
-from ..description.axis import PADDING_WORDS, axes_of, positive
-from ..description.convolution import Convolution
-from ..errors import SettingError, TextError, TorchconvError
+from ..description.axis import PADDING_WORDS
+from ..errors import TextError, TorchconvError
+from ..network import elementwise, merging
 from ..network import operations as ops
-from ..network.operations import Operation, Volume
-from .syntax import Layer, Setting, pointed
+from ..network.operations import Operation
+from . import layers, values
+from .layers import Surroundings, Values
+from .syntax import Branches, Layer, Setting, pointed
 
-CONV_DEFAULTS = {"filters": 32, "kernel": 3, "padding": "same"}
-POOL_DEFAULTS = {"kernel": 2, "statistic": "max", "padding": "valid"}
-DROPOUT_RATE = 0.5
-FC_OUTPUTS = 128
-
-Values = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What an operation may depend on besides its own settings."""
-
-    volume: Volume
-    input: Volume | None = None
-    classes: int | None = None
-    last: bool = False
+Made = Operation | list[Operation]
 
 
 @dataclass(frozen=True)
 class Word:
     """How one word reads its settings (`slots`: values without a name, `names`: those with one), and what it makes.
 
-    A slot recognises its text and returns the value, or returns None; the first free slot that does takes it.
+    The first free slot that recognises a value takes it. branches: whether chains stand in round brackets after it.
+    needs: a setting that must be there. make is None for the words that only say where things are.
     """
 
-    make: Callable[[Values, Surroundings], Operation]
-    slots: tuple[tuple[str, Callable[[str], Any]], ...] = ()
-    names: tuple[str, ...] = ()
+    make: Callable[[Values, Surroundings], Made] | None = None
+    slots: tuple[tuple[str, values.Recognise], ...] = ()
+    names: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
+    branches: bool = False
+    needs: str = ""
 
     @property
     def accepts(self) -> str:
@@ -81,138 +80,114 @@ def close(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {by_case[found[0]]}?" if found else ""
 
 
-def read(layer: Layer) -> Values:
+def read(layer: Layer | Branches) -> Values:
     """The settings of a layer by name; raises TextError or SettingError that points at the one that is wrong.
 
     >>> from torchconv.language.syntax import Layer, Setting
     >>> read(Layer("CONV", (Setting("16"), Setting("5x5"), Setting("2", "stride"))))
     {'filters': 16, 'kernel': (5, 5), 'stride': 2}
     """
-    word = WORDS.get(layer.word)
-    if word is None:
-        error = TextError(
-            "unknown layer", got=repr(layer.word), expected=f"one of {', '.join(WORDS)}", fix=close(layer.word, WORDS)
-        )
-        raise pointed(error, layer.place)
-    values: Values = {}
+    word = _word(layer)
+    found: Values = {}
     for setting in layer.settings:
         try:
-            name, value = _read_setting(layer.word, word, setting, values)
-            if name in values:
+            name, value = _read_setting(layer.word, word, setting, found)
+            if name in found:
                 raise TextError(f"settings of {layer.word}", got=f"{name} twice", expected="each once")
         except TorchconvError as error:
             raise pointed(error, setting.place or layer.place) from None
-        values[name] = value
-    return values
+        found[name] = value
+    if word.needs and word.needs not in found:
+        error = TextError(f"settings of {layer.word}", got="none", expected=f"a {word.needs}")
+        raise pointed(error, layer.place)
+    return found
 
 
-def operation(layer: Layer, surroundings: Surroundings) -> Operation:
-    """The operation a layer stands for, on the volume it reads; raises what `read` and the operation raise."""
-    values = read(layer)
+def operations(layer: Layer | Branches, around: Surroundings) -> list[Operation]:
+    """The operations a layer stands for, on the volume it reads; raises what `read` and the operation raise."""
+    found = read(layer)
+    make = WORDS[layer.word].make
     try:
-        return WORDS[layer.word].make(values, surroundings)
+        made = make(found, around) if make else []
     except TorchconvError as error:
         raise pointed(error, layer.place) from None
+    return made if isinstance(made, list) else [made]
+
+
+def _word(layer: Layer | Branches) -> Word:
+    """What the vocabulary says of a layer; raises TextError for unknown words, and branches too many or missing."""
+    word = WORDS.get(layer.word)
+    if word is None:
+        known = ", ".join(WORDS)
+        error = TextError(
+            "unknown layer", got=repr(layer.word), expected=f"one of {known}", fix=close(layer.word, WORDS)
+        )
+        raise pointed(error, layer.place)
+    count = len(layer.branches) if isinstance(layer, Branches) else 0
+    if word.branches and count < 2:
+        got = f"{count} branches" if count != 1 else "one branch"
+        expected = f"at least two, as in {layer.word}(CONV - RELU | IDENTITY)"
+        raise pointed(TextError(f"branches of {layer.word}", got=got, expected=expected), layer.place)
+    if count and not word.branches:
+        takers = " and ".join(name for name, one in WORDS.items() if one.branches)
+        error = TextError(f"round brackets after {layer.word}", got="branches", expected=f"them after {takers} only")
+        raise pointed(error, layer.place)
+    return word
 
 
 def _read_setting(text: str, word: Word, setting: Setting, taken: Values) -> tuple[str, Any]:
+    what = f"settings of {text}"
     if setting.name is None:
         for name, recognise in word.slots:
             if name not in taken and (value := recognise(setting.value)) is not None:
                 return name, value
-        known = [*PADDING_WORDS, *ops.Pool.statistics] if word.slots else []
-        raise TextError(
-            f"settings of {text}", got=repr(setting.value), expected=word.accepts, fix=close(setting.value, known)
-        )
+        fix = close(setting.value, _choices(word))
+        raise TextError(what, got=repr(setting.value), expected=word.accepts, fix=fix)
     if setting.name not in word.names:
-        raise TextError(
-            f"settings of {text}",
-            got=repr(str(setting)),
-            expected=word.accepts,
-            fix=close(setting.name, word.names),
-        )
-    return next(iter(notation.read_settings([str(setting)]).items()))
+        fix = close(setting.name, word.names)
+        raise TextError(what, got=repr(str(setting)), expected=word.accepts, fix=fix)
+    return setting.name, word.names[setting.name](setting.value)
 
 
-def _number(text: str) -> int | None:
-    return positive("a size", notation.read_integer(text)) if re.fullmatch(r"\d+", text) else None
+def _choices(word: Word) -> list[str]:
+    """The words that its slots know."""
+    known = [*PADDING_WORDS, *ops.Pool.statistics, *ops.Upsample.modes, *elementwise.Norm.kinds, "transposed", "crop"]
+    return [choice for choice in known if any(recognise(choice) == choice for _, recognise in word.slots)]
 
 
-def _sizes(text: str) -> int | tuple[int, ...] | None:
-    """One number or several joined by x, as kernels and volumes are written."""
-    if not re.fullmatch(r"\d+(x\d+)*", text):
-        return None
-    sizes = notation.read_per_axis(text, notation.read_integer)
-    for size in sizes if isinstance(sizes, tuple) else (sizes,):
-        positive("a size", size)
-    return sizes
-
-
-def _rate(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"\d*\.?\d+", text) else None
-
-
-def _one_of(words: tuple[str, ...]) -> Callable[[str], str | None]:
-    return lambda text: text if text in words else None
-
-
-def _make_input(values: Values, around: Surroundings) -> Operation:
-    if "height x width x channels" in values:
-        sizes = values["height x width x channels"]
-        *size, channels = sizes if isinstance(sizes, tuple) else (sizes,)
-        return ops.Input(Volume(channels, tuple(size)))
-    if around.input is None:
-        raise TextError("the volume of INPUT", got="none", expected="sizes and channels", fix="Write INPUT[32x32x3].")
-    return ops.Input(around.input)
-
-
-def _make_conv(values: Values, around: Surroundings) -> Operation:
-    settings = {**CONV_DEFAULTS, **values}
-    kernel = _per_axis(settings.pop("kernel"), around.volume, "CONV")
-    return ops.Convolve(Convolution(around.volume.channels, settings.pop("filters"), kernel, **settings))
-
-
-def _make_pool(values: Values, around: Surroundings) -> Operation:
-    settings = {**POOL_DEFAULTS, **values}
-    statistic = settings.pop("statistic")
-    kernel = _per_axis(settings.pop("kernel"), around.volume, "POOL")
-    settings.setdefault("stride", kernel)
-    return ops.Pool(axes_of(kernel, **settings), statistic)
-
-
-def _per_axis(kernel: int | tuple[int, ...], volume: Volume, word: str) -> tuple[int, ...]:
-    ndim = len(volume.size)
-    sizes = kernel if isinstance(kernel, tuple) else (kernel,) * ndim
-    if len(sizes) != ndim or not ndim:
-        raise SettingError(
-            f"kernel of {word} on a volume {volume}",
-            got="x".join(map(str, sizes)) or kernel,
-            expected=f"one size for each of its {ndim} axes" if ndim else "a volume with axes",
-            fix="" if ndim else f"Put {word} before FC.",
-        )
-    return sizes
-
-
-def _make_fc(values: Values, around: Surroundings) -> Operation:
-    outputs = values.get("outputs") or (around.classes if around.last else FC_OUTPUTS)
-    if outputs is None:
-        fix = "Write FC[10], or give classes."
-        raise TextError("outputs of the last FC", got="none", expected="their number", fix=fix)
-    return ops.FullyConnected(outputs)
-
-
-_PADDING = ("padding", _one_of(PADDING_WORDS))
+_PADDING = ("padding", values.one_of(*PADDING_WORDS))
+_STATISTIC = ("statistic", values.one_of(*ops.Pool.statistics))
+_CROP = ("crop", values.one_of("crop"))
+_GEOMETRY = {name: notation.READERS[name] for name in ("stride", "padding", "dilation")}
+_ACTIVATIONS = {
+    word.upper(): Word(lambda values, around, word=word: elementwise.Activation(word))
+    for word in elementwise.Activation.words
+}
 WORDS: dict[str, Word] = {
-    "INPUT": Word(_make_input, (("height x width x channels", _sizes),)),
-    "CONV": Word(_make_conv, (("filters", _number), ("kernel", _sizes), _PADDING), tuple(notation.READERS)),
-    "POOL": Word(
-        _make_pool,
-        (("kernel", _sizes), ("statistic", _one_of(ops.Pool.statistics)), _PADDING),
-        ("stride", "padding", "dilation"),
+    "INPUT": Word(layers.make_input, (("height x width x channels", values.sizes),)),
+    "CONV": Word(
+        layers.make_conv,
+        (("filters", values.number), ("kernel", values.sizes), _PADDING, ("transposed", values.one_of("transposed"))),
+        {**notation.READERS, "output_padding": values.read_steps},
     ),
-    "RELU": Word(lambda values, around: ops.Activation("relu")),
-    "NORM": Word(lambda values, around: ops.Norm()),
-    "DROPOUT": Word(lambda values, around: ops.Dropout(values.get("rate", DROPOUT_RATE)), (("rate", _rate),)),
-    "FC": Word(_make_fc, (("outputs", _number),)),
-    "SOFTMAX": Word(lambda values, around: ops.Softmax()),
+    "POOL": Word(layers.make_pool, (("kernel", values.sizes), _STATISTIC, _PADDING), _GEOMETRY),
+    "GLOBALPOOL": Word(lambda values, around: ops.GlobalPool(**values), (_STATISTIC,)),
+    "UPSAMPLE": Word(layers.make_upsample, (("factor", values.sizes), ("mode", values.one_of(*ops.Upsample.modes)))),
+    **_ACTIVATIONS,
+    "NORM": Word(
+        lambda values, around: elementwise.Norm(**values),
+        (("kind", values.one_of(*elementwise.Norm.kinds)),),
+        {"groups": notation.read_integer, "momentum": values.read_decimal, "eps": values.read_decimal},
+    ),
+    "SCALE": Word(lambda values, around: elementwise.Scale()),
+    "DROPOUT": Word(
+        lambda values, around: elementwise.Dropout(values.get("rate", layers.DROPOUT_RATE)), (("rate", values.rate),)
+    ),
+    "FC": Word(layers.make_fc, (("outputs", values.number),), {"bias": notation.read_switch}),
+    "SOFTMAX": Word(layers.make_softmax),
+    "SUM": Word(lambda values, around: merging.Sum("crop" in values), (_CROP,), branches=True),
+    "CONCAT": Word(lambda values, around: merging.Concat("crop" in values), (_CROP,), branches=True),
+    "IDENTITY": Word(),
+    "MARK": Word(None, (("name", values.name),), needs="name"),
+    "FROM": Word(None, (("name", values.name),), needs="name"),
 }

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import SettingError, ShapeError, TorchconvError
-from .operations import Input, Operation, Softmax, Volume
+from .elementwise import Softmax
+from .operations import Input, Operation, Volume
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Network:
     nodes: tuple[Node, ...]
 
     def __post_init__(self) -> None:
+        if not self.nodes or not isinstance(self.nodes[0].operation, Input):
+            raise SettingError("a network", got="no INPUT at its start", expected="an input volume first")
         known: set[str] = set()
         for node in self.nodes:
             missing = [name for name in node.inputs if name not in known]
@@ -54,9 +57,11 @@ class Network:
                     got=f"unknown inputs {missing}" if missing else "its name twice",
                     expected="names of their own, and inputs among the nodes before",
                 )
+            reads = node.operation.reads
+            if len(node.inputs) < 2 if reads is None else len(node.inputs) != reads:
+                expected = "two or more" if reads is None else reads
+                raise SettingError(f"node {node.name!r}", got=f"{len(node.inputs)} inputs", expected=expected)
             known.add(node.name)
-        if not self.nodes or not isinstance(self.nodes[0].operation, Input):
-            raise SettingError("a network", got="no INPUT at its start", expected="an input volume first")
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -90,22 +95,68 @@ class Network:
     def _fold(self) -> Iterator[Row]:
         volumes: dict[str, Volume] = {}
         for node in self.nodes:
-            read = volumes[node.inputs[0]] if node.inputs else Volume(0)
-            try:
-                volumes[node.name] = node.operation.output(read)
-            except TorchconvError as error:
-                raise ShapeError(f"layer {node.name} on a volume {read}: {error}") from error
-            yield Row(node, volumes[node.name], node.operation.parameters(read), node.operation.macs(read))
+            row = row_of(node, [volumes[name] for name in node.inputs])
+            volumes[node.name] = row.volume
+            yield row
+
+
+def row_of(node: Node, read: Sequence[Volume]) -> Row:
+    """What there is to know about a node that reads these volumes; raises ShapeError naming the layer and them."""
+    try:
+        volume = node.operation.output(*read)
+        return Row(node, volume, node.operation.parameters(*read), node.operation.macs(*read))
+    except TorchconvError as error:
+        shown = ", ".join(map(str, read))
+        raise ShapeError(
+            f"layer {node.name} on {'a volume' if len(read) == 1 else 'volumes'} {shown}: {error}"
+        ) from error
+
+
+class Growing:
+    """A network that is being written: nodes are added one after another, numbered by kind, and know their volume.
+
+    >>> from torchconv.network.operations import FullyConnected
+    >>> growing = Growing(Input(Volume(1, (8, 8))))
+    >>> growing.add(FullyConnected(10), ["input"]), str(growing.volume("fc1"))
+    ('fc1', '10')
+    """
+
+    def __init__(self, start: Input) -> None:
+        self._counts: Counter[str] = Counter()
+        self._rows: dict[str, Row] = {}
+        self.add(start, ())
+
+    def add(self, operation: Operation, inputs: Sequence[str]) -> str:
+        """The name of a new node; raises ShapeError where its inputs do not fit."""
+        word = operation.word
+        self._counts[word] += 1
+        alone = isinstance(operation, Input | Softmax) and self._counts[word] == 1
+        node = Node(word if alone else f"{word}{self._counts[word]}", operation, tuple(inputs))
+        self._rows[node.name] = row_of(node, [self.volume(name) for name in inputs])
+        return node.name
+
+    def volume(self, name: str) -> Volume:
+        """What comes out of a node."""
+        return self._rows[name].volume
+
+    def operation(self, name: str) -> Operation:
+        """What a node does."""
+        return self._rows[name].node.operation
+
+    def network(self) -> Network:
+        """All that was added."""
+        return Network(tuple(row.node for row in self._rows.values()))
 
 
 def chain(operations: Sequence[Operation]) -> Network:
-    """The network in which each operation reads the one before; layers are numbered by kind: conv1, relu1, conv2."""
-    counts: Counter[str] = Counter()
-    nodes: list[Node] = []
-    for operation in operations:
-        counts[operation.word] += 1
-        number = (
-            "" if isinstance(operation, Input | Softmax) and counts[operation.word] == 1 else counts[operation.word]
-        )
-        nodes.append(Node(f"{operation.word}{number}", operation, (nodes[-1].name,) if nodes else ()))
-    return Network(tuple(nodes))
+    """The network in which each operation reads the one before; layers are numbered by kind: conv1, relu1, conv2.
+
+    Raises SettingError without an INPUT at its start, ShapeError for a layer that does not fit.
+    """
+    if not operations or not isinstance(operations[0], Input):
+        raise SettingError("a network", got="no INPUT at its start", expected="an input volume first")
+    growing = Growing(operations[0])
+    name = operations[0].word
+    for operation in operations[1:]:
+        name = growing.add(operation, [name])
+    return growing.network()

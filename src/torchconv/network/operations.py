@@ -39,19 +39,23 @@ class Volume:
 
 
 class Operation(ABC):
-    """One kind of layer. `word` names it in texts, tables and module names."""
+    """One kind of layer. `word` names it in tables and module names; `reads` is how many volumes go in.
+
+    `reads` is None where any number of them, two or more, can.
+    """
 
     word: str
+    reads: int | None = 1
 
     @abstractmethod
-    def output(self, volume: Volume) -> Volume:
-        """The volume that comes out; raises ShapeError if `volume` cannot go in."""
+    def output(self, *volumes: Volume) -> Volume:
+        """The volume that comes out; raises ShapeError if these cannot go in."""
 
-    def parameters(self, volume: Volume) -> int:
+    def parameters(self, *volumes: Volume) -> int:
         """Number of learned values."""
         return 0
 
-    def macs(self, volume: Volume) -> int:
+    def macs(self, *volumes: Volume) -> int:
         """Multiply-accumulates for one image."""
         return 0
 
@@ -62,8 +66,9 @@ class Input(Operation):
 
     volume: Volume
     word = "input"
+    reads = 0
 
-    def output(self, volume: Volume) -> Volume:
+    def output(self) -> Volume:
         return self.volume
 
 
@@ -100,10 +105,7 @@ class Pool(Operation):
     statistics = ("max", "mean")
 
     def __post_init__(self) -> None:
-        if self.statistic not in self.statistics:
-            raise SettingError(
-                "pooling statistic", got=repr(self.statistic), expected=f"one of {', '.join(self.statistics)}"
-            )
+        _check_choice("pooling statistic", self.statistic, self.statistics)
 
     def output(self, volume: Volume) -> Volume:
         if len(volume.size) != len(self.axes):
@@ -118,42 +120,38 @@ class Pool(Operation):
 
 
 @dataclass(frozen=True)
-class Activation(Operation):
-    """A function of every value on its own."""
+class GlobalPool(Operation):
+    """One number for each channel: the largest value, or the mean over all places (Lin et al. 2014, section 3.2)."""
 
-    word: str = "relu"
-    words = ("relu",)
-
-    def output(self, volume: Volume) -> Volume:
-        return volume
-
-
-@dataclass(frozen=True)
-class Norm(Operation):
-    """Batch normalisation: every channel to mean 0 and variance 1, then scaled and shifted (Ioffe, Szegedy 2015)."""
-
-    word = "norm"
-
-    def output(self, volume: Volume) -> Volume:
-        return volume
-
-    def parameters(self, volume: Volume) -> int:
-        return 2 * volume.channels
-
-
-@dataclass(frozen=True)
-class Dropout(Operation):
-    """Values set to zero at random while training, the rest scaled up (Srivastava et al. 2014)."""
-
-    rate: float = 0.5
-    word = "dropout"
+    statistic: str = "mean"
+    word = "globalpool"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
-            raise SettingError("dropout rate", got=self.rate, expected="a number from 0 to below 1")
+        _check_choice("pooling statistic", self.statistic, Pool.statistics)
 
     def output(self, volume: Volume) -> Volume:
-        return volume
+        if not volume.size:
+            raise ShapeError("global pooling", got=f"a volume {volume}", expected="axes and channels")
+        return Volume(volume.channels)
+
+
+@dataclass(frozen=True)
+class Upsample(Operation):
+    """Every axis `factors` times as long: each value repeated ("nearest"), or interpolated ("linear")."""
+
+    factors: tuple[int, ...]
+    mode: str = "nearest"
+    word = "upsample"
+    modes = ("nearest", "linear")
+
+    def __post_init__(self) -> None:
+        _check_choice("up-sampling mode", self.mode, self.modes)
+
+    def output(self, volume: Volume) -> Volume:
+        if len(volume.size) != len(self.factors):
+            raise ShapeError("up-sampling", got=f"a volume {volume}", expected=f"{len(self.factors)} axes and channels")
+        size = tuple(length * factor for length, factor in zip(volume.size, self.factors, strict=True))
+        return Volume(volume.channels, size)
 
 
 @dataclass(frozen=True)
@@ -161,23 +159,19 @@ class FullyConnected(Operation):
     """Every output reads every value of the input, which is flattened first."""
 
     features: int
+    bias: bool = True
     word = "fc"
 
     def output(self, volume: Volume) -> Volume:
         return Volume(self.features)
 
     def parameters(self, volume: Volume) -> int:
-        return self.features * (volume.numel + 1)
+        return self.features * (volume.numel + self.bias)
 
     def macs(self, volume: Volume) -> int:
         return self.features * volume.numel
 
 
-@dataclass(frozen=True)
-class Softmax(Operation):
-    """Scores to probabilities over the channels."""
-
-    word = "softmax"
-
-    def output(self, volume: Volume) -> Volume:
-        return volume
+def _check_choice(what: str, got: str, known: tuple[str, ...]) -> None:
+    if got not in known:
+        raise SettingError(what, got=repr(got), expected=f"one of {', '.join(known)}")

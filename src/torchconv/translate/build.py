@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import inf
-from typing import Any
+import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ..description import shapes
 from ..description.axis import positive
-from ..errors import SettingError, ShapeError, UnsupportedError
+from ..errors import SettingError, ShapeError
 from ..language.architecture import Architecture
 from ..language.parser import parse
-from ..network import operations as ops
+from ..network.elementwise import Activation
 from ..network.graph import Network
-from ..network.operations import Operation, Volume
-from ..nn.conv import Conv
+from ..network.operations import Convolve, FullyConnected, Input, Volume
+from . import layers
+
+RECTIFIERS = ("relu", "leakyrelu", "elu", "gelu", "silu")
 
 
 class NetworkModule(torch.nn.Module):
@@ -32,105 +30,60 @@ class NetworkModule(torch.nn.Module):
         super().__init__()
         self.network = network
         volumes = {row.node.name: row.volume for row in network.rows}
+        last = {name: node.name for node in network.nodes for name in node.inputs}
+        self._steps: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []  # node, what it reads, what it reads last
         for node in network.nodes:
-            if not isinstance(node.operation, ops.Input):
-                self.add_module(node.name, _module(node.operation, volumes[node.inputs[0]]))
+            if not isinstance(node.operation, Input):
+                self.add_module(node.name, layers.module(node.operation, [volumes[name] for name in node.inputs]))
+                done = tuple(name for name in dict.fromkeys(node.inputs) if last[name] == node.name)
+                self._steps.append((node.name, node.inputs, done))
+        self._prepare()
+        self._scores = len(network.without_softmax().nodes) - 1
+
+    def _prepare(self) -> None:
+        """Weights right before a rectifier sqrt(6) times as large as torch.nn's (He et al. 2015, section 2.2).
+
+        Without it, signals in deep networks without NORM fade; tanh, NORM and scores are left as torch.nn has them.
+        """
+        kinds = {node.name: type(node.operation) for node in self.network.nodes}
+        for node in self.network.nodes:
+            if isinstance(node.operation, Activation) and node.operation.word in RECTIFIERS:
+                source = node.inputs[0]
+                if kinds[source] in (Convolve, FullyConnected):
+                    with torch.no_grad():
+                        self.get_submodule(source).weight.mul_(math.sqrt(6))  # pyright: ignore
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._run(self.network, x)
+        return self._run(x, len(self._steps))
 
     def scores(self, x: Tensor) -> Tensor:
         """Everything before a final SOFTMAX: what cross entropy takes."""
-        return self._run(self.network.without_softmax(), x)
+        return self._run(x, self._scores)
 
-    def _run(self, network: Network, x: Tensor) -> Tensor:
-        volume = network.input
+    def _run(self, x: Tensor, steps: int) -> Tensor:
+        volume = self.network.input
         if tuple(x.shape[1:]) != (volume.channels, *volume.size):
             raise ShapeError("input", got=tuple(x.shape), expected=f"(batch, {volume.channels}, *{volume.size})")
-        values = {network.nodes[0].name: x}
-        for node in network.nodes[1:]:
-            values[node.name] = self.get_submodule(node.name)(values[node.inputs[0]])
-        return values[network.nodes[-1].name]
-
-
-class Pooling(torch.nn.Module):
-    """Max or mean of every window, padding left out of both; torch's own pooling wherever it can say the same."""
-
-    def __init__(self, pool: ops.Pool, volume: Volume) -> None:
-        super().__init__()
-        for axis in pool.axes:
-            if axis.boundary != "zeros" or axis.input_dilation != 1:
-                raise UnsupportedError("pooling", got=axis, expected="padding that is left out and input_dilation=1")
-        self.pool = pool
-        self.kernel = tuple(axis.kernel for axis in pool.axes)
-        self.stride = tuple(axis.stride for axis in pool.axes)
-        self.dilation = tuple(axis.dilation for axis in pool.axes)
-        pads = [shapes.padding(axis, size) for axis, size in zip(pool.axes, volume.size, strict=True)]
-        self.pads = tuple(side for pair in reversed(pads) for side in pair)  # functional.pad starts at the last axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._max(x) if self.pool.statistic == "max" else self._mean(x)
-
-    def extra_repr(self) -> str:
-        return f"{self.pool.statistic}, kernel={self.kernel}, stride={self.stride}, padding={self.pads}"
-
-    def _max(self, x: Tensor) -> Tensor:
-        pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(self.kernel) - 1]
-        return pool(self._padded(x, -inf), self.kernel, self.stride, 0, self.dilation)
-
-    def _mean(self, x: Tensor) -> Tensor:
-        """Sum over count, so that a window at the border averages its real samples only."""
-        if not any(self.pads):
-            return self._average(x)
-        counts = self._average(self._padded(torch.ones_like(x[:1, :1]), 0.0))
-        return self._average(self._padded(x, 0.0)) / counts
-
-    def _average(self, x: Tensor) -> Tensor:
-        if any(step > 1 for step in self.dilation):  # torch's mean has no dilation; a convolution with one weight has
-            channels = x.shape[1]
-            weight = x.new_full((channels, 1, *self.kernel), 1 / torch.Size(self.kernel).numel())
-            convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(self.kernel) - 1]
-            return convolve(x, weight, None, self.stride, 0, self.dilation, channels)
-        pool = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[len(self.kernel) - 1]
-        return pool(x, self.kernel, self.stride)
-
-    def _padded(self, x: Tensor, value: float) -> Tensor:
-        return functional.pad(x, self.pads, value=value) if any(self.pads) else x
-
-
-class FullyConnected(torch.nn.Linear):
-    """Every output reads every value of the input, flattened as (channels, *size)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.flatten(1))
-
-
-def _norm(operation: ops.Norm, volume: Volume) -> torch.nn.Module:
-    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-    return kinds[len(volume.size)](volume.channels)
-
-
-MODULES: dict[type[Operation], Callable[[Any, Volume], torch.nn.Module]] = {
-    ops.Convolve: lambda operation, volume: Conv.of(operation.convolution, input_size=volume.size),
-    ops.Pool: Pooling,
-    ops.Activation: lambda operation, volume: torch.nn.ReLU(),
-    ops.Norm: _norm,
-    ops.Dropout: lambda operation, volume: torch.nn.Dropout(operation.rate),
-    ops.FullyConnected: lambda operation, volume: FullyConnected(volume.numel, operation.features),
-    ops.Softmax: lambda operation, volume: torch.nn.Softmax(dim=1),
-}
+        values = {self.network.nodes[0].name: x}
+        for name, inputs, done in self._steps[:steps]:
+            x = self.get_submodule(name)(*[values[source] for source in inputs])
+            for source in done:  # whose memory is free from here on, unless a gradient needs it
+                del values[source]
+            values[name] = x
+        return x
 
 
 def build(
     architecture: str | Architecture | Network,
+    /,
     input: tuple[int, ...] = (3, 32, 32),
     classes: int | None = 10,
-    **bindings: int,
+    **bindings: int | bool,
 ) -> NetworkModule:
-    """The torch module of a text, an architecture or a network, freshly initialised.
+    """The torch module of a text, a name in the zoo, an architecture or a network, freshly initialised.
 
     input: (channels, *size), used where the text says INPUT without sizes. classes: outputs of a bare last FC.
-    bindings: values for the names of counts in a text.
+    bindings: values for the names in a text: numbers for counts, True or False for what is optional.
     Raises TextError, SettingError or ShapeError for what cannot be read or does not fit together.
 
     >>> model = build("INPUT[8x8x1] - CONV[4] - RELU - POOL - FC - SOFTMAX")
@@ -148,7 +101,10 @@ def build(
 
 
 def _network(
-    architecture: str | Architecture | Network, input: tuple[int, ...], classes: int | None, bindings: dict[str, int]
+    architecture: str | Architecture | Network,
+    input: tuple[int, ...],
+    classes: int | None,
+    bindings: dict[str, int | bool],
 ) -> Network:
     if isinstance(architecture, Network):
         if bindings:
@@ -159,12 +115,3 @@ def _network(
     found = architecture.bind(**bindings) if isinstance(architecture, Architecture) else parse(architecture, **bindings)
     channels, *size = (positive("input", value) for value in input)
     return found.network(Volume(channels, tuple(size)), None if classes is None else positive("classes", classes))
-
-
-def _module(operation: Operation, volume: Volume) -> torch.nn.Module:
-    make = MODULES.get(type(operation))
-    if make is None:
-        raise UnsupportedError(
-            f"building {type(operation).__name__}", expected=", ".join(kind.__name__ for kind in MODULES)
-        )
-    return make(operation, volume)

@@ -1,0 +1,126 @@
+"""What each word of the language makes of its settings: an operation, with the defaults of what is not said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..description import adjoint, shapes
+from ..description.axis import axes_of
+from ..description.connections import Connections
+from ..description.convolution import Convolution
+from ..description.sharing import Sharing
+from ..errors import SettingError, TextError
+from ..network import elementwise, merging
+from ..network import operations as ops
+from ..network.operations import Operation, Volume
+
+CONV_DEFAULTS = {"filters": 32, "kernel": 3, "padding": "same"}
+POOL_DEFAULTS = {"kernel": 2, "statistic": "max", "padding": "valid"}
+UPSAMPLE_FACTOR = 2
+DROPOUT_RATE = 0.5
+FC_OUTPUTS = 128
+
+Values = dict[str, Any]
+
+# What gives scores: SOFTMAX after one of these only turns them into probabilities.
+SCORES = (ops.FullyConnected, ops.Convolve, ops.GlobalPool, ops.Upsample, merging.Merge)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an operation may depend on besides its own settings.
+
+    volume: what it reads. input: the volume of the data. classes: their number. last: nothing but SOFTMAX follows.
+    before: the operation it reads.
+    """
+
+    volume: Volume
+    input: Volume | None = None
+    classes: int | None = None
+    last: bool = False
+    before: Operation | None = None
+
+
+def make_input(values: Values, around: Surroundings) -> Operation:
+    """INPUT: the volume that it says, or that of the data."""
+    if "height x width x channels" in values:
+        sizes = values["height x width x channels"]
+        *size, channels = sizes if isinstance(sizes, tuple) else (sizes,)
+        return ops.Input(Volume(channels, tuple(size)))
+    if around.input is None:
+        raise TextError("the volume of INPUT", got="none", expected="sizes and channels", fix="Write INPUT[32x32x3].")
+    return ops.Input(around.input)
+
+
+def make_conv(values: Values, around: Surroundings) -> Operation:
+    """CONV: any convolution of the family; `transposed` makes it the adjoint of the one its settings describe."""
+    settings = {**CONV_DEFAULTS, **values}
+    kernel = per_axis(settings.pop("kernel"), around.volume, "CONV")
+    channels, filters = around.volume.channels, settings.pop("filters")
+    if settings.pop("transposed", None) is None:
+        if "output_padding" in settings:
+            raise SettingError("output_padding", got="no transposed", expected="CONV[..., transposed] with it")
+        return ops.Convolve(Convolution(channels, filters, kernel, **settings))
+    return ops.Convolve(_transposed(channels, filters, kernel, settings))
+
+
+def _transposed(channels: int, filters: int, kernel: tuple[int, ...], settings: Values) -> Convolution:
+    if unfit := sorted({"padding_mode", "input_dilation"} & settings.keys()):
+        raise SettingError(unfit[0], got="with transposed", expected="left out", fix="Its stride dilates the input.")
+    geometry = {name: settings[name] for name in ("stride", "padding", "dilation") if name in settings}
+    forward = Convolution(1, 1, kernel, bias=False, **geometry)
+    extras = shapes.paddings_of(settings.get("output_padding", 0), len(kernel))
+    axes = adjoint.transposed_axes(forward.axes, extras, same=settings["padding"] == "same")
+    shared = Sharing.of(settings.get("sharing", "full"), len(kernel))
+    biases = Sharing.of(settings.get("bias_sharing", shared), len(kernel))
+    table = Connections.of(channels, filters, settings.get("groups", 1), settings.get("connections"))
+    return Convolution.of_parts(table, axes, shared, settings.get("bias", True), biases)
+
+
+def make_pool(values: Values, around: Surroundings) -> Operation:
+    """POOL: the largest value or the mean of every window."""
+    settings = {**POOL_DEFAULTS, **values}
+    statistic = settings.pop("statistic")
+    kernel = per_axis(settings.pop("kernel"), around.volume, "POOL")
+    settings.setdefault("stride", kernel)
+    return ops.Pool(axes_of(kernel, **settings), statistic)
+
+
+def make_upsample(values: Values, around: Surroundings) -> Operation:
+    """UPSAMPLE: every axis so many times as long."""
+    factors = per_axis(values.get("factor", UPSAMPLE_FACTOR), around.volume, "UPSAMPLE", "factor")
+    return ops.Upsample(factors, values.get("mode", "nearest"))
+
+
+def make_fc(values: Values, around: Surroundings) -> Operation:
+    """FC: so many outputs, each reading everything."""
+    outputs = values.get("outputs") or (around.classes if around.last else FC_OUTPUTS)
+    if outputs is None:
+        fix = "Write FC[10], or give classes."
+        raise TextError("outputs of the last FC", got="none", expected="their number", fix=fix)
+    return ops.FullyConnected(outputs, values.get("bias", True))
+
+
+def make_softmax(values: Values, around: Surroundings) -> list[Operation]:
+    """SOFTMAX: scores to probabilities; where what is before gives no scores, the classifier's FC comes first."""
+    if isinstance(around.before, SCORES):
+        return [elementwise.Softmax()]
+    if around.classes is None:
+        fix = "Write FC[10] - SOFTMAX, or give classes."
+        raise TextError("outputs of SOFTMAX", got="none", expected="the number of classes", fix=fix)
+    return [ops.FullyConnected(around.classes), elementwise.Softmax()]
+
+
+def per_axis(given: int | tuple[int, ...], volume: Volume, word: str, what: str = "kernel") -> tuple[int, ...]:
+    """One size for each axis of a volume; raises SettingError where there are more, fewer, or no axes."""
+    ndim = len(volume.size)
+    sizes = given if isinstance(given, tuple) else (given,) * ndim
+    if len(sizes) != ndim or not ndim:
+        raise SettingError(
+            f"{what} of {word} on a volume {volume}",
+            got="x".join(map(str, sizes)) or given,
+            expected=f"one size for each of its {ndim} axes" if ndim else "a volume with axes",
+            fix="" if ndim else f"Put {word} before FC.",
+        )
+    return sizes

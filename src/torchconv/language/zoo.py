@@ -1,0 +1,24 @@
+"""The zoo: well-known networks as texts, one file each in zoo/, with its source in the comments at its head."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).with_name("zoo")
+SUFFIX = ".net"
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The names in the order of the alphabet.
+
+    >>> "resnet18" in names()
+    True
+    """
+    return tuple(sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}")))
+
+
+def text(name: str) -> str:
+    """The file of one of `names()`, comments included."""
+    return (FOLDER / f"{name}{SUFFIX}").read_text(encoding="utf-8")

@@ -1,0 +1,95 @@
+"""The zoo: every text is built, counted against what is published, printed back, and trained for a few steps."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+import torchconv as tc
+from torchconv.language import zoo
+from torchconv.network.operations import Volume
+from torchconv.translate.build import build
+
+# Parameters: of the papers, or, where these give none, of the implementation that the others are checked against
+# (torchvision for the ResNets, the authors' Caffe files for GoogLeNet and FCN-8s).
+PARAMETERS = {
+    "alexnet": 60_965_224,
+    "cifar10": 31_066,
+    "fcn8s": 134_489_759,
+    "googlenet": 6_998_552,
+    "lenet5": 60_000 + 850,
+    "resnet18": 11_689_512,
+    "resnet50": 25_557_032,
+    "unet": 31_030_658,
+    "vgg16": 138_357_544,
+}
+CLASSES = {"cifar10": 10, "lenet5": 10}
+OUTPUTS = {"fcn8s": "500x500x21", "unet": "388x388x2"}
+# Smaller images for a few steps of training on two cores.
+SMALL = {"alexnet": 99, "fcn8s": 32, "googlenet": 64, "resnet18": 64, "resnet50": 64, "unet": 188, "vgg16": 32}
+
+
+def test_the_zoo_is_complete() -> None:
+    assert set(zoo.names()) == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_counts_are_the_published_ones(name: str) -> None:
+    classes = CLASSES.get(name, 1000)
+    network = tc.parse(name).network(classes=classes)
+    assert network.parameters == PARAMETERS[name]
+    assert str(network.output) == OUTPUTS.get(name, str(classes))
+    assert f"{PARAMETERS[name]:,}" in zoo.text(name) or name == "lenet5"
+    assert tc.parse(str(tc.parse(name))) == tc.parse(name)
+    assert tc.parse(zoo.text(name)) == tc.parse(name)
+
+
+def test_volumes_of_the_papers() -> None:
+    def volumes(name: str, prefix: str) -> list[str]:
+        rows = tc.parse(name).network(classes=1000).rows
+        return [str(row.volume) for row in rows if row.node.name.startswith(prefix)]
+
+    assert volumes("lenet5", "conv") == ["28x28x6", "10x10x16", "1x1x120"]
+    assert volumes("alexnet", "conv") == ["55x55x96", "27x27x256", "13x13x384", "13x13x384", "13x13x256"]
+    assert volumes("googlenet", "concat")[::4] == ["28x28x256", "14x14x512", "7x7x1024"]
+    assert volumes("resnet50", "sum")[2:16:4] == ["56x56x256", "28x28x512", "14x14x1024", "7x7x2048"]
+    assert volumes("unet", "concat") == ["56x56x1024", "104x104x512", "200x200x256", "392x392x128"]
+    assert volumes("vgg16", "pool")[-1] == "7x7x512"
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_few_steps_lower_the_loss(name: str) -> None:
+    torch.manual_seed(0)
+    size = SMALL.get(name, 32)
+    text = re.sub(r"INPUT\[\d+x\d+x", f"INPUT[{size}x{size}x", zoo.text(name))
+    model = build(text, classes=4)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # so that one batch tells whether the loss falls
+    volume = model.network.input
+    count = 8 if "NORM -" in text else 1  # batch normalisation needs a batch
+    images = torch.randn(count, volume.channels, *volume.size)
+    output = model.network.output
+    target = torch.randint(0, output.channels, (count, *output.size))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4 if count > 1 else 1e-3)
+    losses = []
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model.scores(images), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_the_connections_of_c3_are_those_of_table_1() -> None:
+    conv = build("lenet5").get_submodule("conv2")
+    assert conv.weight.shape == (60, 5, 5)
+    assert sum(parameter.numel() for parameter in conv.parameters()) == 1516
+
+
+def test_the_input_may_still_be_the_datas() -> None:
+    assert tc.parse("resnet18").input == Volume(3, (224, 224))
