@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from torchconv.description import fitting, shapes
 from torchconv.description.axis import BOUNDARIES, Axis
+from torchconv.errors import TorchconvError
 
 axes = st.builds(
     Axis,
@@ -78,3 +79,13 @@ def test_long_kernels_need_no_table():
     per_tap = shapes.reads_per_tap(axis, 2_000_000)
     low, high = shapes.padding(axis, 2_000_000)
     assert (per_tap[0], per_tap[low], per_tap[-1]) == (2_000_000 - low, 2_000_000, 2_000_000 - high)
+
+
+@given(axes, st.integers(1, 12))
+def test_windows_on_padding_only_are_found(axis: Axis, size: int):
+    try:
+        count = shapes.output_size(axis, size)
+    except TorchconvError:
+        return
+    if axis.boundary == "zeros" and count > 0:
+        assert shapes.has_empty_window(axis, size) == (shapes.sources(axis, size) < 0).all(axis=1).any()

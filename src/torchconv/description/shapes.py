@@ -15,6 +15,8 @@ import numpy as np
 from ..errors import ShapeError
 from .axis import Axis, integer, plain, positive
 
+MOST_LOOKED_AT = 10**7
+
 
 def dilated(axis: Axis, size: int) -> int:
     """Length of `size` samples once zeros stand between them.
@@ -128,6 +130,23 @@ def bounded(positions: Any, length: int, boundary: str) -> Any:
         turn = max(length - 1, 1)
         return (turn - abs(positions % (2 * turn) - turn)) * (1 if length > 1 else 0)
     return positions
+
+
+def has_empty_window(axis: Axis, size: int) -> bool:
+    """Whether some window of an axis reads nothing but padding.
+
+    >>> has_empty_window(Axis(2, padding=(2, 0)), 8), has_empty_window(Axis(2, padding=(1, 1)), 8)
+    (True, False)
+    """
+    low, high = padding(axis, size)
+    last = (output_size(axis, size) - 1) * axis.stride - low  # where the last window begins
+    if low >= axis.span or last >= dilated(axis, size):
+        return True
+    if axis.input_dilation == 1 and (max(low, high) <= 0 or axis.dilation <= size):
+        return False  # neighbouring taps are too close to pass the whole input between them
+    if output_size(axis, size) * axis.kernel > MOST_LOOKED_AT:
+        return True  # so many windows, and gaps wider than the input: one of them falls into a gap
+    return bool((sources(axis, size) < 0).all(axis=1).any())
 
 
 def reads_per_tap(axis: Axis, size: int) -> np.ndarray:

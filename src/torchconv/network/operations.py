@@ -112,7 +112,7 @@ class Pool(Operation):
             raise ShapeError("pooling", got=f"a volume {volume}", expected=f"{len(self.axes)} axes and channels")
         outputs = shapes.output_sizes(self.axes, volume.size, "pooling")
         for axis, size in zip(self.axes, volume.size, strict=True):
-            if axis.padding != (0, 0) and (shapes.sources(axis, size) < 0).all(axis=1).any():
+            if shapes.has_empty_window(axis, size):
                 raise ShapeError(
                     "pooling", got=f"a window on padding only (padding {axis.padding})", expected="less padding"
                 )
