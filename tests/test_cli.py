@@ -103,8 +103,17 @@ MISTAKES = {
     "sign": (["train", "--data", "a\x1b[31m"], ["data a\ufffd[31m: got no such folder"]),
     "rate": (["train", "--learning-rate", "nan"], ["learning rate: got nan, expected a number above 0"]),
     "option": (["train", "--epoch", "3"], ["No such option: --epoch"]),
+    "precision": (["train", "--precision", "fp16"], ["precision: got fp16, expected 32-true or bf16-mixed"]),
+    "recipe": (["train", "--recipe", "fats"], ["recipe: got fats, expected default or fast", "Did you mean fast?"]),
+    "devices": (["train", "--devices", "1000"], ["devices: got 1000, expected at most the"]),
+    "nodes": (["train", "--nodes", "2"], ["nodes=2: got no MASTER_ADDR and no NODE_RANK"]),
+    "no patience": (["train", "--patience", "0"], ["--patience: got '0', expected"]),
+    "no text": (["train", "none.net"], ["text none.net cannot be read: got No such file"]),
+    "resume nothing": (["train", "--resume", "nothing"], ["run nothing: got no such folder"]),
+    "resume no run": (["train", "--resume", "pets"], ["run pets: got no config.json"]),
+    "resume otherwise": (["train", "--resume", "RUN", "--seed", "1"], ["--resume: got --seed beside it, expected not"]),
     "command": (["tran"], ["No such command 'tran'", "train"]),
-    "no folder": (["train", "--data", "nothing"], ["data nothing: got no such folder, expected digits, or a folder"]),
+    "no folder": (["train", "--data", "nothing"], ["data nothing: got no such folder, expected digits, a folder"]),
     "empty folder": (["train", "--data", "empty"], ["data empty: got an empty folder"]),
     "one class": (["train", "--data", "one"], ["one class only (cat)", "at least two"]),
     "unreadable": (["train", "--data", "torn"], ["torn/cat/0.png cannot be read", "Repair or remove it."]),
@@ -237,6 +246,6 @@ def test_ctrl_c_ends_with_one_line_and_the_weights(tmp_path: Path) -> None:
     assert program.returncode == 130
     lines = [line for line in err.splitlines() if line.strip()]
     assert len(lines) == 1, err
-    assert "best weights so far are kept in run" in lines[0]
+    assert "best weights so far are kept in run; continue with: torchconv train --resume run" in lines[0]
     assert (tmp_path / "run" / "weights.safetensors").exists()
     assert not list((tmp_path / "run").glob(".*"))

@@ -11,9 +11,8 @@ from PIL import Image
 
 from torchconv.errors import DataError
 from torchconv.network.operations import Volume
-from torchconv.training import images
+from torchconv.training import images, progress
 from torchconv.training.data import DIGITS_SPLIT, Digits, ImageFolder, source
-from torchconv.training.preparation import Augmentation, Scaling
 
 SMALL = Volume(3, (8, 8))
 
@@ -78,7 +77,8 @@ def test_split_folders_are_kept_apart(tmp_path: Path) -> None:
     assert all("val" in path.parts for path in parts["validation"].items)
     write_folder(tmp_path / "test", {"b": 4})
     assert [len(part) for part in ImageFolder(tmp_path).parts(0).values()] == [20, 3, 4]
-    assert set(ImageFolder(tmp_path).all_files().labels) == {1}
+    split, part = ImageFolder(tmp_path).whole()
+    assert (split, set(part.labels)) == ("test", {1})
 
 
 def test_training_images_make_up_for_a_missing_validation_folder(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_other_files_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a" / "notes.txt").write_text("no image")
     (tmp_path / "a" / ".hidden.png").write_text("no image")
     (tmp_path / ".cache").mkdir()
-    assert len(ImageFolder(tmp_path).all_files()) == 6
+    assert len(ImageFolder(tmp_path).whole()[1]) == 6
 
 
 @pytest.mark.parametrize(
@@ -218,21 +218,27 @@ def test_volumes_that_no_image_has(volume: Volume) -> None:
         images.read_image("a.png", volume)
 
 
-def test_scaling_gives_mean_0_and_variance_1() -> None:
-    pixels = torch.randint(0, 256, (50, 2, 6, 6), dtype=torch.uint8)
-    pixels[:, 1] //= 2
-    scaled = Scaling.of(pixels)(pixels)
-    torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
-    torch.testing.assert_close(scaled.var((0, 2, 3), correction=0), torch.ones(2), atol=1e-5, rtol=0)
-    flat = torch.full((3, 1, 2, 2), 7, dtype=torch.uint8)
-    assert torch.equal(Scaling.of(flat)(flat), torch.zeros(3, 1, 2, 2))
+def test_a_bar_for_many_images_on_a_terminal_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ImageFolder(write_folder(tmp_path, {"a": 3, "b": 3}))
+    _, part = folder.whole()
+    monkeypatch.setattr(progress, "MANY", 6)
+    folder.read(part, SMALL, progress=True)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
+    folder.read(part, SMALL)
+    assert capsys.readouterr() == ("", "")
+    folder.read(part, SMALL, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "reading images" in err
 
 
-def test_augmentation_moves_by_pixels_and_nothing_is_nothing() -> None:
-    torch.manual_seed(0)
-    image = torch.rand(4, 1, 8, 8)
-    torch.testing.assert_close(Augmentation(0, 0, 0, 0)(image), image)
-    ramp = torch.arange(8.0).expand(64, 1, 8, 8)
-    moved = (Augmentation(0, 0, 0, 1.0)(ramp) - ramp)[:, :, :, 2:6]
-    assert 0.8 < moved.abs().max() <= 1.0
-    assert torch.allclose(moved, moved[:, :, :1, :1].expand_as(moved), atol=1e-5)
+def test_more_images_than_are_decoded_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "WINDOW", 5)
+    monkeypatch.setattr(images, "BLOCK", 2)
+    for number in range(13):
+        images.write_image(tmp_path / f"{number}.png", torch.full((1, 2, 2), number, dtype=torch.uint8))
+    found = images.read_images([tmp_path / f"{number}.png" for number in range(13)], Volume(1, (2, 2)))
+    assert found[:, 0, 0, 0].tolist() == list(range(13))

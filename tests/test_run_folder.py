@@ -33,17 +33,12 @@ def config(**changes: Any) -> Config:
     return Config(**{**values, "settings": {"seed": 0}, **changes})  # type: ignore[arg-type]
 
 
-def reopened(path: Path) -> NewRun:
-    new = NewRun.__new__(NewRun)  # its constructor refuses a folder with something in it
-    new.path, new._written, new._made = path, [], []
-    return new
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     new = NewRun(tmp_path / "run")
     new.describe(config(), TEXT, ("a", "b"))
     new.weights(build(TEXT, (1, 8, 8), 2))
+    new.release()
     return new.path
 
 
@@ -54,7 +49,7 @@ def test_what_is_written_is_read(run: Path) -> None:
     assert not found.module.training
     torch.manual_seed(0)
     module = build(TEXT, (1, 8, 8), 2)
-    reopened(run).weights(module)
+    NewRun.again(run).weights(module)
     x = torch.randn(2, 1, 8, 8)
     assert torch.equal(load(run).module(x), module.eval()(x))
     assert not list(run.glob(".*"))
@@ -109,7 +104,7 @@ def test_a_file_that_cannot_be_written_keeps_the_old_one(run: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    new = reopened(run)
+    new = NewRun.again(run)
     with pytest.raises(DataError, match="No space left"):
         new.describe(config(), TEXT, ("c", "d"))
     assert (run / run_folder.CLASSES).read_bytes() == before

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from test_data import write_folder
-from torchconv.errors import DataError, SettingError, ShapeError
-from torchconv.training import run_folder, train
+from torchconv.errors import DataError, SettingError, ShapeError, TextError
+from torchconv.training import report, run_folder, train
+from torchconv.training.classifier import Classifier
 from torchconv.training.evaluate import Evaluation, evaluate
+from torchconv.training.keep import Keep
 from torchconv.training.predict import predict
 
 TINY = "INPUT - CONV[4] - NORM - RELU - POOL - FC"
@@ -37,7 +39,7 @@ def run(pets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_holds_all_that_is_known(run: Path, pets: Path) -> None:
     names = {"architecture.txt", "classes.json", "config.json", "metrics.json", "weights.safetensors"}
-    assert {path.name for path in run.iterdir()} == names
+    assert {path.name for path in run.iterdir()} == names | {"logs", "report.html"}
     found = run_folder.load(run)
     assert found.classes == ("cat", "dog")
     assert found.config.input == "8x8x3"
@@ -124,15 +126,15 @@ def test_nothing_is_left_of_a_training_that_fails(tmp_path: Path, monkeypatch: p
         bad = dict.fromkeys(("train_accuracy", "validation_accuracy", "train_loss"), 0.5) | {
             "validation_loss": math.nan
         }
-        patched.setattr(train.Classifier, "measured", lambda _: bad)
+        patched.setattr(Classifier, "measured", lambda _: bad)
         with pytest.raises(DataError, match=r"no number any more: got nan on the validation.*Lower --learning-rate"):
             train.train(text=TINY, epochs=1, progress=False)
 
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(train, "_fit", broken)
-    with pytest.raises(RuntimeError, match="broken"):
+    monkeypatch.setattr(train, "fit", broken)
+    with pytest.raises(DataError, match="the training cannot go on: got broken"):
         train.train(text=TINY, epochs=1)
     assert list(tmp_path.iterdir()) == []
 
@@ -141,18 +143,45 @@ def test_ctrl_c_keeps_the_best_weights(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     wanted = [2]
 
-    def interrupt(self: train.Keep, trainer: object, module: object, *_: object) -> None:
+    def interrupt(self: Keep, trainer: object, module: object, *_: object) -> None:
         if len(self.epochs) == wanted[0]:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.Keep, "on_train_batch_start", interrupt)
+    monkeypatch.setattr(Keep, "on_train_batch_start", interrupt)
     with pytest.raises(train.Interrupted, match="after 2 epochs; the best weights so far are kept in runs/digits-1"):
         train.train(text=TINY, epochs=5, progress=False)
     metrics = json.loads(Path("runs/digits-1/metrics.json").read_text())
     assert len(metrics["epochs"]) == 2
-    assert metrics["interrupted"] is True
     assert evaluate("runs/digits-1").images == 360
     wanted[0] = 0
-    with pytest.raises(train.Interrupted, match="nothing was kept"):
+    with pytest.raises(train.Interrupted, match=r"the end of the first epoch; continue with: .* runs/digits-2"):
         train.train(text=TINY, epochs=5, progress=False)
-    assert [path.name for path in Path("runs").iterdir()] == ["digits-1"]
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["digits-1", "digits-2"]
+
+
+def test_patience_stops_and_the_text_may_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "tiny.net").write_text(TINY + "\n")
+    text = str(tmp_path / "tiny.net")
+    train.train(text=text, out=tmp_path / "run", progress=False, epochs=40, patience=1, learning_rate=1e-12)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert 2 <= len(metrics["epochs"]) < 40
+    assert (tmp_path / "run" / "architecture.txt").read_text() == TINY + "\n"
+    with pytest.raises(TextError, match=r"text none.net cannot be read: got No such file"):
+        train.train(text="none.net")
+
+
+def test_half_precision_learns(tmp_path: Path) -> None:
+    result = train.train(text=TINY, out=tmp_path / "run", progress=False, epochs=4, precision="bf16-mixed")
+    assert result.validation_accuracy > 0.5
+    assert run_folder.load(tmp_path / "run").module.get_parameter("conv1.weight").dtype == torch.float32
+
+
+def test_a_report_that_fails_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no room\nat all")
+
+    monkeypatch.setattr(report, "write_report", broken)
+    assert train.train(text="INPUT - FC", out=tmp_path / "run", progress=False, epochs=1).test_accuracy
+    assert capsys.readouterr().err == "torchconv: no report was written: no room\n"

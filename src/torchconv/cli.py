@@ -7,27 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
 
 from . import __version__
-from .errors import TorchconvError
+from .complaints import Stopped, Unread, status
+from .errors import SettingError
 from .training.show import printable, show_evaluation, show_predictions, show_result
 
-
-class Stopped(Exception):
-    """Ctrl-C; the message says what was kept."""
-
-
-class Unread(Exception):
-    """Nobody reads what is printed, as in `torchconv train | head`."""
+if TYPE_CHECKING:
+    from .training.train import Result
 
 
 class Program(TyperGroup):
@@ -54,6 +48,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+DATA = "digits|FOLDER|FILE.parquet|hf:NAME"
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train prints it.")]
 
 
@@ -74,11 +70,16 @@ def _program(
 
 @app.command()
 def train(
+    context: typer.Context,
     text: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="The architecture; a good one for the data if left out.")
+        str | None,
+        typer.Argument(
+            metavar="TEXT",
+            help="The architecture, a name in the zoo such as resnet18, or a FILE.net; the recipe has one.",
+        ),
     ] = None,
     data: Annotated[
-        str, typer.Option(metavar="digits|FOLDER", help="The embedded digits, or a folder of images per class.")
+        str, typer.Option(metavar=DATA, help="The embedded digits, or images and their classes.")
     ] = "digits",
     epochs: Annotated[
         int | None,
@@ -93,6 +94,18 @@ def train(
     out: Annotated[
         Path | None, typer.Option(metavar="RUN", help="A new folder for the run. [default: runs/digits-1, -2, ...]")
     ] = None,
+    recipe: Annotated[str, typer.Option(metavar="default|fast", help="All settings that are not given.")] = "default",
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many epochs without a better validation. [default: never]")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="32-true|bf16-mixed", help="Numbers to compute with. [default: 32-true]")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs to use, or processes on CPU cores.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; each needs MASTER_ADDR and NODE_RANK.")] = 1,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run, with its own settings.")
+    ] = None,
 ) -> None:
     """Train a network and keep it, with its accuracy, in a run folder.
 
@@ -100,13 +113,46 @@ def train(
 
     torchconv train "INPUT - (CONV[16] - NORM - RELU)*2 - POOL - FC" --epochs 10
 
-    torchconv train --data pets    (images in pets/cat/*.jpg, pets/dog/*.jpg, ...)
+    torchconv train resnet18 --data pets    (images in pets/cat/*.jpg, pets/dog/*.jpg, ...)
+
+    torchconv train --data cifar10/train.parquet --recipe fast --precision bf16-mixed
+
+    torchconv train --resume runs/digits-1
     """
+    if resume is not None:
+        return _resume(resume, context)
     from .training.train import train as run
 
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    given = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience,
+        "precision": precision,
+    }  # fmt: skip
     settings = {name: value for name, value in given.items() if value is not None}
-    show_result(run(data, text, out, seed=seed, **settings))
+    _show(run(data, text, out, recipe=recipe, devices=devices, nodes=nodes, seed=seed, **settings))
+    return None
+
+
+def _resume(path: Path, context: typer.Context) -> None:
+    """Go on with a run; its folder has all settings, so that others are refused."""
+    given = {name: context.get_parameter_source(name) for name in context.params if name != "resume"}
+    names = [name for name, source in given.items() if source is not None and source.name == "COMMANDLINE"]
+    if names:
+        got = ", ".join("TEXT" if name == "text" else f"--{name.replace('_', '-')}" for name in names)
+        raise SettingError("--resume", got=f"{got} beside it", expected="nothing else", fix="The run has its settings.")
+    from .training.run_folder import Description
+    from .training.train import resume
+
+    complete = Description.read(path).final() is not None
+    result = resume(path)
+    if complete:
+        typer.echo(f"{printable(str(path))} is complete: there is nothing to go on with.\n")
+    _show(result)
+
+
+def _show(result: Result) -> None:
+    """Print what a training came to, in the first of its processes."""
+    if os.environ.get("RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0":
+        show_result(result)
 
 
 @app.command()
@@ -114,8 +160,9 @@ def evaluate(
     run: RunFolder,
     data: Annotated[
         str | None,
-        typer.Option(metavar="digits|FOLDER", help="Other data than the held-out part of what the run was trained on."),
+        typer.Option(metavar=DATA, help="Other data than the held-out part of what the run was trained on."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print the accuracy of a run on images it has not learned from, in all and for every class.
 
@@ -125,7 +172,11 @@ def evaluate(
     """
     from .training.evaluate import evaluate as measure
 
-    show_evaluation(measure(run, data))
+    found = measure(run, data, progress=not as_json)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        show_evaluation(found)
 
 
 @app.command()
@@ -133,7 +184,7 @@ def predict(
     run: RunFolder,
     image: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One image file or more.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to print for each image.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the likeliest classes of images.
 
@@ -158,53 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # names of files may hold what the terminal's encoding lacks
             stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(_status(given or ["--help"]))
-
-
-def _status(arguments: Sequence[str]) -> int:
-    try:
-        status = app(args=arguments, prog_name="torchconv", standalone_mode=False) or 0
-        if sys.stdout:
-            sys.stdout.flush()
-        return status
-    except (Unread, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python itself would complain at its end
-        return 141
-    except Stopped as stop:
-        return _complain(str(stop), 130)
-    except TorchconvError as error:
-        where = "" if error.where is None else f"\n{error.where}"
-        return _complain(printable(str(error).removesuffix(where)) + where, 2)
-    except ModuleNotFoundError as error:
-        if not error.name or error.name.partition(".")[0] in ("torchconv", "torch"):
-            raise
-        return _complain(f'this needs the package {error.name}. Install it: pip install "torchconv[train]"', 2)
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        return _complain(f"{error.strerror or error}{where}", 2)
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # what typer raises for options it cannot read
-            raise
-        return _complain(_usage(error, arguments), 2)
-
-
-def _usage(error: Any, arguments: Sequence[str]) -> str:
-    """What typer says of options it cannot read, in the words of torchconv."""
-    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
-    found = re.fullmatch(r"Invalid value for '(\S+)': (.*)", message)
-    if found:
-        name, reason = found.groups()
-        expected = reason.partition(",")[0].removeprefix("Input should be a valid ").removeprefix("Input should be ")
-        expected = {"integer": "an integer", "number": "a number"}.get(expected, expected)
-        given = [after for word, after in pairwise(arguments) if word == name]
-        given += [word.partition("=")[2] for word in arguments if word.startswith(f"{name}=")]
-        message = f"{name}: " + (f"got {given[-1]!r}, " if given else "") + f"expected {expected}"
-    return f"{printable(message)}. Try: {context.command_path if context else 'torchconv'} --help"
-
-
-def _complain(message: str, status: int) -> int:
-    print(f"torchconv: {message}", file=sys.stderr)
-    return status
+    sys.exit(status(app, given or ["--help"]))
 
 
 if __name__ == "__main__":

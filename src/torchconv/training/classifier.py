@@ -8,34 +8,38 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from ..translate.build import NetworkModule
+from . import optimisation
+from .batches import Cut
+from .draws import derived
+from .parallel import Share, shared
 from .preparation import Augmentation, Scaling
 from .recipes import Recipe
-
-DECAY = 0.98  # of the averaged weights, once there have been enough steps to average over
 
 
 class Classifier(pl.LightningModule):
     """Cross entropy on the scores of a built network, images scaled and augmented batch by batch.
 
-    Batches are (uint8 images (N, channels, *size), classes (N,)). AdamW under a one-cycle schedule. `averaged` is the
-    network with the weights' exponential moving average (Polyak, Juditsky 1992): it is what is validated and kept,
-    because single steps at a high learning rate make it good or bad by chance.
+    steps: of the whole training. share: what this process has of every batch. `averaged` is the network with averaged
+    weights: it is what is validated and kept, because single steps at a high learning rate make it good or bad by
+    chance. All that is drawn follows from the seed and the number of the step.
     """
 
     def __init__(
-        self, module: NetworkModule, scaling: Scaling, recipe: Recipe, augmentation: Augmentation | None = None
+        self, module: NetworkModule, scaling: Scaling, recipe: Recipe, steps: int = 1, share: Share | None = None
     ) -> None:
         super().__init__()
         self.module = module
-        self._average = AveragedModel(module, avg_fn=_moved, use_buffers=True)
+        self._average = optimisation.Average(module, recipe.averaging)
         self.scaling = scaling
         self.recipe = recipe
-        self.augmentation = augmentation or Augmentation()
+        self.steps = steps
+        self.share = share or Share()
+        self.augmentation = Augmentation.named(recipe.augmentation, seed=recipe.seed)
+        shared(module, self.share)
         classes = module.network.output.channels
         self.metrics = torch.nn.ModuleDict()
         for split in ("train", "validation"):
@@ -49,23 +53,36 @@ class Classifier(pl.LightningModule):
         assert isinstance(module, NetworkModule)
         return module
 
-    def training_step(self, batch: list[Tensor], index: int) -> Tensor:
-        images, labels = batch
-        scores = self.module.scores(self.augmentation(self.scaling(images)))
-        loss = functional.cross_entropy(scores, labels, label_smoothing=self.recipe.label_smoothing)
-        self._measure("train", loss, scores, labels)
-        return loss
+    def training_step(self, batch: Cut, index: int) -> Tensor:
+        images, labels, rows, whole = batch
+        torch.manual_seed(derived(self.recipe.seed, "step", self.trainer.global_step))
+        self.share.whole = whole
+        images = self.augmentation(
+            self.scaling(images), indices=rows, epoch=self.current_epoch, whole=whole, rows=self.share.rows
+        )
+        scores = self.module.scores(images)
+        smoothing = self.recipe.label_smoothing
+        total = functional.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="sum")
+        self._measure("train", total, scores, labels)
+        return total * (self.share.world / whole)  # Lightning's mean over processes makes it the mean over the images
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Whitening's bias has learned enough after some epochs."""
+        if self.recipe.whitening and self.current_epoch >= self.recipe.whitening_epochs:
+            for parameter in optimisation.layers(self.module)[0].parameters():
+                parameter.grad = None
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._average.update_parameters(self.module)
+        self._average.follow(self.module, self.trainer.global_step, self.steps)
 
-    def validation_step(self, batch: list[Tensor], index: int) -> None:
-        images, labels = batch
-        scores = self.averaged.scores(self.scaling(images))
-        self._measure("validation", functional.cross_entropy(scores, labels), scores, labels)
+    def validation_step(self, batch: Cut, index: int) -> None:
+        images, labels, *_ = batch
+        if len(labels):  # other processes may have taken all of a small batch
+            scores = self.averaged.scores(self.scaling(images))
+            self._measure("validation", functional.cross_entropy(scores, labels, reduction="sum"), scores, labels)
 
     def on_validation_epoch_end(self) -> None:
-        self.log("accuracy", self._metric("validation_accuracy").compute(), prog_bar=True, logger=False)
+        self.log("accuracy", self._value(self._metric("validation_accuracy")), prog_bar=True, logger=False)
 
     def measured(self) -> dict[str, float]:
         """Losses (nats) and accuracies of the epoch that has ended, and a fresh start for the next."""
@@ -76,28 +93,22 @@ class Classifier(pl.LightningModule):
 
     @staticmethod
     def _value(metric: Metric) -> float:
-        """An accuracy as the exact fraction, without the noise of float32."""
+        """Over all processes; an accuracy as the exact fraction, without the noise of float32."""
         if isinstance(metric, MulticlassAccuracy):
-            return int(metric.tp) / int(metric.tp + metric.fn)  # pyright: ignore
+            with metric.sync_context():
+                return int(metric.tp) / int(metric.tp + metric.fn)  # pyright: ignore
         return float(metric.compute())
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.module.parameters(), weight_decay=self.recipe.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.recipe.learning_rate, total_steps=max(steps, 2))
+        optimizer = optimisation.optimizer(self.module, self.recipe)
+        schedule = optimisation.schedule(optimizer, self.recipe, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _measure(self, split: str, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
-        self._metric(f"{split}_loss").update(loss.detach(), len(labels))
+    def _measure(self, split: str, total: Tensor, scores: Tensor, labels: Tensor) -> None:
+        self._metric(f"{split}_loss").update(total.detach().float() / len(labels), len(labels))
         self._metric(f"{split}_accuracy").update(scores.detach(), labels)
 
     def _metric(self, name: str) -> Metric:
         metric = self.metrics[name]
         assert isinstance(metric, Metric)
         return metric
-
-
-def _moved(average: Tensor, current: Tensor, steps: Any) -> Tensor:
-    """A step of the moving average, short-sighted while there are few steps."""
-    decay = min(DECAY, (1 + int(steps)) / (10 + int(steps)))
-    return average + (current - average) * (1 - decay)

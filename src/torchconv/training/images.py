@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,11 +18,14 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..network.operations import Volume
+from .progress import bar
 
+Encoded: TypeAlias = "str | Path | bytes"
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 MOST_PIXELS = 64 * 2**20
 MODES = {1: "L", 3: "RGB"}
+WINDOW, BLOCK = 1024, 16
 
 
 def check_volume(volume: Volume) -> None:
@@ -41,48 +47,62 @@ def read_image(path: str | Path, volume: Volume) -> Tensor:
     return read_images([path], volume)[0]
 
 
-def _read(path: str | Path, volume: Volume) -> Tensor:
+def read_images(paths: Sequence[str | Path], volume: Volume, progress: bool = False) -> Tensor:
+    """Images as uint8 (N, channels, height, width), decoded side by side; the first bad one raises DataError."""
+    return decode(((f"image {path}", path) for path in paths), len(paths), volume, progress)
+
+
+def decode(named: Iterable[tuple[str, Encoded]], count: int, volume: Volume, progress: bool = False) -> Tensor:
+    """`count` images, each a name for errors and a path or the bytes of a file, as uint8 (N, channels, height, width).
+
+    They are taken from the iterable and decoded a thousand at a time, so that their files need not all be in memory.
+    progress: show a bar on a terminal where there are many.
+    """
+    check_volume(volume)
+    images = torch.empty(count, volume.channels, *volume.size, dtype=torch.uint8)
+    # pillow warns of sizes, which are refused below, and of damaged tags; threads share the filters
+    with _silent(), ThreadPoolExecutor() as pool, bar("reading images", count, progress) as advance:
+        try:
+            done, left = 0, iter(named)
+            while taken := list(islice(left, WINDOW)):
+                # one image at a time would cost more for the handing over than a small one takes to decode
+                blocks = [taken[start : start + BLOCK] for start in range(0, len(taken), BLOCK)]
+                for block in pool.map(lambda block: [_read(where, file, volume) for where, file in block], blocks):
+                    images[done : done + len(block)] = torch.from_numpy(np.stack(block))
+                    done += len(block)
+                advance(len(taken))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return images
+
+
+def _read(where: str, file: Encoded, volume: Volume) -> np.ndarray:
     height, width = volume.size
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(file if isinstance(file, str | Path) else BytesIO(file), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 got = f"{image.width}x{image.height} pixels"
-                raise DataError(f"image {path}", got=got, expected=f"at most {MOST_PIXELS}")
+                raise DataError(where, got=got, expected=f"at most {MOST_PIXELS}")
             wide = image.format in ("PNG", "PPM")  # whose mode I comes from files of sixteen bits
             turned = _on_white(_eight_bits(ImageOps.exif_transpose(image), wide)).convert(MODES[volume.channels])
         if turned.size != (width, height):
             turned = turned.resize((width, height), Image.Resampling.BILINEAR)
     except FileNotFoundError:
-        raise DataError(f"image {path}", got="no such file", expected="an image file") from None
+        raise DataError(where, got="no such file", expected="an image file") from None
     except DataError:
         raise
     except Image.DecompressionBombError as error:
-        raise DataError(f"image {path}", got=str(error), expected=f"at most {MOST_PIXELS} pixels") from None
+        raise DataError(where, got=str(error), expected=f"at most {MOST_PIXELS} pixels") from None
     except Exception as error:  # decoders raise anything on a damaged file
-        reason = str(error) or type(error).__name__
+        reason = (str(error) or type(error).__name__).partition(" <_io.BytesIO")[0]
         raise DataError(
-            f"image {path} cannot be read",
+            f"{where} cannot be read",
             got=reason,
             expected=f"one of {', '.join(FORMATS)}",
             fix="Repair or remove it.",
         ) from error
-    pixels = torch.from_numpy(np.array(turned, dtype=np.uint8))
-    return pixels.reshape(height, width, volume.channels).permute(2, 0, 1).contiguous()
-
-
-def read_images(paths: Sequence[str | Path], volume: Volume) -> Tensor:
-    """Images as uint8 (N, channels, height, width), decoded side by side; the first bad one raises DataError."""
-    check_volume(volume)
-    images = torch.empty(len(paths), volume.channels, *volume.size, dtype=torch.uint8)
-    # pillow warns of sizes, which are refused below, and of damaged tags; threads share the filters
-    with _silent(), ThreadPoolExecutor() as pool:
-        try:
-            for number, image in enumerate(pool.map(lambda path: _read(path, volume), paths)):
-                images[number] = image
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return images
+    return np.asarray(turned, dtype=np.uint8).reshape(height, width, volume.channels).transpose(2, 0, 1)
 
 
 def write_image(path: Path, pixels: Tensor) -> None:

@@ -61,6 +61,32 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
+def tables_hint(folder: Path) -> str:
+    """What to do with a folder that holds parquet files in place of images; empty where it does not."""
+    found = sorted(path.name for path in folder.glob("*.parquet"))
+    first = next((name for name in found if SPLIT_FOLDERS.get(Path(name).stem.lower()) == "train"), *found[:1] or [""])
+    return f"Name the file: {folder / first}." if first else ""
+
+
+def split_files(path: Path) -> dict[str, Path]:
+    """A parquet file as train, and its neighbours validation.parquet and test.parquet where it is train.parquet.
+
+    The names are those of folders, val, valid, eval and so on. Raises DataError where two go by one split.
+    """
+    found = {"train": path}
+    if SPLIT_FOLDERS.get(path.stem.lower()) != "train":
+        return found
+    for other in sorted(path.parent.glob("*")):
+        split = SPLIT_FOLDERS.get(other.stem.lower()) if other.suffix.lower() == ".parquet" else None
+        if split is None or split == "train":  # another train file is another set
+            continue
+        if split in found:
+            got = f"{found[split].name} and {other.name} beside it"
+            raise DataError(f"data {path}", got=got, expected=f"one file for {split}", fix="Move one of them away.")
+        found[split] = other
+    return found
+
+
 def digest(root: Path, files: Iterable[Path]) -> str:
     """Of the relative paths and the sizes of files: it changes when one is added, removed, renamed or replaced."""
     found = hashlib.sha256()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +16,12 @@ from safetensors.torch import save as save_tensors
 
 from ..errors import DataError
 from .images import write_image
-from .run_folder import CLASSES, CONFIG, METRICS, TEXT, WEIGHTS, Config
+from .run_folder import CLASSES, CONFIG, LOGS, METRICS, TEXT, WEIGHTS, Config
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 class _Taken(DataError):
@@ -22,9 +29,10 @@ class _Taken(DataError):
 
 
 class NewRun:
-    """A run folder that is being written. `discard` takes away all that it made.
+    """A run folder that is being written, by one program at a time until `release`. `discard` takes away what it made.
 
     existing: whether an empty folder that is there already will do.
+    Raises DataError for a folder that cannot be made, or that another program trains into.
     """
 
     def __init__(self, path: Path, existing: bool = True) -> None:
@@ -32,6 +40,7 @@ class NewRun:
             self.check(path)
         existing = existing and path.exists()
         self.path = path
+        self.fresh = True
         self._written: list[Path] = []
         self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
         try:
@@ -41,6 +50,20 @@ class NewRun:
             raise _Taken(f"run folder {path}", got="a folder that has just been made", expected="a new one") from None
         except OSError as error:
             raise DataError(f"run folder {path}", got=error.strerror, expected="a folder that can be made") from None
+        self._lock = lock(path)
+
+    @classmethod
+    def again(cls, path: Path) -> NewRun:
+        """A run folder to go on with; nothing in it is ever discarded."""
+        run = cls.__new__(cls)
+        run.path, run.fresh, run._written, run._made, run._lock = path, False, [], [], lock(path)
+        return run
+
+    def release(self) -> None:
+        """Let other programs use the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
 
     @staticmethod
     def check(path: Path) -> None:
@@ -65,10 +88,10 @@ class NewRun:
             number += 1
 
     def describe(self, config: Config, text: str, classes: tuple[str, ...]) -> None:
-        """Write what is known before the training."""
-        self._json(CONFIG, asdict(config))
+        """Write what is known before the training; config.json last, with which the folder is a run."""
         self._json(CLASSES, list(classes))
         self._write(TEXT, (text + "\n").encode())
+        self._json(CONFIG, asdict(config))
 
     def weights(self, module: torch.nn.Module) -> None:
         """Write the weights, in place of older ones."""
@@ -81,18 +104,24 @@ class NewRun:
 
     def example(self, name: str, pixels: torch.Tensor) -> None:
         """Write an image into examples/."""
-        folder = self.path / "examples"
+        write_image(self.folder("examples", f"{name}.png") / f"{name}.png", pixels)
+
+    def folder(self, name: str, *files: str) -> Path:
+        """A folder inside the run, made if need be; files: what will be written there."""
+        folder = self.path / name
         if not folder.exists():
             folder.mkdir()
             self._written.append(folder)
-        self._written.append(folder / f"{name}.png")
-        write_image(folder / f"{name}.png", pixels)
+        self._written += [folder / file for file in files]
+        return folder
 
     def discard(self) -> None:
         """Remove what was written, the folder, and the parents that were made for it; leave what others wrote."""
+        if not self.fresh:
+            return
         for path in reversed(self._written):
             with suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink()
+                shutil.rmtree(path) if path.name == LOGS else path.rmdir() if path.is_dir() else path.unlink()
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()
@@ -101,14 +130,43 @@ class NewRun:
         self._write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
     def _write(self, name: str, content: bytes) -> None:
-        temporary = self.path / f".{name}.tmp"
         self._written.append(self.path / name)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path / name)
-        except OSError as error:
+        write(self.path / name, content)
+
+
+def write(path: Path, content: bytes | memoryview) -> None:
+    """Write a file in one step: what was there before stays until all of the new one is on the disk.
+
+    Raises DataError where that is not possible.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
-            raise DataError(f"{self.path / name} cannot be written", got=error.strerror) from None
+        raise DataError(f"{path} cannot be written", got=error.strerror) from None
+
+
+def lock(path: Path) -> int | None:
+    """Hold a folder until the descriptor is closed, or the program ends in whatever way; None where that cannot be.
+
+    Raises DataError where another program holds it.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            return None  # a file system without locks
+    raise DataError(
+        f"run folder {path}", got="another training that writes into it", expected="none", fix="Wait until it ends."
+    )

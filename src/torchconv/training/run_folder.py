@@ -5,6 +5,9 @@ architecture.txt     the text of the network
 classes.json         names of the classes in the order of the scores
 weights.safetensors  the weights that were best on the validation images
 metrics.json         every epoch, and the final numbers
+report.html          the results on one page
+logs/                every epoch for TensorBoard, and as metrics.csv
+checkpoint.ckpt      while the training is not complete: what it takes to go on
 examples/            digits only: a real test scan of each class
 """
 
@@ -34,6 +37,7 @@ CONFIG, TEXT, CLASSES, WEIGHTS, METRICS = (
     "weights.safetensors",
     "metrics.json",
 )
+LOGS, REPORT = "logs", "report.html"
 
 
 @dataclass(frozen=True)
@@ -72,20 +76,44 @@ class Run:
     module: NetworkModule
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a run folder says before anything is trained."""
+
+    path: Path
+    config: Config
+    classes: tuple[str, ...]
+    text: str
+
+    @classmethod
+    def read(cls, path: str | Path) -> Description:
+        """From a run folder; raises DataError naming the file that is missing, damaged or newer."""
+        root = Path(path)
+        if not (root / CONFIG).is_file():
+            got = f"no {CONFIG} in it" if root.is_dir() else "no such folder"
+            raise DataError(f"run {root}", got=got, expected="a folder that torchconv train has written")
+        config = _config(root / CONFIG)
+        classes = _json(root / CLASSES)
+        names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+        if not names or len(set(classes)) < max(2, len(classes)):
+            expected = "a list of at least two different names"
+            raise DataError(str(root / CLASSES), got=repr(classes)[:60], expected=expected)
+        return cls(root, config, tuple(classes), _read(root / TEXT).decode("utf-8", errors="replace"))
+
+    def final(self) -> dict[str, Any] | None:
+        """The final numbers of a training that is complete."""
+        path = self.path / METRICS
+        found = _json(path) if path.exists() else None
+        final = found.get("final") if isinstance(found, dict) else None
+        return final if isinstance(final, dict) else None
+
+
 def load(path: str | Path) -> Run:
     """A run from its folder; raises DataError naming the file that is missing, damaged, newer or of another network."""
-    root = Path(path)
-    if not (root / CONFIG).is_file():
-        got = f"no {CONFIG} in it" if root.is_dir() else "no such folder"
-        raise DataError(f"run {root}", got=got, expected="a folder that torchconv train has written")
-    config = _config(root / CONFIG)
-    classes = _json(root / CLASSES)
-    names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    if not names or len(set(classes)) < max(2, len(classes)):
-        raise DataError(str(root / CLASSES), got=repr(classes)[:60], expected="a list of at least two different names")
+    found = Description.read(path)
+    root, config, classes = found.path, found.config, found.classes
     try:
-        text = parse(_read(root / TEXT).decode("utf-8", errors="replace"))
-        module = build(text, (config.volume.channels, *config.volume.size), len(classes))
+        module = build(parse(found.text), (config.volume.channels, *config.volume.size), len(classes))
     except TorchconvError as error:
         what = f"{root / TEXT}: {error.what}"
         where = error.where
@@ -93,7 +121,7 @@ def load(path: str | Path) -> Run:
     if (got := module.network.output) != Volume(len(classes)):
         raise DataError(f"run {root}", got=f"{got} scores", expected=f"{len(classes)}, as {CLASSES} has names")
     load_weights(module, root / WEIGHTS)
-    return Run(root, config, tuple(classes), module.eval())
+    return Run(root, config, classes, module.eval())
 
 
 def _config(path: Path) -> Config:

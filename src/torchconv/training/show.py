@@ -48,18 +48,24 @@ def show_result(result: Result) -> None:
     _console().print(table)
     examples = sorted((result.path / "examples").glob("*.png"))
     image = examples[7 % len(examples)] if examples else "IMAGE"
-    print(f"\nrun folder: {result.path}\nnext:")
+    print(f"\nrun folder: {result.path}")
+    if (report := result.path / "report.html").exists():
+        print(f"report:     {report} (open it in a browser)")
+    print("next:")
     run, image = shlex.quote(str(result.path)), shlex.quote(str(image))
     print(f"  torchconv evaluate {run}\n  torchconv predict {run} {image}")
 
 
 def show_evaluation(found: Evaluation) -> None:
     """The accuracy, and a row for each class."""
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     print(f"accuracy {found.accuracy:.4f}: {found.correct} of {found.images} images ({found.split})")
-    table = Table("class", "images", "correct", "recall", "precision", "mostly mistaken for")
+    if found.top5 is not None:
+        print(f"among the five likeliest {found.top5:.4f}")
+    table = Table("class", *(Column(name, justify="right") for name in ("images", "correct", "recall", "precision")))
+    table.add_column("mostly mistaken for")
     for row in found.rows:
         numbers = (str(row.images), str(row.correct), f"{row.recall:.3f}", f"{row.precision:.3f}")
         table.add_row(Text(printable(row.name)), *numbers, Text(printable(row.mistaken_for)))
@@ -68,10 +74,10 @@ def show_evaluation(found: Evaluation) -> None:
 
 def show_predictions(found: Sequence[Prediction]) -> None:
     """The likeliest classes of each image."""
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("image", "class", "probability")
+    table = Table("image", "class", Column("probability", justify="right"))
     for one in found:
         for number, (name, probability) in enumerate(one.top):
             table.add_row(

@@ -1,45 +1,29 @@
-"""Training: data and a text in, a run folder out."""
+"""Training: data and a text in, a run folder out; and going on with a run folder."""
 
 from __future__ import annotations
 
-import errno
-import logging
-import platform
-import signal
-import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+import shlex
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler, SequentialSampler, TensorDataset
+import torch.distributed as dist
 
-from .. import __version__
-from ..errors import ShapeError
-from ..language.parser import parse
-from ..network.graph import Network
-from ..network.operations import Volume
-from ..translate.build import build
-from . import data
+from ..errors import DataError
+from . import checkpoint
 from .classifier import Classifier
-from .evaluate import confusion
+from .evaluate import probabilities
+from .fit import classifier, fit
 from .keep import Keep
-from .limits import check_memory, explained
+from .limits import explained
+from .mistakes import Mistakes
 from .new_run import NewRun
-from .preparation import Scaling
-from .recipes import RECIPES, Recipe
-from .run_folder import WEIGHTS, Config, load_weights
-
-VALIDATION_BATCH = 256
-# Steps of fewer multiply-accumulates run on one thread: two would gain a few milliseconds in every second, and lose
-# half a minute whenever another program wants one of the cores and each thread must wait for the other.
-SMALL_STEP = 2**28
+from .processes import Place, members
+from .run_folder import CONFIG, METRICS, REPORT, WEIGHTS, Description, load_weights
+from .task import Task
 
 
 @dataclass(frozen=True)
@@ -60,171 +44,179 @@ class Interrupted(KeyboardInterrupt):
 
 
 def train(
-    name: str = "digits", text: str | None = None, out: str | Path | None = None, progress: bool = True, **settings: Any
-) -> Result:
+    name: str = "digits", text: str | None = None, out: str | Path | None = None, progress: bool = True,
+    *, recipe: str = "default", devices: int = 1, nodes: int = 1, **settings: Any,
+) -> Result:  # fmt: skip
     """Train a network on `digits` or a folder of images per class, and keep the best weights in a run folder.
 
-    text: an architecture; None takes the recipe's. settings: fields of `Recipe`, in place of the recipe's.
-    out: a new or empty folder; None takes the next free one under runs/. progress: show a bar.
-    The same seed gives the same weights on one machine's CPU with the same number of threads.
+    text: an architecture, or a .net or .txt file that holds one; None takes the recipe's. out: a new or empty folder;
+    None takes the next free one under runs/. progress: show a bar. recipe: `default` for the data, or a name.
+    devices, nodes: GPUs, or without any CPU cores, on each machine, and machines; a process for each.
+    settings: fields of `Recipe`, in place of the recipe's.
+    The same seed gives the same weights on one machine's CPU with the same number of threads, interrupted or not.
     Raises TextError, ShapeError, SettingError or DataError before anything is written.
     """
-    if out is not None:
+    place = Place.of(devices, nodes)
+    if out is not None and place.rank == 0:
         NewRun.check(Path(out))
-    source = data.source(name)
-    recipe = RECIPES[source.kind]
-    recipe = replace(recipe, text=recipe.text if text is None else text, **settings)
-    network, canonical = _network(recipe.text, source)
-    parts = source.parts(recipe.seed)
-    if source.kind == "folder":
-        recipe = recipe.fitted(len(parts["train"]), settings)
-    check_memory(network, sum(len(part) for part in parts.values()))
-    batches = {split: source.read(part, network.input) for split, part in parts.items() if len(part)}
-    pl.seed_everything(recipe.seed, workers=True, verbose=False)
-    scaling = Scaling.of(batches["train"].images)
-    classifier = Classifier(build(network), scaling, recipe)
-    run = NewRun(Path(out)) if out is not None else NewRun.next_free(source.kind)
-    keep = Keep(run)
+    task = Task.new(name, text, recipe, place, settings, progress)
+    learner = classifier(task)
+    if place.rank > 0:
+        return _member(task, learner, Path(out or "runs"), None)
+    run = NewRun(Path(out)) if out is not None else NewRun.next_free(task.source.kind)
+    keep = Keep(run, run.path, task.recipe)
     try:
-        run.describe(_config(source, parts, network, scaling, recipe), canonical, source.classes)
-        if source.kind == "digits":
-            for number, example in enumerate(source.classes):  # to try `torchconv predict` on
-                run.example(example, batches["test"].images[batches["test"].labels == number][0])
-        _fit(classifier, batches, keep, progress)
-        return _finish(classifier, batches, keep, len(source.classes))
+        _describe(run, task)
+        return _train(task, learner, keep, None, progress)
+    except KeyboardInterrupt:
+        raise Interrupted(_interrupted(keep)) from None
     except BaseException:
-        if keep.best_epoch is None:
+        if not (run.path / checkpoint.NAME).exists() and not (run.path / WEIGHTS).exists():
             run.discard()
         raise
+    finally:
+        run.release()
 
 
-def _network(text: str, source: data.Source) -> tuple[Network, str]:
-    """The network of a text on this data, and the canonical text."""
-    architecture = parse(text)
-    volume = architecture.input or source.volume
-    source.check(volume)
-    network = architecture.network(volume, len(source.classes))
-    if network.output != Volume(len(source.classes)):
-        raise ShapeError(
-            f"the last layer of {architecture}",
-            got=f"a volume {network.output}",
-            expected=f"{len(source.classes)} scores, one for each class of {source.name}",
-            fix=f"End with FC[{len(source.classes)}] or FC, and SOFTMAX if you like.",
-        )
-    return network, str(architecture)
+def resume(path: str | Path, progress: bool = True) -> Result:
+    """Go on with a training that was interrupted, with its own settings, to the result that it would have had.
 
-
-def _config(
-    source: data.Source, parts: dict[str, data.Part], network: Network, scaling: Scaling, recipe: Recipe
-) -> Config:
-    settings = asdict(recipe)
-    settings.pop("text")  # it has a file of its own
-    versions = {"torchconv": __version__, "torch": torch.__version__, "lightning": lightning.__version__}
-    return Config(
-        data=source.name,
-        data_kind=source.kind,
-        images={name: len(part) for name, part in parts.items()},
-        input=str(network.input),
-        mean=list(scaling.mean),
-        std=list(scaling.std),
-        settings=settings,
-        files=source.digest(),
-        versions={**versions, "python": platform.python_version()},
-    )
-
-
-def _fit(classifier: Classifier, batches: dict[str, data.Batch], keep: Keep, progress: bool) -> None:
-    size = classifier.recipe.batch_size
-    with _quiet(), _threads(classifier), explained():
-        trainer = pl.Trainer(
-            max_epochs=classifier.recipe.epochs,
-            accelerator="auto",
-            devices=1,
-            callbacks=[keep, RichProgressBar()] if progress else [keep],
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=progress,
-            num_sanity_val_steps=0,
-        )
-        handler = signal.getsignal(signal.SIGINT)
+    A training that is complete gives its result again. Raises DataError for a folder that is no run or is in use, or
+    data that have changed.
+    """
+    found = Description.read(path)
+    settings = found.config.settings
+    place = Place.of(settings.get("devices", 1), settings.get("nodes", 1))
+    if place.rank == 0:
+        run = NewRun.again(found.path)
         try:
-            trainer.fit(
-                classifier,
-                _loader(batches["train"], size, True),
-                _loader(batches["validation"], VALIDATION_BATCH, False),
-            )
-        except SystemExit as stop:
-            signal.signal(signal.SIGINT, handler)
-            if not isinstance(stop.__context__, KeyboardInterrupt):  # what rich makes of a reader that is gone
-                raise BrokenPipeError(errno.EPIPE, "nobody reads the progress") from None
-            if keep.best_epoch is not None:
-                keep.write(interrupted=True)
-            raise Interrupted(_kept(keep)) from None
+            if (final := found.final()) is not None:
+                return _finished(run, final)
+            return _resume(run, Task.again(found, place, progress), progress)
+        finally:
+            run.release()
+    task = Task.again(found, place)
+    learner = classifier(task)
+    return _member(task, learner, found.path, Keep(None, found.path, task.recipe).again(learner))
 
 
-def _kept(keep: Keep) -> str:
-    if keep.best_epoch is None:
-        return "interrupted before the end of the first epoch; nothing was kept"
-    return f"interrupted after {len(keep.epochs)} epochs; the best weights so far are kept in {keep.run.path}"
+def _resume(run: NewRun, task: Task, progress: bool) -> Result:
+    keep = Keep(run, run.path, task.recipe)
+    try:
+        learner = classifier(task)
+        return _train(task, learner, keep, keep.again(learner), progress)
+    except KeyboardInterrupt:
+        raise Interrupted(_interrupted(keep)) from None
 
 
-def _loader(batch: data.Batch, size: int, train: bool) -> DataLoader:
-    """Whole batches by one indexing each: the images lie in memory as bytes, and workers would only copy them."""
-    stored = TensorDataset(batch.images, batch.labels)
-    size = min(size, len(stored))
-    order: Sampler = RandomSampler(stored) if train else SequentialSampler(stored)
-    # a last batch of very few images would disturb the statistics of NORM
-    return DataLoader(
-        stored, sampler=BatchSampler(order, size, drop_last=train and len(stored) > size), batch_size=None
-    )
+def _describe(run: NewRun, task: Task) -> None:
+    """Write what is known before the training; the configuration last, with which the folder is one to go on with."""
+    if task.source.kind == "digits":
+        test = task.batches["test"]
+        for number, example in enumerate(task.source.classes):  # to try `torchconv predict` on
+            run.example(example, test.images[test.labels == number][0])
+    run.describe(task.config, task.text, task.source.classes)
 
 
-def _finish(classifier: Classifier, batches: dict[str, data.Batch], keep: Keep, classes: int) -> Result:
-    """Test the best weights, and write down all that came out."""
-    seconds = time.perf_counter() - keep.start
-    weights = keep.run.path / WEIGHTS
-    load_weights(classifier.averaged, weights)
-    accuracy = None
-    if "test" in batches:
-        counts = confusion(classifier.averaged, classifier.scaling, batches["test"], classes)
-        accuracy = int(counts.trace()) / int(counts.sum())
+def _train(task: Task, learner: Classifier, keep: Keep, begun: Path | None, progress: bool) -> Result:
+    """In the process that writes, and with the others of this machine."""
+    told = {"config": asdict(task.config), "text": task.text, "classes": task.source.classes, "path": str(keep.path)}
+    keep.begin()
+    try:
+        if not keep.complete:
+            with explained(), members(task.place, {**told, "begun": None if begun is None else str(begun)}):
+                fit(task, learner, keep, begun, progress)
+                result = _finish(task, learner, keep)
+                _agree(result)
+                return result
+        return _finish(task, learner, keep)
+    finally:
+        keep.end()
+        _part()
+
+
+def _member(task: Task, learner: Classifier, path: Path, begun: Path | None) -> Result:
+    """In a process that writes nothing."""
+    keep = Keep(None, path, task.recipe)
+    if begun is not None:
+        keep.again(learner)
+    try:
+        with explained():
+            fit(task, learner, keep, begun, False)
+            return _agree(None)
+    finally:
+        _part()
+
+
+def _finish(task: Task, learner: Classifier, keep: Keep) -> Result:
+    """Test the best weights in float32, and write down all that came out; the checkpoint has had its time."""
+    seconds = keep.seconds
+    weights = keep.path / WEIGHTS
+    module = learner.averaged.to("cuda" if torch.cuda.is_available() else "cpu")
+    load_weights(module, weights)
+    split = "test" if "test" in task.batches else "validation"
+    batch = task.batches[split]
+    mistakes = Mistakes.of(probabilities(module, task.scaling, batch.images), batch, split)
+    accuracy = int(mistakes.confusion.trace()) / int(mistakes.confusion.sum())
     result = Result(
-        path=keep.run.path,
+        path=keep.path,
         best_epoch=keep.best_epoch or 0,
         validation_accuracy=keep.best["validation_accuracy"],
-        test_accuracy=accuracy,
-        parameters=classifier.module.network.parameters,
+        test_accuracy=accuracy if split == "test" else None,
+        parameters=task.network.parameters,
         model_bytes=weights.stat().st_size,
         seconds=round(seconds, 3),
     )
     keep.write(final={name: value for name, value in asdict(result).items() if name != "path"})
+    (keep.path / checkpoint.NAME).unlink(missing_ok=True)
+    keep.end()
+    _report(keep.path, mistakes)
     return result
 
 
-@contextmanager
-def _threads(classifier: Classifier) -> Iterator[None]:
-    """One thread for small steps, and what it was afterwards."""
-    before = torch.get_num_threads()
-    if classifier.module.network.macs * classifier.recipe.batch_size < SMALL_STEP:
-        torch.set_num_threads(1)
+def _report(path: Path, mistakes: Mistakes | None = None) -> None:
+    """Write the report; whatever goes wrong with it, the run is complete."""
     try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        from .report import write_report
+
+        write_report(path, mistakes)
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        print(f"torchconv: no report was written: {reason}", file=sys.stderr)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's remarks on devices, workers and loggers: nothing a user of this command could act on."""
-    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+def _finished(run: NewRun, final: dict[str, Any]) -> Result:
+    """The result of a training that is complete, and what it came too late for when it was interrupted."""
+    try:
+        result = Result(path=run.path, **final)
+    except TypeError as error:
+        reason = str(error).removeprefix("Result.__init__() ")
+        raise DataError(f"{run.path / METRICS} is damaged", got=reason, fix="Train again.") from None
+    (run.path / checkpoint.NAME).unlink(missing_ok=True)
+    if not (run.path / REPORT).exists():
+        _report(run.path)
+    return result
+
+
+def _interrupted(keep: Keep) -> str:
+    if not (keep.path / CONFIG).exists():
+        return "interrupted before the training; nothing was kept"
+    done = len(keep.epochs)
+    kept = f"after {done} epoch{'s' * (done != 1)}" if keep.epochs else "before the end of the first epoch"
+    weights = f"; the best weights so far are kept in {keep.path}" if keep.epochs else ""
+    return f"interrupted {kept}{weights}; continue with: torchconv train --resume {shlex.quote(str(keep.path))}"
+
+
+def _agree(result: Result | None) -> Result:
+    """The result of the process that writes, in all processes."""
+    found = [result]
+    if dist.is_initialized():
+        dist.broadcast_object_list(found)
+    assert found[0] is not None
+    return found[0]
+
+
+def _part() -> None:
+    with suppress(Exception):  # the others may be gone
+        if dist.is_initialized():
+            dist.destroy_process_group()

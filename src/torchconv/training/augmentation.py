@@ -1,0 +1,206 @@
+"""Light changes to training images, on whole batches: what a class does not depend on.
+
+All that is drawn comes from one generator, for the whole batch, also where this process has only some of its images:
+so equal arguments give equal images, after a resume and on any number of processes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import SettingError
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where the chance of one call comes from.
+
+    indices: int64 (N,), the images' numbers in the training set, or None. whole: images in the whole batch, of which
+    `rows` are here.
+    """
+
+    indices: Tensor | None
+    epoch: int
+    generator: torch.Generator | None
+    whole: int
+    rows: slice | Tensor
+    device: torch.device
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers from 0 to 1, (*shape, N) for the images that are here; drawn on the generator's device."""
+        device = "cpu" if self.generator is None else self.generator.device
+        drawn = torch.rand(*shape, self.whole, generator=self.generator, device=device)
+        return drawn[..., self.rows].to(self.device)
+
+
+class Step(Protocol):
+    """One change of images (N, channels, height, width)."""
+
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+        """Images of the same shape."""
+        ...
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Each image a little turned, scaled, sheared and shifted; what enters is the border's own value repeated.
+
+    degrees: largest rotation. scale, shear: largest relative change. shift: largest move in pixels.
+    """
+
+    degrees: float = 12.0
+    scale: float = 0.12
+    shear: float = 0.15
+    shift: float = 1.0
+
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+        from kornia.geometry.transform import get_affine_matrix2d, warp_affine
+
+        height, width = images.shape[-2:]
+        angle, across, down, shear, right, below = draw.uniform(6) * 2 - 1
+        center = images.new_tensor([(width - 1) / 2, (height - 1) / 2]).expand(len(images), 2)
+        matrix = get_affine_matrix2d(
+            torch.stack([right, below], 1) * self.shift,
+            center,
+            1 + torch.stack([across, down], 1) * self.scale,
+            angle * self.degrees,
+            torch.atan(shear * self.shear),
+            torch.zeros_like(shear),
+        )
+        return warp_affine(images, matrix[:, :2].to(images.dtype), (height, width), padding_mode="border")
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Every second time an image is seen, its mirror image, left for right (Jordan 2024, "94% on CIFAR-10", 3.6).
+
+    Which images start with it is a hash of their numbers and the seed. Where there are no numbers, by chance.
+    """
+
+    seed: int = 0
+
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+        from kornia.geometry.transform import hflip
+
+        if draw.indices is None:
+            chosen = draw.uniform() < 0.5
+        else:
+            chosen = (_hash(draw.indices.to(images.device), self.seed) + draw.epoch) % 2 == 1
+        return torch.where(chosen.view(-1, 1, 1, 1), hflip(images), images)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Each image moved by whole pixels, at most so many either way; what enters is the image's own reflection.
+
+    Plain torch: kornia's RandomCrop takes 7 ms for (512, 3, 32, 32) on two cores, this 3 ms.
+    """
+
+    pixels: int = 2
+
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+        height, width = images.shape[-2:]
+        most = min(self.pixels, height - 1, width - 1)
+        down, right = (draw.uniform(2) * (2 * most + 1)).long().clamp(max=2 * most)
+        padded = functional.pad(images, (most,) * 4, mode="reflect")
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, channels, moves, moves, height, width)
+        return windows[torch.arange(len(images), device=images.device), :, down, right]
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A square of each image, of a share of its side, set to 0, the mean (DeVries, Taylor 2017).
+
+    Plain torch: kornia's RandomErasing takes 3.4 ms for (512, 3, 32, 32) on two cores, this half of it.
+    """
+
+    side: float = 0.25
+
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+        down, right = draw.uniform(2)
+        inside = [self._inside(size, centre) for size, centre in zip(images.shape[-2:], (down, right), strict=True)]
+        return images.masked_fill(inside[0][:, None, :, None] & inside[1][:, None, None, :], 0)
+
+    def _inside(self, size: int, centre: Tensor) -> Tensor:
+        """Along one axis, for each image: which of its pixels lie in the square, (N, size)."""
+        half = max(1, round(size * self.side / 2))
+        away = torch.arange(size, device=centre.device) - (centre * size).long()[:, None]
+        return (-half <= away) & (away < half)
+
+
+STEPS: dict[str, Callable[[int], Step]] = {
+    "affine": lambda seed: Affine(),
+    "flip": Flip,
+    "shift": lambda seed: Shift(),
+    "cutout": lambda seed: Cutout(),
+}
+
+
+class Augmentation:
+    """Changes of training images, one after another; `Augmentation()` is `Affine` with these largest changes."""
+
+    def __init__(
+        self, degrees: float = 12.0, scale: float = 0.12, shear: float = 0.15, shift: float = 1.0,
+        *, steps: tuple[Step, ...] | None = None,
+    ) -> None:  # fmt: skip
+        self.steps: tuple[Step, ...] = (Affine(degrees, scale, shear, shift),) if steps is None else steps
+
+    @classmethod
+    def named(cls, kind: str, *, seed: int = 0) -> Augmentation:
+        """By name: "affine", "flip", "shift", "cutout", several as in "flip-shift", or "none"; unknown: SettingError.
+
+        >>> Augmentation.named("flip-shift").steps
+        (Flip(seed=0), Shift(pixels=2))
+        """
+        words = [] if kind == "none" else kind.split("-")
+        for word in words:
+            if word not in STEPS or words.count(word) > 1:
+                close = difflib.get_close_matches(word, STEPS, 1)
+                expected = f"none, or some of {', '.join(STEPS)}, each once, joined by -"
+                fix = f"Did you mean {close[0]}?" if close and word not in STEPS else ""
+                raise SettingError("augmentation", got=repr(kind), expected=expected, fix=fix)
+        return cls(steps=tuple(STEPS[word](seed) for word in words))
+
+    def __call__(
+        self,
+        images: Tensor,
+        *,
+        indices: Tensor | None = None,
+        epoch: int = 0,
+        generator: torch.Generator | None = None,
+        whole: int | None = None,
+        rows: slice | Tensor = slice(None),
+    ) -> Tensor:
+        """Scaled images (N, channels, height, width) to the same shape.
+
+        indices: the images' numbers in the training set; epoch: from 0; both decide about mirror images. generator:
+        where all else is drawn, torch's own by default. whole, rows: the size of the whole batch and which of it these
+        images are, where several processes share one.
+        """
+        count = len(images) if whole is None else whole
+        draw = Draw(indices, epoch, generator, count, rows, images.device)
+        with torch.autocast(images.device.type, enabled=False):  # places in bfloat16 would be wrong by parts of a pixel
+            for step in self.steps:
+                images = step(images, draw)
+        return images
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Augmentation) and self.steps == other.steps
+
+    def __hash__(self) -> int:
+        return hash(self.steps)
+
+
+def _hash(indices: Tensor, seed: int) -> Tensor:
+    """Well mixed bits of numbers and a seed (the finalizer of splitmix64, Steele et al. 2014); int64 wraps around."""
+    mixed = indices.long() + (seed * 2 + 1) * 0x1E3779B97F4A7C15 % 2**62
+    for shift, factor in ((30, 0x3F58476D1CE4E5B9), (27, 0x14D049BB133111EB)):
+        mixed = (mixed ^ ((mixed >> shift) & (2 ** (64 - shift) - 1))) * factor
+    return (mixed ^ (mixed >> 31)) & 1

@@ -1,0 +1,113 @@
+"""How a recipe changes a network before its first step: whitening, convolutions that pass on, the settings of NORM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..errors import SettingError
+from ..network import operations as ops
+from ..nn.conv import Conv
+from ..translate.build import NetworkModule
+from .optimisation import layers
+from .recipes import Recipe
+
+IMAGES, CHUNK = 5000, 250  # that patches are taken from, and at a time
+FAINT = 5e-4  # added to the variances, so that noise is not blown up
+
+
+def prepare(module: NetworkModule, recipe: Recipe, images: Tensor) -> None:
+    """Change a freshly built network as the recipe says; images: scaled training images (N, channels, *size)."""
+    for child in normalised(module):
+        # NORM takes the bias away again, so that its gradient is noise of rounding, which AdamW would blow up
+        if isinstance(bias := getattr(child, "bias", None), Tensor):
+            bias.requires_grad_(False)
+    for child in module.modules():
+        if isinstance(child, _BatchNorm):
+            child.momentum = recipe.norm_momentum
+            if child.weight is not None:
+                child.weight.requires_grad_(recipe.norm_scales)
+    first = whitened(module) if recipe.whitening else None
+    if first is not None:
+        whiten(first, images[:IMAGES])
+    if recipe.identity:
+        for child in module.modules():
+            if isinstance(child, Conv) and child is not first:
+                pass_on(child)
+    if recipe.score_scale != 1 and (found := layers(module)):
+        with torch.no_grad():
+            for parameter in found[-1].parameters():
+                parameter.mul_(recipe.score_scale)
+
+
+def normalised(module: NetworkModule) -> list[torch.nn.Module]:
+    """The layers whose output goes into NORM and nowhere else."""
+    nodes = module.network.nodes
+    readers = {node.name: [other for other in nodes if node.name in other.inputs] for node in nodes}
+    return [
+        module.get_submodule(node.name)
+        for node in nodes[1:]
+        if readers[node.name]
+        and all(isinstance(module.get_submodule(other.name), _BatchNorm) for other in readers[node.name])
+        and not isinstance(module.get_submodule(node.name), _BatchNorm)
+    ]
+
+
+def whitened(module: NetworkModule) -> Conv:
+    """The convolution that reads the images; raises SettingError where there is none that can whiten them."""
+    nodes = module.network.nodes
+    node = next((node for node in nodes if isinstance(node.operation, ops.Convolve)), None)
+    first = None if node is None or node.inputs[0] != nodes[0].name else module.get_submodule(node.name)
+    plain = first if isinstance(first, Conv) and _ordinary(first) and first.groups == 1 else None
+    most = 2 * plain.weight[0].numel() if plain else 0
+    if plain is None or plain.out_channels % 2 or plain.out_channels > most:
+        raise SettingError(
+            "a recipe that whitens",
+            got=f"{first.convolution} as the first layer"
+            if isinstance(first, Conv)
+            else "no convolution to begin with",
+            expected="an ordinary convolution whose outputs are an even number" + (f" up to {most}" if most else ""),
+            fix="Begin the text with INPUT - CONV[24, 2x2, valid], or use another --recipe.",
+        )
+    return plain
+
+
+@torch.no_grad()
+def whiten(conv: Conv, images: Tensor) -> None:
+    """Make the outputs of a convolution uncorrelated over patches of the images, the strongest first, and keep it so.
+
+    Its kernels are the eigenvectors of the patches' second moments, scaled to variance 1, and their negatives (Page
+    2018; Jordan 2024, section 3.2).
+    """
+    moments, count = conv.weight.new_zeros((), dtype=torch.float64), 0
+    for part in images.split(CHUNK):
+        rows = _patches(conv, part).to(moments)
+        moments, count = moments + rows.T @ rows, count + len(rows)
+    variances, vectors = torch.linalg.eigh(moments / count)
+    scaled = (vectors / (variances.clamp_min(0) + FAINT).sqrt()).T.flip(0)[: conv.out_channels // 2]
+    conv.weight.copy_(torch.cat([scaled, -scaled]).view_as(conv.weight))
+    conv.weight.requires_grad_(False)
+
+
+def _patches(conv: Conv, images: Tensor) -> Tensor:
+    """What the kernel sees at every position of every image, a row each."""
+    patches = images
+    for axis, (kernel, dilation) in enumerate(zip(conv.kernel_size, conv.dilation, strict=True)):
+        patches = patches.unfold(axis + 2, (kernel - 1) * dilation + 1, 1)[..., ::dilation]
+    ndim = conv.convolution.ndim
+    order = [0, *range(2, 2 + ndim), 1, *range(2 + ndim, 2 + 2 * ndim)]
+    return patches.permute(order).reshape(-1, conv.weight[0].numel())
+
+
+@torch.no_grad()
+def pass_on(conv: Conv) -> None:
+    """Let the first outputs of a convolution be its inputs; further outputs, and special layers, stay as they are."""
+    if _ordinary(conv) and conv.convolution.groups == 1:
+        torch.nn.init.dirac_(conv.weight[: conv.in_channels])
+
+
+def _ordinary(conv: Conv) -> bool:
+    """Whether the weight has the shape of torch's layers: one kernel everywhere."""
+    shape = (conv.out_channels, conv.in_channels // conv.groups, *conv.kernel_size)
+    return not conv.transposed and tuple(conv.weight.shape) == shape and len(conv.kernel_size) <= 3

@@ -1,0 +1,174 @@
+"""Recipes: every field checked, and what each does to the weights."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from test_data import write_folder
+from torchconv.errors import SettingError
+from torchconv.training import initialisation, optimisation, recipes, train
+from torchconv.training.recipes import FAST, RECIPES, Recipe, named
+from torchconv.translate.build import NetworkModule, build
+
+TEXT = "INPUT[8x8x3] - CONV[24, 2x2, valid] - RELU - CONV[32] - NORM - RELU - POOL - FC"
+
+
+def recipe(**settings: Any) -> Recipe:
+    return Recipe(TEXT, 1).changed(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "adam"}, "optimizer: got adam, expected adamw or sgd. Did you mean adamw"),
+        ({"schedule": "cosine"}, "schedule: got cosine, expected one-cycle or triangular"),
+        ({"averaging": ["ema"]}, "averaging: got"),
+        ({"precision": "16"}, "precision: got 16, expected 32-true or bf16-mixed"),
+        ({"momentum": 1}, "momentum: got 1, expected a number from 0 to 0.9999"),
+        ({"label_smoothing": float("nan")}, "label smoothing: got nan, expected a number"),
+        ({"learning_rate": "fast"}, "learning rate: got fast, expected a number above 0"),
+        ({"norm_bias_rate": 0}, "norm bias rate: got 0, expected a number above 0 to 1e"),
+        ({"whitening": 1}, "whitening: got 1, expected True or False"),
+        ({"whitening_epochs": -1}, "whitening epochs: got -1"),
+        ({"patience": 0}, "patience: got 0"),
+        ({"text": None}, "text: got None"),
+        ({"learning_rat": 1}, r"setting learning_rat: expected one of text.*Did you mean learning_rate\?"),
+    ],
+)
+def test_fields_are_checked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        recipe(**settings)
+
+
+def test_every_field_is_plain() -> None:
+    for found in (FAST, *RECIPES.values()):
+        for field in fields(found):
+            assert isinstance(getattr(found, field.name), (str, int, float, bool, type(None)))
+        named_fields = {*recipes.CHOICES, *recipes.RANGES}
+        assert named_fields <= {field.name for field in fields(found)}
+
+
+def test_names() -> None:
+    assert named("default", "folder") == RECIPES["folder"] == named("default", "hub")
+    assert named("fast", "digits") is FAST
+    with pytest.raises(SettingError, match="recipe: got quick, expected default or fast"):
+        named("quick", "digits")
+
+
+def test_whitened_patches_are_uncorrelated() -> None:
+    torch.manual_seed(0)
+    module = build(TEXT)
+    images = torch.nn.functional.avg_pool2d(torch.randn(300, 3, 10, 10), 3, 1)  # neighbours are alike
+    initialisation.prepare(module, recipe(whitening=True), images)
+    first = module.get_submodule("conv1")
+    assert not first.weight.requires_grad
+    assert first.bias.requires_grad
+    torch.testing.assert_close(first.weight[:12], -first.weight[12:])
+    outputs = first(images) - first.bias[:, None, None]
+    found = torch.cov(outputs[:, :12].transpose(0, 1).flatten(1))
+    torch.testing.assert_close(found, torch.eye(12), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("text", ["INPUT[8x8x3] - CONV[25, 2x2] - FC", "INPUT[8x8x3] - POOL - CONV[2] - FC",
+                                  "INPUT[8x8x3] - CONV[26, 2x2] - FC", "INPUT[8x8x3] - FC"])  # fmt: skip
+def test_what_cannot_whiten_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match="a recipe that whitens: got"):
+        initialisation.prepare(build(text), recipe(whitening=True), torch.zeros(2, 3, 8, 8))
+
+
+def test_convolutions_pass_on_and_scores_shrink() -> None:
+    torch.manual_seed(0)
+    module = build(TEXT)
+    last = module.get_parameter("fc1.weight").clone()
+    initialisation.prepare(module, recipe(identity=True, score_scale=0.5), torch.zeros(2, 3, 8, 8))
+    x = torch.randn(2, 24, 7, 7)
+    second = module.get_submodule("conv2")
+    torch.testing.assert_close(second(x)[:, :24], x + second.bias[:24, None, None])
+    assert second.weight[24:].abs().max() > 0
+    assert torch.equal(module.get_parameter("fc1.weight"), last * 0.5)
+
+
+def test_biases_before_norm_and_frozen_scales_do_not_learn() -> None:
+    module = build(TEXT)
+    initialisation.prepare(module, recipe(norm_scales=False, norm_momentum=0.4), torch.zeros(2, 3, 8, 8))
+    learned = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    assert learned == {"conv1.weight", "conv1.bias", "conv2.weight", "norm1.bias", "fc1.weight", "fc1.bias"}
+    assert module.get_submodule("norm1").momentum == 0.4
+
+
+def test_groups_have_their_rates() -> None:
+    module = build(TEXT)
+    settings = {"norm_bias_rate": 64, "last_layer_rate": 3, "score_scale": 0.5, "learning_rate": 2, "weight_decay": 0.1}
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    for optimizer, factor in (("sgd", 0.75), ("adamw", 1.5)):
+        groups = optimisation.groups(module, recipe(optimizer=optimizer, **settings))
+        rates = {names[id(parameter)]: group["lr"] for group in groups for parameter in group["params"]}
+        assert rates["norm1.bias"] == 128
+        assert rates["norm1.weight"] == rates["conv1.weight"] == 2
+        assert rates["fc1.weight"] == rates["fc1.bias"] == 2 * factor
+        assert all(group["lr"] * group["weight_decay"] == pytest.approx(0.2) for group in groups)
+
+
+def test_scaled_scores_are_scaled_weights() -> None:
+    """score_scale is what multiplying the scores would be, step by step."""
+
+    def after(scale: float, outside: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        module = build("INPUT[4x4x1] - FC")
+        settings = recipe(optimizer="sgd", score_scale=scale, learning_rate=0.5, momentum=0.8, weight_decay=0.05)
+        initialisation.prepare(module, settings, torch.zeros(1, 1, 4, 4))
+        optimizer, x = optimisation.optimizer(module, settings), torch.randn(8, 1, 4, 4)
+        for _ in range(5):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(module(x) * outside, torch.arange(8)).backward()
+            optimizer.step()
+        return module(x) * outside
+
+    torch.testing.assert_close(after(0.25, 1), after(1, 0.25))
+
+
+def test_triangle() -> None:
+    module, settings = build(TEXT), recipe(schedule="triangular", optimizer="sgd", learning_rate=2, schedule_peak=0.2)
+    optimizer = optimisation.optimizer(module, settings)
+    schedule, rates = optimisation.schedule(optimizer, settings, 10), []
+    for _ in range(11):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert (rates[0], rates[2], rates[10]) == pytest.approx((0.4, 2, 0.14))
+    assert rates[6] == pytest.approx((2 + 0.14) / 2)
+
+
+def test_averages() -> None:
+    def module(value: float) -> NetworkModule:
+        made = build("INPUT[4x4x1] - CONV[2] - NORM - FC")
+        for number in (*made.parameters(), *made.buffers()):
+            number.data.fill_(value)
+        return made
+
+    ema, current = optimisation.Average(module(0)), module(8)
+    ema.follow(current, 1, 100)
+    assert ema.module.fc1.weight.unique().tolist() == [8]
+    current.fc1.weight.data.fill_(0)
+    ema.follow(current, 11, 100)
+    assert ema.module.fc1.weight.unique().tolist() == pytest.approx([8 * 11 / 20])
+    assert int(ema.module.norm1.num_batches_tracked) == 8
+    slow, current = optimisation.Average(module(0), "lookahead"), module(8)
+    slow.follow(current, 4, 10)
+    assert slow.module.fc1.weight.unique().tolist() == [0]
+    slow.follow(current, 5, 10)
+    decay = 0.95**5 / 8
+    assert slow.module.fc1.weight.unique().tolist() == pytest.approx([8 * (1 - decay)])
+    assert torch.equal(current.fc1.weight, slow.module.fc1.weight)
+
+
+def test_fast_learns_from_a_folder(tmp_path: Path) -> None:
+    pets = write_folder(tmp_path / "pets", {"cat": 40, "dog": 40})
+    settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05}
+    result = train.train(str(pets), TEXT, tmp_path / "run", False, recipe="fast", **settings)
+    assert result.validation_accuracy == 1.0
