@@ -225,6 +225,11 @@ def test_help_imports_neither_torch_nor_lightning() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal on POSIX systems only")
+def heed_ctrl_c() -> None:
+    """What a shell starts in the background ignores SIGINT, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_with_one_line_and_the_weights(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -237,12 +242,17 @@ def test_ctrl_c_ends_with_one_line_and_the_weights(tmp_path: Path) -> None:
         "--out",
         "run",
     ]
-    program = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "metrics.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    program.send_signal(signal.SIGINT)
-    _, err = program.communicate(timeout=60)
+    program = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "run" / "metrics.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        program.send_signal(signal.SIGINT)
+        _, err = program.communicate(timeout=60)
+    finally:
+        program.kill()
     assert program.returncode == 130
     lines = [line for line in err.splitlines() if line.strip()]
     assert len(lines) == 1, err

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import copy
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from test_data import write_folder
 from torchconv.errors import SettingError
 from torchconv.training import initialisation, optimisation, recipes, train
+from torchconv.training.evaluate import probabilities
+from torchconv.training.preparation import Scaling
 from torchconv.training.recipes import FAST, RECIPES, Recipe, named
 from torchconv.translate.build import NetworkModule, build
 
@@ -25,7 +28,7 @@ def recipe(**settings: Any) -> Recipe:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"optimizer": "adam"}, "optimizer: got adam, expected adamw or sgd. Did you mean adamw"),
+        ({"optimizer": "adam"}, "optimizer: got adam, expected adamw, sgd or muon. Did you mean adamw"),
         ({"schedule": "cosine"}, "schedule: got cosine, expected one-cycle or triangular"),
         ({"averaging": ["ema"]}, "averaging: got"),
         ({"precision": "16"}, "precision: got 16, expected 32-true or bf16-mixed"),
@@ -172,3 +175,32 @@ def test_fast_learns_from_a_folder(tmp_path: Path) -> None:
     settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05}
     result = train.train(str(pets), TEXT, tmp_path / "run", False, recipe="fast", **settings)
     assert result.validation_accuracy == 1.0
+
+
+def test_muon_turns_kernels_and_leaves_the_rest_to_sgd() -> None:
+    torch.manual_seed(0)
+    module = build("INPUT[8x8x3] - CONV[4] - NORM - RELU - FC[2]")
+    recipe = replace(FAST, weight_decay=0.0, norm_scales=True)
+    optimizer = optimisation.optimizer(module, recipe)
+    plain = copy.deepcopy(module)
+    module.scores(torch.randn(6, 3, 8, 8)).square().sum().backward()
+    gradients = {name: value.grad.clone() for name, value in module.named_parameters() if value.grad is not None}
+    optimizer.step()
+    before, after = dict(plain.named_parameters()), dict(module.named_parameters())
+    kernel = before["conv1.weight"] * (2 / before["conv1.weight"].norm())
+    step = (kernel - after["conv1.weight"]).detach() / recipe.muon_rate
+    values = torch.linalg.svdvals(step.flatten(1))
+    assert bool(((values > 0.5) & (values < 1.5)).all()), values
+    assert float((step * gradients["conv1.weight"]).sum()) > 0
+    expected = before["fc1.weight"] - recipe.learning_rate / 81 * (1 + recipe.momentum) * gradients["fc1.weight"]
+    torch.testing.assert_close(after["fc1.weight"], expected)
+
+
+def test_a_mirrored_run_looks_at_both_sides() -> None:
+    torch.manual_seed(0)
+    module = build("INPUT[8x8x3] - CONV[4] - RELU - FC[2] - SOFTMAX").eval()
+    images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    scaling = Scaling((0.5,) * 3, (0.2,) * 3)
+    both = probabilities(module, scaling, images, mirrored=True)
+    torch.testing.assert_close(both, probabilities(module, scaling, images.flip(-1), mirrored=True))
+    assert not torch.allclose(both, probabilities(module, scaling, images))

@@ -15,6 +15,7 @@ from ..translate.build import NetworkModule
 from . import optimisation
 from .batches import Cut
 from .draws import derived
+from .evaluate import scores as evaluated
 from .parallel import Share, shared
 from .preparation import Augmentation, Scaling
 from .recipes import Recipe
@@ -60,7 +61,7 @@ class Classifier(pl.LightningModule):
         images = self.augmentation(
             self.scaling(images), indices=rows, epoch=self.current_epoch, whole=whole, rows=self.share.rows
         )
-        scores = self.module.scores(images)
+        scores = self.module.scores(self._laid_out(images))
         smoothing = self.recipe.label_smoothing
         total = functional.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="sum")
         self._measure("train", total, scores, labels)
@@ -78,7 +79,7 @@ class Classifier(pl.LightningModule):
     def validation_step(self, batch: Cut, index: int) -> None:
         images, labels, *_ = batch
         if len(labels):  # other processes may have taken all of a small batch
-            scores = self.averaged.scores(self.scaling(images))
+            scores = evaluated(self.averaged, self._laid_out(self.scaling(images)), self.recipe.mirrored)
             self._measure("validation", functional.cross_entropy(scores, labels, reduction="sum"), scores, labels)
 
     def on_validation_epoch_end(self) -> None:
@@ -103,6 +104,11 @@ class Classifier(pl.LightningModule):
         optimizer = optimisation.optimizer(self.module, self.recipe)
         schedule = optimisation.schedule(optimizer, self.recipe, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        """With the channels of a pixel side by side, in which order kernels for bfloat16 are twice as fast."""
+        fast = self.recipe.precision != "32-true" and images.dim() == 4
+        return images.contiguous(memory_format=torch.channels_last) if fast else images
 
     def _measure(self, split: str, total: Tensor, scores: Tensor, labels: Tensor) -> None:
         self._metric(f"{split}_loss").update(total.detach().float() / len(labels), len(labels))

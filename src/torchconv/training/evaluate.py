@@ -92,14 +92,25 @@ class Evaluation:
         return ClassRow(self.classes[number], images, correct, predicted - correct, taken)
 
 
-def probabilities(module: NetworkModule, scaling: Scaling, images: Tensor, progress: bool = False) -> Tensor:
-    """Probabilities (N, classes) for uint8 images (N, channels, *size); leaves the module in evaluation mode."""
+def scores(module: NetworkModule, images: Tensor, mirrored: bool) -> Tensor:
+    """Scores of scaled images, or the mean of those and of their mirror images'."""
+    found = module.scores(images)
+    return (found + module.scores(images.flip(-1))) / 2 if mirrored else found
+
+
+def probabilities(
+    module: NetworkModule, scaling: Scaling, images: Tensor, progress: bool = False, mirrored: bool = False
+) -> Tensor:
+    """Probabilities (N, classes) for uint8 images (N, channels, *size); leaves the module in evaluation mode.
+
+    mirrored: whether each image and its mirror image, left for right, are looked at, and their scores averaged.
+    """
     module.eval()
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     parts = []
     with torch.inference_mode(), bar("evaluating", len(images), progress) as advance:
         for part in images.split(BATCH):
-            parts.append(module.scores(scaling(part.to(device))).softmax(1).cpu())
+            parts.append(scores(module, scaling(part.to(device)), mirrored).softmax(1).cpu())
             advance(len(part))
     return torch.cat(parts).clone()  # a plain tensor, where those made in inference mode are none
 
@@ -120,7 +131,7 @@ def evaluate(path: str | Path, name: str | None = None, progress: bool = False) 
     """
     run = run_folder.load(path)
     split, batch = known_images(run, name, progress)
-    found = probabilities(run.module, run.config.scaling, batch.images, progress)
+    found = probabilities(run.module, run.config.scaling, batch.images, progress, run.config.mirrored)
     classes = len(run.classes)
     matrix = count(batch.labels, found.argmax(1), classes)
     top5 = None
@@ -132,7 +143,9 @@ def evaluate(path: str | Path, name: str | None = None, progress: bool = False) 
 def mistakes(run: run_folder.Run, progress: bool = False) -> Mistakes:
     """What a run gets wrong on the held-out images of its data; raises DataError where they are not to be had."""
     split, batch = known_images(run, None, progress)
-    return Mistakes.of(probabilities(run.module, run.config.scaling, batch.images, progress), batch, split)
+    return Mistakes.of(
+        probabilities(run.module, run.config.scaling, batch.images, progress, run.config.mirrored), batch, split
+    )
 
 
 def known_images(run: run_folder.Run, name: str | None, progress: bool = False) -> tuple[str, Batch]:

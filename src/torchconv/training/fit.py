@@ -49,6 +49,8 @@ def classifier(task: Task) -> Classifier:
     pl.seed_everything(derived(task.recipe.seed, "weights", 0), workers=True, verbose=False)
     module = build(task.network)
     prepare(module, task.recipe, task.scaling(task.batches["train"].images[:IMAGES]))
+    if task.recipe.precision != "32-true":
+        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     share = Share(task.place.rank, task.place.world)
     count = len(Batches(task.batches["train"], task.recipe.batch_size, share, task.recipe.seed))
     return Classifier(module, task.scaling, task.recipe, count * task.recipe.epochs, share)

@@ -14,7 +14,6 @@ from .optimisation import layers
 from .recipes import Recipe
 
 IMAGES, CHUNK = 5000, 250  # that patches are taken from, and at a time
-FAINT = 5e-4  # added to the variances, so that noise is not blown up
 
 
 def prepare(module: NetworkModule, recipe: Recipe, images: Tensor) -> None:
@@ -30,7 +29,7 @@ def prepare(module: NetworkModule, recipe: Recipe, images: Tensor) -> None:
                 child.weight.requires_grad_(recipe.norm_scales)
     first = whitened(module) if recipe.whitening else None
     if first is not None:
-        whiten(first, images[:IMAGES])
+        whiten(first, images[:IMAGES], recipe.whitening_noise)
     if recipe.identity:
         for child in module.modules():
             if isinstance(child, Conv) and child is not first:
@@ -74,18 +73,18 @@ def whitened(module: NetworkModule) -> Conv:
 
 
 @torch.no_grad()
-def whiten(conv: Conv, images: Tensor) -> None:
+def whiten(conv: Conv, images: Tensor, noise: float) -> None:
     """Make the outputs of a convolution uncorrelated over patches of the images, the strongest first, and keep it so.
 
-    Its kernels are the eigenvectors of the patches' second moments, scaled to variance 1, and their negatives (Page
-    2018; Jordan 2024, section 3.2).
+    noise: added to the variances, so that faint directions are not blown up. The kernels are the eigenvectors of the
+    patches' second moments, scaled to variance 1, and their negatives (Page 2018; Jordan 2024, section 3.2).
     """
     moments, count = conv.weight.new_zeros((), dtype=torch.float64), 0
     for part in images.split(CHUNK):
         rows = _patches(conv, part).to(moments)
         moments, count = moments + rows.T @ rows, count + len(rows)
     variances, vectors = torch.linalg.eigh(moments / count)
-    scaled = (vectors / (variances.clamp_min(0) + FAINT).sqrt()).T.flip(0)[: conv.out_channels // 2]
+    scaled = (vectors / (variances.clamp_min(0) + noise).sqrt()).T.flip(0)[: conv.out_channels // 2]
     conv.weight.copy_(torch.cat([scaled, -scaled]).view_as(conv.weight))
     conv.weight.requires_grad_(False)
 

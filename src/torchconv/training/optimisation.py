@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import lr_scheduler
 
+from ..nn.conv import Conv
+from .muon import Muon
 from .recipes import Recipe
 
 DECAY = 0.98  # of the averaged weights, once there have been enough steps to average over
@@ -73,21 +75,34 @@ def groups(module: torch.nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
             factors[id(child.bias)] = recipe.norm_bias_rate
     for parameter in layers(module)[-1].parameters() if layers(module) else ():
         # multiplying initial scores and steps is multiplying the scores of every step: see `score_scale`
-        scale = recipe.score_scale**2 if recipe.optimizer == "sgd" else recipe.score_scale
+        scale = recipe.score_scale if recipe.optimizer == "adamw" else recipe.score_scale**2
         factors[id(parameter)] = recipe.last_layer_rate * scale
+    kernels = [parameter for parameter in _kernels(module) if recipe.optimizer == "muon" and parameter.requires_grad]
+    turned = {id(kernel) for kernel in kernels}
     found: dict[float, list[Tensor]] = {}
     for parameter in module.parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and id(parameter) not in turned:
             found.setdefault(factors[id(parameter)], []).append(parameter)
-    return [
+    moved = [
         {"params": parameters, "lr": recipe.learning_rate * factor, "weight_decay": recipe.weight_decay / factor}
         for factor, parameters in found.items()
     ]
+    if not kernels:
+        return moved
+    return [*moved, {"params": kernels, "lr": recipe.muon_rate, "momentum": recipe.muon_momentum, "orthogonal": True}]
+
+
+def _kernels(module: torch.nn.Module) -> list[Tensor]:
+    """The weights of convolutions, but for those of special ones, which are no matrix with a row for each output."""
+    convolutions = (child for child in module.modules() if isinstance(child, Conv))
+    return [conv.weight for conv in convolutions if len(conv.weight) == conv.out_channels]
 
 
 def optimizer(module: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The optimiser of a recipe for the parameters that learn."""
     found = groups(module, recipe)
+    if recipe.optimizer == "muon":
+        return Muon(found, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(found, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in module.parameters())  # half the time

@@ -30,7 +30,9 @@ def predict(path: str | Path, paths: Sequence[str | Path], top: int = 3) -> list
     top = positive("top", top)
     run = run_folder.load(path)
     batch = images.read_images(paths, run.config.volume)
-    found = probabilities(run.module, run.config.scaling, batch).topk(min(top, len(run.classes)), dim=1)
+    found = probabilities(run.module, run.config.scaling, batch, mirrored=run.config.mirrored).topk(
+        min(top, len(run.classes)), dim=1
+    )
     return [
         Prediction(
             str(name), tuple((run.classes[number], value) for number, value in zip(numbers, values, strict=True))

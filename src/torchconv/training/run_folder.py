@@ -61,6 +61,11 @@ class Config:
         return Volume.parse(self.input)
 
     @property
+    def mirrored(self) -> bool:
+        """Whether images are looked at together with their mirror images."""
+        return bool(self.settings.get("mirrored", False))
+
+    @property
     def scaling(self) -> Scaling:
         """How images were scaled for the network."""
         return Scaling(tuple(self.mean), tuple(self.std))

@@ -156,7 +156,9 @@ def _finish(task: Task, learner: Classifier, keep: Keep) -> Result:
     load_weights(module, weights)
     split = "test" if "test" in task.batches else "validation"
     batch = task.batches[split]
-    mistakes = Mistakes.of(probabilities(module, task.scaling, batch.images), batch, split)
+    mistakes = Mistakes.of(
+        probabilities(module, task.scaling, batch.images, mirrored=task.recipe.mirrored), batch, split
+    )
     accuracy = int(mistakes.confusion.trace()) / int(mistakes.confusion.sum())
     result = Result(
         path=keep.path,
