@@ -209,7 +209,7 @@ def test_version_and_help(call: Callable[..., Outcome]) -> None:
         found = call(*arguments)
         assert found.status == 0
         assert "Usage: torchconv" in found.out
-    assert "torchconv train --data pets" in call("train", "-h").out
+    assert "torchconv train resnet18 --data pets" in call("train", "-h").out
     assert call() == call("--help") == call("-h")
 
 

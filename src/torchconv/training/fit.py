@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..network.graph import Network
 from ..translate.build import build
+from . import heap
 from .batches import Batches
 from .checkpoint import Checkpoints
 from .classifier import Classifier
@@ -58,6 +59,7 @@ def classifier(task: Task) -> Classifier:
 
 def fit(task: Task, learner: Classifier, keep: Keep, begun: Path | None, progress: bool) -> None:
     """Train a classifier; begun: the checkpoint to go on from. Raises KeyboardInterrupt for Ctrl-C, and for SIGTERM."""
+    heap.keep()
     with _quiet(), _threads(task.network, task.recipe.batch_size // task.place.world):
         trainer = _trainer(task, keep, progress)
         device, stored, seed = trainer.strategy.root_device, task.batches, task.recipe.seed

@@ -183,7 +183,7 @@ FAST = Recipe(
     " - CONV[128, bias=no] - POOL - NORM - GELU - SUM(IDENTITY | (CONV[128, bias=no] - NORM - GELU)*2)"
     " - CONV[256, bias=no] - POOL - NORM - GELU - SUM(IDENTITY | (CONV[256, bias=no] - NORM - GELU)*2)"
     " - GLOBALPOOL[max] - FC[bias=no] - SOFTMAX",
-    epochs=15,
+    epochs=18,
     batch_size=1024,
     learning_rate=1.5,
     label_smoothing=0.2,
