@@ -29,24 +29,28 @@ class Operator:
     What the chosen algorithm does not take itself is done around it, once for all of them: borders that reflect,
     replicate or wrap are put in place, tables become grouped convolutions, weights are brought into plain layout.
 
-    convolution: the description; algorithm: a name or "auto"; layout: how the weights are written (layouts.py).
+    convolution: the description; algorithm: a name or "auto"; layout: how the weights are written (layouts.py);
+    precision: "auto", or "fast" or "bf16", which allow less exact algorithms.
     """
 
-    def __init__(self, convolution: Convolution, algorithm: str = "auto", layout: str = layouts.PLAIN) -> None:
+    def __init__(
+        self, convolution: Convolution, algorithm: str = "auto", layout: str = layouts.PLAIN, precision: str = "auto"
+    ) -> None:
         planner.check_algorithm(algorithm)
-        self.convolution, self.algorithm, self.layout = convolution, algorithm, layout
+        planner.check_precision(precision)
+        self.convolution, self.algorithm, self.layout, self.precision = convolution, algorithm, layout, precision
         self._extended = borders.extended(convolution)
         self._parts = () if convolution.channels.rows is None else tables.parts(self._extended)
         self._batched = convolution.ndim + 2
         self._known: dict[tuple, Callable[..., Tensor]] = {}
         # An ordinary convolution goes straight to torch: what is checked here need not be checked at every call.
-        settled = algorithm == TorchKernels.name or (algorithm == "auto" and planner.is_settled(convolution))
+        settled = algorithm == TorchKernels.name or (algorithm == "auto" and planner.is_settled(convolution, precision))
         direct = settled and layout != layouts.FLIPPED and convolution.bias_sharing.is_full
         call = static_call(convolution, layout == layouts.TRANSPOSED) if direct else None
         self._direct = None if call is None else call.bound()
 
     def __reduce__(self):
-        return Operator, (self.convolution, self.algorithm, self.layout)
+        return Operator, (self.convolution, self.algorithm, self.layout, self.precision)
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (batch, in, *size), or without a batch, to (batch, out, *output size)."""
@@ -142,7 +146,7 @@ class Operator:
         return tuple(shapes.bordered(axis, size) for axis, size in zip(self.convolution.axes, sizes, strict=True))
 
     def _choose(self, x: Tensor, sizes: tuple[int, ...]) -> Choice:
-        problem = Problem(self.convolution, x.dtype, x.device.type)
+        problem = Problem(self.convolution, x.dtype, x.device.type, self.precision)
         if not torch.compiler.is_compiling():  # which may leave sizes open
             problem = replace(problem, batch=x.shape[0], input_size=sizes, threads=torch.get_num_threads())
         return planner.choose(problem, self.algorithm)

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from ..description.convolution import Convolution
 from ..errors import SettingError, UnsupportedError
+from . import wisdom
 from .algorithms import TABLE, Algorithm, Problem
 from .roles import INPUT, OUTPUT, WEIGHT
 
@@ -45,7 +46,7 @@ class Choice:
 def choose(problem: Problem, algorithm: str = "auto") -> Choice:
     """The algorithms for a problem; raises UnsupportedError with its reason if the one asked for declines."""
     if algorithm == "auto":
-        return _fastest(problem) if problem.input_size is not None else _same(_open(problem)[0])
+        return _fastest(problem) if problem.input_size is not None else _same(opened(problem)[0])
     check_algorithm(algorithm)
     reason = BY_NAME[algorithm].declines(problem)
     if reason is not None:
@@ -57,21 +58,36 @@ def choose(problem: Problem, algorithm: str = "auto") -> Choice:
     return _same(BY_NAME[algorithm])
 
 
-def is_settled(convolution: Convolution) -> bool:
+def is_settled(convolution: Convolution, precision: str = "auto") -> bool:
     """Whether no input makes "auto" look beyond the first way that is open to a convolution."""
-    return not any(algorithm.may_pay(convolution) for algorithm in TABLE)
+    measured = wisdom.convolutions()
+    return not any(algorithm.may_pay(convolution, precision) for algorithm in TABLE) and not (
+        measured and str(convolution) in measured
+    )
 
 
 @lru_cache(maxsize=4096)
 def _fastest(problem: Problem) -> Choice:
-    candidates = _open(problem)
-    output = _pick(candidates, problem, OUTPUT)
-    alike = [
-        one
-        for one in candidates
-        if (one.takes_borders, one.takes_tables) == (output.takes_borders, output.takes_tables)
-    ]
-    return Choice(output, _pick(alike, problem, INPUT), _pick(alike, problem, WEIGHT))
+    candidates = opened(problem)
+    names = {one.name: one for one in candidates}
+    measured = {role: names.get(name) for role, name in wisdom.recall(problem).items()}
+    output = measured.get(OUTPUT) or _pick(candidates, problem, OUTPUT)
+    fitting = [one for one in candidates if alike(one, output)]
+    rest = []
+    for role in (INPUT, WEIGHT):
+        one = measured.get(role)
+        rest.append(one if one is not None and alike(one, output) else _pick(fitting, problem, role))
+    return Choice(output, *rest)
+
+
+def forget_choices() -> None:
+    """Choose anew what was chosen before something was measured."""
+    _fastest.cache_clear()
+
+
+def alike(one: Algorithm, other: Algorithm) -> bool:
+    """Whether the same is done around two algorithms, so that one may compute the gradients of the other's outputs."""
+    return (one.takes_borders, one.takes_tables) == (other.takes_borders, other.takes_tables)
 
 
 def _pick(candidates: list[Algorithm], problem: Problem, role: str) -> Algorithm:
@@ -80,7 +96,8 @@ def _pick(candidates: list[Algorithm], problem: Problem, role: str) -> Algorithm
     return best if best.seconds(problem, role) * MARGIN < candidates[0].seconds(problem, role) else candidates[0]
 
 
-def _open(problem: Problem) -> list[Algorithm]:
+def opened(problem: Problem) -> list[Algorithm]:
+    """The algorithms that do not decline, in the order of the table."""
     return [algorithm for algorithm in TABLE if algorithm.declines(problem) is None]
 
 
@@ -95,10 +112,6 @@ def check_algorithm(algorithm: str) -> None:
 
 
 def check_precision(precision: str) -> None:
-    """Raises SettingError for an unknown precision.
-
-    It is a permission, not an order: "fast" and "bf16" allow less exact algorithms, and every one here is as exact
-    as the direct one.
-    """
+    """Raises SettingError for an unknown precision; it is a permission to be less exact, not an order."""
     if precision not in PRECISIONS:
         raise SettingError("precision", got=repr(precision), expected=f"one of {', '.join(PRECISIONS)}")

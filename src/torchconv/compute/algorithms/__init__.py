@@ -9,12 +9,14 @@ from .patches import Patches
 from .phases import Phases
 from .reference_loops import ReferenceLoops
 from .sparse_matrix import ScipyMatrix, TorchMatrix
+from .torch_bfloat16 import TorchBfloat16
 from .torch_kernels import TorchChannelsLast, TorchKernels
 
 TABLE: tuple[Algorithm, ...] = (
     DenseTable(),
     TorchKernels(),
     TorchChannelsLast(),
+    TorchBfloat16(),
     Fourier(),
     Phases(),
     Patches(),

@@ -18,12 +18,14 @@ from ...description.convolution import Convolution
 class Problem:
     """What is known before the numbers are: the convolution, the type of its numbers, where and how many they are.
 
+    precision: "auto", or "fast" or "bf16", which allow less exact ways.
     batch, input_size: images, and samples per axis; None where they are open. threads: of the processor.
     """
 
     convolution: Convolution
     dtype: torch.dtype
     device: str
+    precision: str = "auto"
     batch: int = 1
     input_size: tuple[int, ...] | None = None
     threads: int = 1
@@ -61,7 +63,7 @@ class Algorithm(ABC):
         """Why this way is not open to the problem; None if it is."""
         return None
 
-    def may_pay(self, convolution: Convolution) -> bool:
+    def may_pay(self, convolution: Convolution, precision: str) -> bool:
         """Whether "auto" should weigh this way against torch's own for some input, at some microseconds a call."""
         return False
 

@@ -50,12 +50,12 @@ class Fourier(Algorithm):
             return "its tiles depend on sizes that a compiler may leave open"
         return None
 
-    def may_pay(self, convolution: Convolution) -> bool:
+    def may_pay(self, convolution: Convolution, precision: str) -> bool:
         return prod(convolution.kernel_size) >= FEWEST_TAPS
 
     def seconds(self, problem: Problem, role: str) -> float:
         conv = problem.convolution
-        if problem.device != "cpu" or conv.channels.rows is not None or not self.may_pay(conv):
+        if problem.device != "cpu" or conv.channels.rows is not None or not self.may_pay(conv, problem.precision):
             return inf
         steps = StrideOne.of(conv, problem.sizes)
         images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)

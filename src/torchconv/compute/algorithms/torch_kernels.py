@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -194,7 +194,8 @@ class TorchChannelsLast(TorchKernels):
         return super().declines(problem)
 
     def seconds(self, problem: Problem, role: str) -> float:
-        return inf  # not known well enough to be chosen without a measurement
+        numbers = problem.batch * (problem.convolution.in_channels * prod(problem.sizes))  # brought into the layout
+        return super().seconds(problem, role) + numbers / cost.TOUCH / cost.cores(problem.threads)
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=self.layouts[x.ndim - 2])
