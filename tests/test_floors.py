@@ -58,6 +58,7 @@ HOUSE = [
     "nn.conv",
     "nn.transposed",
     "nn.variants",
+    "nn.tuning",
     "nn",
     "language.syntax",
     "language.values",

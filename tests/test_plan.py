@@ -23,10 +23,10 @@ SMALL = tc.Convolution(4, 4, (9, 9), padding="same")
 @pytest.fixture(autouse=True)
 def own_wisdom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(wisdom.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
-    wisdom.convolutions.cache_clear()
+    wisdom.forget()
     planner.forget_choices()
     yield
-    wisdom.convolutions.cache_clear()
+    wisdom.forget()
     planner.forget_choices()
 
 
@@ -109,6 +109,7 @@ def test_torn_and_foreign_files_are_never_believed(text: str) -> None:
     wisdom.remember(problem(), dict.fromkeys((OUTPUT, INPUT, WEIGHT), "patches"), {})
     (path,) = wisdom.folder().iterdir()
     right = path.read_text()
+    wisdom._LEARNED.clear()  # as in another process
     path.write_text(text)
     assert wisdom.recall(problem()) == {}
     wisdom.convolutions.cache_clear()
@@ -139,6 +140,8 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(wisdom.FOLDER_VARIABLE, str(tmp_path / "file" / "wisdom"))
     wisdom.remember(problem(), dict.fromkeys((OUTPUT, INPUT, WEIGHT), "patches"), {})
+    assert wisdom.recall(problem())[OUTPUT] == "patches"  # in this process only
+    wisdom._LEARNED.clear()
     assert wisdom.recall(problem()) == {}
 
 

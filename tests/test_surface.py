@@ -22,6 +22,7 @@ PUBLIC = [
     "nn",
     "parse",
     "plan",
+    "tune",
 ]
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .description.convolution import Convolution
     from .errors import TorchconvError
     from .language.parser import parse
+    from .nn.tuning import tune
     from .translate.build import build
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ _PLACES = {
     "nn": "nn",
     "parse": "language.parser",
     "plan": "compute.plan",
+    "tune": "nn.tuning",
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "nn",
     "parse",
     "plan",
+    "tune",
 ]
 
 

@@ -61,9 +61,14 @@ def processor(device: str) -> str:
     return platform.processor() or platform.machine()
 
 
+_LEARNED: dict[str, dict[str, str]] = {}  # by this process: what cannot be written is remembered at least here
+
+
 def recall(problem: Problem) -> dict[str, str]:
     """The names of the algorithms by role; empty where there is no answer to just this question."""
     asked = question(problem)
+    if learned := _LEARNED.get(json.dumps(asked)):
+        return learned
     try:
         found = json.loads(_path(asked).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -76,7 +81,7 @@ def recall(problem: Problem) -> dict[str, str]:
 @lru_cache(maxsize=1)
 def convolutions() -> frozenset[str]:
     """The texts of the convolutions of which anything is remembered; looked up once, and after `remember`."""
-    found = set()
+    found = {str(json.loads(asked)["convolution"]) for asked in _LEARNED}
     for path in folder().glob("*.json"):
         with suppress(OSError, ValueError, TypeError, KeyError):
             found.add(str(json.loads(path.read_text(encoding="utf-8"))["question"]["convolution"]))
@@ -86,6 +91,7 @@ def convolutions() -> frozenset[str]:
 def remember(problem: Problem, answer: dict[str, str], seconds: dict[str, dict[str, float]]) -> None:
     """Keep the names of the fastest by role, with what was measured; where nothing can be written, nothing is."""
     asked = question(problem)
+    _LEARNED[json.dumps(asked)] = dict(answer)
     path = _path(asked)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +107,8 @@ def remember(problem: Problem, answer: dict[str, str], seconds: dict[str, dict[s
 
 
 def forget() -> int:
-    """Remove all answers; returns how many there were."""
+    """Remove all answers; returns how many there were on disk."""
+    _LEARNED.clear()
     paths = list(folder().glob("*.json"))
     for path in paths:
         path.unlink(missing_ok=True)
