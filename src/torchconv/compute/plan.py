@@ -19,6 +19,7 @@ from .roles import INPUT, OUTPUT, WEIGHT
 ROLES = (OUTPUT, INPUT, WEIGHT)
 HEADS = {OUTPUT: "output", INPUT: "input gradient", WEIGHT: "weight gradient"}
 HOPELESS = 30  # times the fastest estimate, beyond which an algorithm is not even measured
+DTYPES = ("float32", "float64", "bfloat16", "float16")
 MEASURING = 2.0  # seconds for one operation, about
 
 
@@ -108,6 +109,22 @@ def plan(
         return _measured(problem)
     chosen = planner.choose(problem, asked)
     return Plan(problem, {role: chosen[role].name for role in ROLES}, _rows(problem, {}), False)
+
+
+def plan_of_texts(convolution: str, shape: str, dtype: str, precision: str, measure: bool) -> Plan:
+    """The same for what a person writes: a description, sizes joined by x, and the name of a type.
+
+    >>> plan_of_texts("1->1, 3x3", "1x1x8x8", "float32", "auto", False).algorithm
+    'torch'
+    """
+    if dtype not in DTYPES:
+        raise SettingError("dtype", got=dtype, expected=f"one of {', '.join(DTYPES)}")
+    sizes = [int(size) if size.isdecimal() else 0 for size in shape.lower().split("x")]
+    if min(sizes) < 1:
+        raise SettingError("input", got=shape, expected="batch, channels and sizes joined by x, as in 8x64x56x56")
+    return plan(
+        Convolution.parse(convolution), sizes, dtype=getattr(torch, dtype), measure=measure, precision=precision
+    )
 
 
 def _problem(
