@@ -72,6 +72,7 @@ HOUSE = [
     "translate.build",
     "training",
     "complaints",
+    "planning",
     "cli",
     "__main__",
 ]
