@@ -63,3 +63,11 @@ EXPORT int torchconv_set_level(int wanted) {
 EXPORT int torchconv_depthwise_output(const Depthwise *problem, const void *x, const void *weight, void *y) {
   return AT_LEVEL(depthwise_output, here(problem), x, weight, y);
 }
+
+EXPORT int torchconv_depthwise_input_grad(const Depthwise *problem, const void *grad, const void *weight, void *x) {
+  return AT_LEVEL(depthwise_input_grad, here(problem), grad, weight, x);
+}
+
+EXPORT int torchconv_depthwise_weight_grad(const Depthwise *problem, const void *x, const void *grad, void *weight) {
+  return AT_LEVEL(depthwise_weight_grad, here(problem), x, grad, weight);
+}

@@ -21,9 +21,11 @@ struct Depthwise {
 };
 
 // The functions of one instruction set; the families define them in its namespace.
-#define TORCHCONV_DECLARE(level)                                                         \
-  namespace level {                                                                      \
-  int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);   \
+#define TORCHCONV_DECLARE(level)                                                               \
+  namespace level {                                                                            \
+  int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);         \
+  int depthwise_input_grad(const Depthwise &, const void *grad, const void *weight, void *x);  \
+  int depthwise_weight_grad(const Depthwise &, const void *x, const void *grad, void *weight); \
   }
 TORCHCONV_DECLARE(portable)
 TORCHCONV_DECLARE(avx2)
