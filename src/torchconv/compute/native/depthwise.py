@@ -65,7 +65,9 @@ def _empty_weight(x: Tensor, grad: Tensor, stride: Sizes, padding: Sizes, size: 
 def _problem(x: Tensor, y: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes) -> Problem:
     batch, channels, *size = x.shape
     threads, multiplier = torch.get_num_threads(), y.shape[1] // channels
-    return Problem(TYPES[x.dtype], threads, batch, channels, multiplier, *size, *y.shape[2:], *kernel, *stride, *padding)
+    return Problem(
+        TYPES[x.dtype], threads, batch, channels, multiplier, *size, *y.shape[2:], *kernel, *stride, *padding
+    )
 
 
 output = register(f"depthwise_output(Tensor x, Tensor weight, {SETTINGS}) -> Tensor", _output, _empty_output)
