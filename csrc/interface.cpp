@@ -54,6 +54,8 @@ EXPORT int64_t torchconv_interface() { return kInterface; }
 
 EXPORT int torchconv_level() { return level; }
 
+EXPORT int torchconv_best_level() { return best_level(); }
+
 // The level asked for, or the best there is where the processor lacks it.
 EXPORT int torchconv_set_level(int wanted) {
   const int best = best_level();

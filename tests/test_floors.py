@@ -76,6 +76,7 @@ HOUSE = [
     "translate.build",
     "training",
     "complaints",
+    "doctor",
     "cli",
     "__main__",
 ]

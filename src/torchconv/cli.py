@@ -1,4 +1,4 @@
-"""The command line: `torchconv train`, `evaluate`, `predict`, `plan`, `tune`.
+"""The command line: `torchconv train`, `evaluate`, `predict`, `plan`, `tune`, `doctor`.
 
 torch and all that needs it is imported inside the commands only, so that --help is quick.
 """
@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from . import __version__
 from .complaints import Stopped, Unread, status
 from .errors import SettingError
-from .training.show import printable, show_evaluation, show_predictions, show_result
+from .training.show import printable, show_evaluation, show_findings, show_predictions, show_result
 
 if TYPE_CHECKING:
     from .training.train import Result
@@ -239,6 +239,21 @@ def tune(
     found = load(run)
     volume = found.config.volume
     typer.echo(str(measure(found.module, torch.randn(batch, volume.channels, *volume.size))))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Print what decides how fast torchconv is on this machine: versions, processor, what is off and what it costs.
+
+    torchconv doctor
+    """
+    from .doctor import findings
+
+    found = findings()
+    if as_json:
+        typer.echo(json.dumps([one._asdict() for one in found], indent=2, ensure_ascii=False))
+    else:
+        show_findings(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

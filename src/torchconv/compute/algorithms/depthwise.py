@@ -44,7 +44,7 @@ class Depthwise(Algorithm):
             return "its kernels have no dilation"
         if problem.device != "cpu" or problem.dtype not in TYPES:
             return f"its kernels are for {', '.join(str(one).removeprefix('torch.') for one in TYPES)} on a processor"
-        return None if library.available() else library.library().reason
+        return library.off()
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
         return self.declines(Problem(convolution, *FLOAT32_ON_CPU)) is None
