@@ -33,10 +33,14 @@ HOUSE = [
     "compute.tables",
     "compute.reference",
     "compute.cost",
+    "compute.native.library",
+    "compute.native.operations",
+    "compute.native.depthwise",
     "compute.algorithms.base",
     "compute.algorithms.torch_kernels",
     "compute.algorithms.torch_bfloat16",
     "compute.algorithms.dense_table",
+    "compute.algorithms.depthwise",
     "compute.algorithms.stride_one",
     "compute.algorithms.tiling",
     "compute.algorithms.fourier",
@@ -72,11 +76,12 @@ HOUSE = [
     "translate.build",
     "training",
     "complaints",
+    "doctor",
     "planning",
     "cli",
     "__main__",
 ]
-EMPTY = {"description", "network", "compute", "language", "translate"}
+EMPTY = {"description", "network", "compute", "compute.native", "language", "translate"}
 
 
 def module_of(path: Path) -> str:

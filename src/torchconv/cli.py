@@ -1,4 +1,4 @@
-"""The command line: `torchconv train`, `evaluate`, `predict`, `plan`, `tune`.
+"""The command line: `torchconv train`, `evaluate`, `predict`, `plan`, `tune`, `doctor`.
 
 torch and all that needs it is imported inside the commands only, so that --help is quick.
 """
@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from . import __version__, planning
 from .complaints import Stopped, Unread, status
 from .errors import SettingError
-from .planning import RunFolder
+from .planning import AsJson, RunFolder
 from .training.show import printable, show_evaluation, show_predictions, show_result
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ app = typer.Typer(
 )
 
 DATA = "digits|FOLDER|FILE.parquet|hf:NAME"
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def _version(wanted: bool) -> None:
@@ -203,6 +202,7 @@ def predict(
 
 app.command()(planning.plan)
 app.command()(planning.tune)
+app.command()(planning.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,12 +1,16 @@
-"""The commands about how convolutions are computed: `torchconv plan` and `torchconv tune`. No torch outside them."""
+"""The commands about how convolutions are computed: `torchconv plan`, `tune` and `doctor`. No torch outside them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .training.show import show_findings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train prints it.")]
 
 
@@ -46,3 +50,17 @@ def tune(
     found = load(run)
     volume = found.config.volume
     typer.echo(str(measure(found.module, torch.randn(batch, volume.channels, *volume.size))))
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Print what decides how fast torchconv is on this machine: versions, processor, what is off and what it costs.
+
+    torchconv doctor
+    """
+    from .doctor import findings
+
+    found = findings()
+    if as_json:
+        typer.echo(json.dumps([one._asdict() for one in found], indent=2, ensure_ascii=False))
+    else:
+        show_findings(found)
