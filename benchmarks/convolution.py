@@ -44,10 +44,11 @@ def cases(shape: Shape, way: str, dtype: torch.dtype) -> dict[str, Callable[[], 
         if layout is torch.channels_last and conv.ndim != 2:
             continue
         given = x.contiguous(memory_format=layout)
+        kernel = weight
         if shape.sharing == "full":
             kernel = weight.contiguous(memory_format=layout)
             found[f"torch {name}"] = _call(lambda x, w: PLAIN[conv.ndim](x, w, *arguments), given, kernel, way)
-        found[f"torchconv {name}"] = _call(layer._operator, given, weight, way)
+        found[f"torchconv {name}"] = _call(layer._operator, given, kernel, way)
     if shape.sharing not in ("full", "none"):  # against the ordinary convolution with the same kernel
         kernel = weight[(0,) * conv.ndim].contiguous()
         found["torch contiguous"] = _call(lambda x, w: PLAIN[conv.ndim](x, w, *arguments), x, kernel, way)

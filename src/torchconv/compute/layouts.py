@@ -38,3 +38,8 @@ def swapped(weight: Tensor, groups: int, ndim: int) -> Tensor:
 def flipped(weight: Tensor, ndim: int) -> Tensor:
     """The taps in reverse order on every axis."""
     return weight.flip(tuple(range(-ndim, 0)))
+
+
+def channels_last(x: Tensor) -> bool:
+    """Whether the channels of (batch, channels, *size) are side by side in memory, as torch.channels_last has them."""
+    return x.stride(1) == 1 and x.shape[1] > 1

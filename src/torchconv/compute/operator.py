@@ -104,7 +104,15 @@ class Operator:
             x, weight, bias = _cast(x, dtype), _cast(weight, dtype), None if bias is None else _cast(bias, dtype)
         if torch.compiler.is_compiling():  # which follows the preparation too, and must see no store
             return self._prepared(x, weight, bias)(x, weight, bias)
-        key = (x.shape, weight.shape, None if bias is None else bias.shape, x.dtype, weight.dtype, x.device.type)
+        key = (
+            x.shape,
+            weight.shape,
+            None if bias is None else bias.shape,
+            x.dtype,
+            weight.dtype,
+            x.device.type,
+            layouts.channels_last(x),
+        )
         run = self._known.get(key)
         if run is None:
             if len(self._known) >= MOST_KNOWN:
@@ -118,12 +126,13 @@ class Operator:
         conv, sizes = self.convolution, tuple(x.shape[2:])
         choice = self._choose(x, sizes)
         extend = (lambda x: x) if choice.takes_borders else borders.extender(conv, sizes)
-        torchs = choice.output
-        if isinstance(torchs, TorchKernels) and choice.differentiable and not self._parts and conv.bias_sharing.is_full:
+        torchs, compute = choice.output, None
+        if isinstance(torchs, TorchKernels) and not self._parts and conv.bias_sharing.is_full:
             compute = torchs.bound(self._extended, self._bordered(sizes))
-            return lambda x, weight, bias: compute(extend(x), self._plain(weight), bias)
 
         def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            if compute is not None and (choice.differentiable or not torch.is_grad_enabled()):
+                return compute(extend(x), self._plain(weight), bias)
             y = self._apply(OUTPUT, choice, extend(x), self._plain(weight), sizes)
             return y if bias is None else y + spread_bias(bias, conv.bias_sharing, tuple(y.shape[2:]))
 
@@ -148,7 +157,8 @@ class Operator:
     def _choose(self, x: Tensor, sizes: tuple[int, ...]) -> Choice:
         problem = Problem(self.convolution, x.dtype, x.device.type, self.precision)
         if not torch.compiler.is_compiling():  # which may leave sizes open
-            problem = replace(problem, batch=x.shape[0], input_size=sizes, threads=torch.get_num_threads())
+            threads, last = torch.get_num_threads(), layouts.channels_last(x)
+            problem = replace(problem, batch=x.shape[0], input_size=sizes, threads=threads, channels_last=last)
         return planner.choose(problem, self.algorithm)
 
     def _plain(self, weight: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ def question(problem: Problem) -> dict[str, Any]:
         "device": problem.device,
         "precision": problem.precision,
         "threads": problem.threads,
+        "channels_last": problem.channels_last,
         "processor": processor(problem.device),
         "torch": torch.__version__,
     }

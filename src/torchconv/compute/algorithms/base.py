@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 from typing import ClassVar
 
 import torch
@@ -20,6 +20,7 @@ class Problem:
 
     precision: "auto", or "fast" or "bf16", which allow less exact ways.
     batch, input_size: images, and samples per axis; None where they are open. threads: of the processor.
+    channels_last: whether the channels of a position are side by side in memory.
     """
 
     convolution: Convolution
@@ -29,12 +30,20 @@ class Problem:
     batch: int = 1
     input_size: tuple[int, ...] | None = None
     threads: int = 1
+    channels_last: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The input size of a problem that has one."""
         assert self.input_size is not None
         return self.input_size
+
+    @property
+    def numbers(self) -> int:
+        """Of the input and of the output together."""
+        conv = self.convolution
+        outputs = conv.out_channels * prod(conv.output_size(self.sizes))
+        return self.batch * (conv.in_channels * prod(self.sizes) + outputs)
 
     @property
     def macs(self) -> int:

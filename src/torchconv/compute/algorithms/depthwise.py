@@ -58,6 +58,7 @@ class Depthwise(Algorithm):
         waste = shapes.repeats(width, LANES) * LANES / width
         numbers = planes * (prod(sizes) + prod(outputs))
         one = problem.macs * waste / RATE[role] + planes * PLANE[role] + numbers * NUMBER
+        one += problem.channels_last * problem.numbers / cost.TOUCH
         return one * problem.dtype.itemsize / 4 / cost.cores(problem.threads) + CALL
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:

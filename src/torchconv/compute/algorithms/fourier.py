@@ -55,12 +55,14 @@ class Fourier(Algorithm):
 
     def seconds(self, problem: Problem, role: str) -> float:
         conv = problem.convolution
-        if problem.device != "cpu" or conv.channels.rows is not None or not self.may_pay(conv, problem.precision):
+        if problem.device != "cpu" or conv.channels.rows is not None:
             return inf
         steps = StrideOne.of(conv, problem.sizes)
+        if prod(steps.kernel) < FEWEST_TAPS:
+            return inf
         images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
         one = tiling.least_seconds(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
-        return one / cost.cores(problem.threads) + CALLS
+        return (one + problem.channels_last * problem.numbers / cost.TOUCH) / cost.cores(problem.threads) + CALLS
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,6 @@ from .base import Algorithm, Problem
 from .torch_kernels import TorchKernels
 
 KERNELS = TorchKernels()
-SPEED = 1.8  # times as many products in a second as in float32, on processors with instructions for them
 
 
 class TorchBfloat16(Algorithm):
@@ -34,7 +34,8 @@ class TorchBfloat16(Algorithm):
         return precision == "bf16"
 
     def seconds(self, problem: Problem, role: str) -> float:
-        return KERNELS.seconds(problem, role) / SPEED + cost.CALL
+        rounding = problem.numbers / cost.TOUCH / cost.cores(problem.threads)
+        return KERNELS.seconds(replace(problem, dtype=torch.bfloat16), role) + rounding
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         return KERNELS.output(conv, x.bfloat16(), weight.bfloat16()).float()

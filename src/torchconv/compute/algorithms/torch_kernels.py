@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import ClassVar
 
 import torch
@@ -115,9 +114,11 @@ class TorchKernels(Algorithm):
         return None
 
     def seconds(self, problem: Problem, role: str) -> float:
-        return (
-            problem.macs / cost.torch_rate(problem.convolution, problem.dtype) / cost.cores(problem.threads) + cost.CALL
-        )
+        return self._seconds(problem, role, problem.channels_last)
+
+    def _seconds(self, problem: Problem, role: str, channels_last: bool) -> float:
+        rate = cost.torch_rate(problem.convolution, problem.dtype, role, channels_last)
+        return problem.macs / rate / cost.cores(problem.threads) + cost.CALL
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return self.bound(conv, x.shape[2:])(x, weight, bias)
@@ -194,8 +195,11 @@ class TorchChannelsLast(TorchKernels):
         return super().declines(problem)
 
     def seconds(self, problem: Problem, role: str) -> float:
-        numbers = problem.batch * (problem.convolution.in_channels * prod(problem.sizes))  # brought into the layout
-        return super().seconds(problem, role) + numbers / cost.TOUCH / cost.cores(problem.threads)
+        best = self._seconds(problem, role, True)
+        return best if problem.channels_last else best + problem.numbers / cost.TOUCH / cost.cores(problem.threads)
+
+    def may_pay(self, convolution: Convolution, precision: str) -> bool:
+        return convolution.ndim == 2 and max(convolution.kernel_size) >= cost.LARGE_KERNEL
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=self.layouts[x.ndim - 2])
