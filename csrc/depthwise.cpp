@@ -10,6 +10,8 @@ namespace TORCHCONV_LEVEL {
 namespace {
 
 constexpr int64_t kSumsOfOneLane = 8192;  // products added up in float before a sum goes into a double
+constexpr int64_t kRunBytes = 8192;       // of planes side by side: what a processor fetches ahead
+constexpr int64_t kSumsBytes = 64 * 1024;
 constexpr int64_t kUnits = 64;            // at least so many to share, however many threads: the same bits for all
 
 Geometry geometry(const Depthwise &d) {
@@ -126,41 +128,63 @@ int input_grad(const Depthwise &d, const T *grad, const T *weight, T *x) {
   return done ? kDone : kNoMemory;
 }
 
+// How the sums over all images and tiles are cut into units of work: some channels, whose planes lie side by side, and
+// some items (an item is a tile of an image), of which so few that the sums of a lane stay exact.
+template <class W>
+struct Division {
+  int64_t items, items_each, chunks, channels_each, groups;
+
+  Division(const Depthwise &d, const Tiling<W> &tiling, int64_t channels) {
+    const int64_t adds = larger(tiling.tile_rows * tiling.pitch / kLanes<W>, 1);
+    const int64_t plane_bytes = d.height * d.width * int64_t(sizeof(W));
+    const int64_t sums_bytes = d.kernel_height * d.kernel_width * kBytes;
+    channels_each = larger(smaller(kRunBytes / plane_bytes, kSumsBytes / sums_bytes), 1);
+    channels_each = smaller(channels_each, blocks(channels, kUnits));
+    groups = blocks(channels, channels_each);
+    items = d.batch * tiling.tiles();
+    items_each = larger(smaller(kSumsOfOneLane / adds, blocks(items * groups, kUnits)), 1);
+    chunks = blocks(items, items_each);
+  }
+};
+
 template <class T>
 int weight_grad(const Depthwise &d, const T *x, const T *grad, T *weight) {
   typedef Wide<T> W;
   const Geometry g = geometry(d);
   const Tiling<W> tiling(g);
   const int64_t count = d.kernel_height * d.kernel_width, channels = d.channels * d.multiplier;
-  const int64_t items = d.batch * tiling.tiles(), adds = tiling.tile_rows * tiling.pitch / kLanes<W>;
-  const int64_t most = larger(smaller(kSumsOfOneLane / larger(adds, 1), blocks(items * channels, kUnits)), 1);
-  const int64_t chunks = blocks(items, most);
-  const Buffer partial(size_t(larger(chunks, 1) * channels * count) * sizeof(double));
+  const Division<W> division(d, tiling, channels);
+  const Buffer partial(size_t(division.chunks * channels * count) * sizeof(double));
   if (!partial.memory) return kNoMemory;
   double *const parts = static_cast<double *>(partial.memory);
   const int64_t target = padded(tiling.tile_rows * tiling.pitch), room = count * kLanes<W>;
-  const size_t bytes = size_t(tiling.window_places + target + room) * sizeof(W);
-  const bool done = share(channels * chunks, d.threads, bytes, [&](int64_t unit, void *memory) {
-    W *sums = static_cast<W *>(memory), *factors = sums + room, *samples = factors + target;
-    const int64_t channel = unit / chunks, chunk = unit % chunks;
-    std::memset(sums, 0, size_t(room) * sizeof(W));
-    for (int64_t item = chunk * most; item < smaller(items, (chunk + 1) * most); ++item) {
+  const size_t bytes = size_t(tiling.window_places + target + room * division.channels_each) * sizeof(W);
+  const bool done = share(division.groups * division.chunks, d.threads, bytes, [&](int64_t unit, void *memory) {
+    const int64_t first = unit / division.chunks * division.channels_each, chunk = unit % division.chunks;
+    const int64_t last = smaller(first + division.channels_each, channels);
+    W *factors = static_cast<W *>(memory), *samples = factors + target, *sums = samples + tiling.window_places;
+    std::memset(sums, 0, size_t(room * (last - first)) * sizeof(W));
+    for (int64_t item = chunk * division.items_each; item < smaller(division.items, (chunk + 1) * division.items_each);
+         ++item) {
       const int64_t image = item / tiling.tiles();
       const Tile tile(g, tiling, item % tiling.tiles());
-      const T *from = x + (image * d.channels + channel / d.multiplier) * d.height * d.width;
       const Window<W> gradients{factors, tile.rows, blocks(tile.columns, kLanes<W>) * kLanes<W>, 1};
-      gradients.fill(grad + (image * channels + channel) * g.rows * g.columns, g.rows, g.columns, tile.row, tile.column);
-      const TapSums<W> taps{tile.window(g, tiling, from, samples), factors, sums, tile.rows, tile.columns,
-                            g.kernel_rows, g.kernel_columns, g.row_stride, g.column_stride,
-                            tile.first_real, tile.end_real, first_lanes<W>(tile.columns % kLanes<W>)};
-      taps.run();
+      for (int64_t channel = first; channel < last; ++channel) {
+        const T *from = x + (image * d.channels + channel / d.multiplier) * d.height * d.width;
+        const T *grads = grad + (image * channels + channel) * g.rows * g.columns;
+        gradients.fill(grads, g.rows, g.columns, tile.row, tile.column);
+        const TapSums<W> taps{tile.window(g, tiling, from, samples), factors, sums + (channel - first) * room,
+                              tile.rows, tile.columns, g.kernel_rows, g.kernel_columns, g.row_stride, g.column_stride,
+                              tile.first_real, tile.end_real, first_lanes<W>(tile.columns % kLanes<W>)};
+        taps.run();
+      }
     }
-    for (int64_t tap = 0; tap < count; ++tap) parts[unit * count + tap] = sum<W>(load(sums + tap * kLanes<W>));
+    for (int64_t place = 0; place < (last - first) * count; ++place)
+      parts[chunk * channels * count + first * count + place] = sum<W>(load(sums + place * kLanes<W>));
   });
   for (int64_t place = 0; place < channels * count; ++place) {
     double total = 0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk)
-      total += parts[(place / count * chunks + chunk) * count + place % count];
+    for (int64_t chunk = 0; chunk < division.chunks; ++chunk) total += parts[chunk * channels * count + place];
     narrow(W(total), weight + place);
   }
   return done ? kDone : kNoMemory;

@@ -1,9 +1,9 @@
 // What each tap is multiplied with, summed over a tile: sums[t] += window[p * stride + t] * grad[p] over outputs p.
 //
-// A block of I x J taps stays in registers, one vector of partial sums for each. Where a row of the window lies under
-// I rows of outputs through the I rows of taps, its samples are read once for all. The rows at both ends lie under fewer,
-// and are done one row of taps at a time. No product is formed with what is not there: lanes past the last output are
-// cleared in both factors.
+// A block of I x J taps stays in registers, one vector of partial sums for each. A row of the window lies under I rows of
+// outputs through the I rows of taps, and is read once for all. The first and the last I - 1 rows lie under fewer: those
+// are steps of their own, unrolled. No product is formed with what is not there: lanes past the last output are cleared
+// in both factors.
 #pragma once
 
 #include "window.h"
@@ -35,7 +35,7 @@ struct TapSums {
           const int64_t width = blocks(kernel_columns - phase, column_stride);
           for (int64_t t = 0, parts = blocks(width, kTapColumns); parts > 0; --parts) {
             const int64_t wide = blocks(width - t, parts);
-            strip(row_phase, a, high, phase, t, wide);
+            block<kTapRows>(high, wide)(*this, Block{row_phase, phase, a, t});
             t += wide;
           }
         }
@@ -45,18 +45,9 @@ struct TapSums {
   }
 
  private:
-  // Taps a .. a + high - 1 of a row phase and t .. t + wide - 1 of a column phase.
-  void strip(int64_t row_phase, int64_t a, int64_t high, int64_t phase, int64_t t, int64_t wide) const {
-    block<kTapRows>(high, wide)(*this, Block{row_phase, phase, a, t, a + high - 1, a + rows});
-    for (int64_t row = a; high > 1 && row < a + high; ++row) {
-      block<1>(1, wide)(*this, Block{row_phase, phase, row, t, row, a + high - 1});
-      block<1>(1, wide)(*this, Block{row_phase, phase, row, t, a + rows, row + rows});
-    }
-  }
-
-  // Taps from (a, t) on, and the rows first .. end - 1 of the row phase in the window.
+  // Taps from (a, t) on, of one phase in each direction.
   struct Block {
-    int64_t row_phase, phase, a, t, first, end;
+    int64_t row_phase, phase, a, t;
   };
   typedef void (*Function)(const TapSums &, const Block &);
 
@@ -81,31 +72,49 @@ struct TapSums {
     unrolled<0, I>([&](auto i) TORCHCONV_INLINE {
       unrolled<0, J>([&](auto j) TORCHCONV_INLINE { sums[i][j] = load(memory + i * down + j * right); });
     });
-    const auto mask = all.last_lanes;
-    for (int64_t q = block.first; q < block.end; ++q) {
-      const int64_t row = q * all.row_stride + block.row_phase;
-      if (row < all.first_real || row >= all.end_real) continue;
-      const W *from = all.window.row(row, block.phase) + block.t, *grad = all.grad + (q - block.a) * pitch;
-      int64_t column = 0;
-      for (; column < whole; column += kLanes<W>)
-        multiply<I, J>(sums, from + column, grad + column, pitch, [](vec<W> x) TORCHCONV_INLINE { return x; });
-      if (column < all.columns)
-        multiply<I, J>(sums, from + column, grad + column, pitch,
-                       [&](vec<W> x) TORCHCONV_INLINE { return kept<W>(x, mask); });
-    }
+    const int64_t row_step = all.row_stride * all.window.stride * all.window.columns;
+    int64_t row = block.a * all.row_stride + block.row_phase;
+    const W *from = all.window.row(row, block.phase) + block.t, *grad = all.grad;
+    const auto next = [&] {
+      from += row_step;
+      grad += pitch;
+      row += all.row_stride;
+    };
+    unrolled<0, I - 1>([&](auto q) TORCHCONV_INLINE {
+      all.template step<0, q>(sums, row, from, grad, pitch, whole);
+      next();
+    });
+    for (int64_t q = I - 1; q < all.rows; ++q, next()) all.template step<0, I - 1>(sums, row, from, grad, pitch, whole);
+    unrolled<1, I>([&](auto i) TORCHCONV_INLINE {
+      all.template step<i, I - 1>(sums, row, from, grad, pitch, whole);
+      next();
+    });
     unrolled<0, I>([&](auto i) TORCHCONV_INLINE {
       unrolled<0, J>([&](auto j) TORCHCONV_INLINE { store(memory + i * down + j * right, sums[i][j]); });
     });
   }
 
-  template <int I, int J, class Keep>
+  // One input row, which lies under output rows through the rows of taps First .. Last.
+  template <int First, int Last, int I, int J>
+  inline TORCHCONV_INLINE void step(vec<W> (&sums)[I][J], int64_t row, const W *from, const W *grad, int64_t pitch,
+                                    int64_t whole) const {
+    if (row < first_real || row >= end_real) return;
+    int64_t column = 0;
+    for (; column < whole; column += kLanes<W>)
+      multiply<First, Last>(sums, from + column, grad + column, pitch, [](vec<W> x) TORCHCONV_INLINE { return x; });
+    if (column < columns)
+      multiply<First, Last>(sums, from + column, grad + column, pitch,
+                            [&](vec<W> x) TORCHCONV_INLINE { return kept<W>(x, last_lanes); });
+  }
+
+  template <int First, int Last, int I, int J, class Keep>
   static inline TORCHCONV_INLINE void multiply(vec<W> (&sums)[I][J], const W *from, const W *grad, int64_t pitch,
                                                const Keep &keep) {
     vec<W> factors[I];
-    unrolled<0, I>([&](auto i) TORCHCONV_INLINE { factors[i] = load(grad - i * pitch); });
+    unrolled<First, Last + 1>([&](auto i) TORCHCONV_INLINE { factors[i] = load(grad - i * pitch); });
     unrolled<0, J>([&](auto j) TORCHCONV_INLINE {
       const vec<W> samples = keep(load(from + j));
-      unrolled<0, I>([&](auto i) TORCHCONV_INLINE { sums[i][j] += samples * factors[i]; });
+      unrolled<First, Last + 1>([&](auto i) TORCHCONV_INLINE { sums[i][j] += samples * factors[i]; });
     });
   }
 };

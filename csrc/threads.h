@@ -18,7 +18,8 @@ struct Buffer {
   Buffer &operator=(const Buffer &) = delete;
 };
 
-// body(unit, buffer) for every unit, on so many threads. False where the memory for a buffer is missing.
+// body(unit, buffer) for every unit, on so many threads, each of which takes neighbouring units a few at a time: those
+// often write to the same lines of the cache. False where the memory for a buffer is missing.
 // One thread stays out of OpenMP altogether: its threads are not there in a process made by fork.
 template <class Body>
 bool share(int64_t units, int64_t threads, size_t bytes, const Body &body) {
@@ -30,10 +31,11 @@ bool share(int64_t units, int64_t threads, size_t bytes, const Body &body) {
     return true;
   }
   bool complete = true;
+  const int64_t few = units / (threads * 8) > 1 ? units / (threads * 8) : 1;
 #pragma omp parallel num_threads(int(threads))
   {
     Buffer buffer(bytes);
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, few)
     for (int64_t unit = 0; unit < units; ++unit) {
       if (buffer.memory) {
         body(unit, buffer.memory);

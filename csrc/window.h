@@ -70,17 +70,19 @@ struct Window {
     clear(to + high, columns - high);
   }
 
-  // The buffer has room for a vector more than it says.
+  // Both write whole vectors: what follows is written later, and the buffer has room for a vector more than it says.
   static void clear(W *to, int64_t count) {
     for (int64_t place = 0; place < count; place += kLanes<W>) store(to + place, vec<W>{});
   }
 
   void copy(const W *from, W *to, int64_t count) const {
-    if (stride == 1) {
-      std::memcpy(to, from, size_t(count) * sizeof(W));
-    } else {
+    if (stride > 1) {
       for (int64_t place = 0; place < count; ++place) to[place] = from[place * stride];
+      return;
     }
+    int64_t place = 0;
+    for (; place + kLanes<W> <= count; place += kLanes<W>) store(to + place, load(from + place));
+    if (place < count) store(to + place, load_first(from + place, count - place));
   }
 
   void copy(const Bfloat16 *from, W *to, int64_t count) const {
