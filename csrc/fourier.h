@@ -1,17 +1,14 @@
-// Fourier transforms of any length 2^a 3^b 5^c, of LANES signals at once (Stockham's order: no bit reversal).
+// Fourier transforms of lengths 2^a 3^b 5^c, of a vector of signals at once, in Stockham's order: no bit reversal.
 #pragma once
 
-#include <cmath>
-#include <map>
-#include <mutex>
-#include <vector>
+#include "fourier_tables.h"
+#include "simd.h"
 
-#include "vectors.h"
-
-namespace LEVEL {
+namespace torchconv {
+namespace TORCHCONV_LEVEL {
 
 struct Complex {
-  Vec re, im;
+  vec<float> re, im;
 };
 inline Complex operator+(Complex a, Complex b) { return {a.re + b.re, a.im + b.im}; }
 inline Complex operator-(Complex a, Complex b) { return {a.re - b.re, a.im - b.im}; }
@@ -28,7 +25,7 @@ struct Butterfly;
 
 template <bool inverse>
 struct Butterfly<2, inverse> {
-  static void run(Complex* x) {
+  static void run(Complex *x) {
     Complex a = x[0];
     x[0] = a + x[1];
     x[1] = a - x[1];
@@ -37,7 +34,7 @@ struct Butterfly<2, inverse> {
 
 template <bool inverse>
 struct Butterfly<3, inverse> {
-  static void run(Complex* x) {
+  static void run(Complex *x) {
     Complex sum = x[1] + x[2], side = turned<inverse>(0.866025403784438647f * (x[1] - x[2]));
     Complex middle = x[0] - 0.5f * sum;
     x[0] = x[0] + sum;
@@ -48,7 +45,7 @@ struct Butterfly<3, inverse> {
 
 template <bool inverse>
 struct Butterfly<4, inverse> {
-  static void run(Complex* x) {
+  static void run(Complex *x) {
     Complex even = x[0] + x[2], odd = x[1] + x[3];
     Complex a = x[0] - x[2], b = turned<inverse>(x[1] - x[3]);
     x[0] = even + odd;
@@ -60,7 +57,7 @@ struct Butterfly<4, inverse> {
 
 template <bool inverse>
 struct Butterfly<5, inverse> {
-  static void run(Complex* x) {
+  static void run(Complex *x) {
     constexpr float c1 = 0.309016994374947424f, c2 = -0.809016994374947424f;
     constexpr float s1 = 0.951056516295153572f, s2 = 0.587785252292473129f;
     Complex a = x[1] + x[4], b = x[2] + x[3], c = x[1] - x[4], d = x[2] - x[3];
@@ -76,7 +73,7 @@ struct Butterfly<5, inverse> {
 
 template <bool inverse>
 struct Butterfly<8, inverse> {
-  static void run(Complex* x) {
+  static void run(Complex *x) {
     constexpr float half = 0.707106781186547524f;
     Complex even[4] = {x[0], x[2], x[4], x[6]}, odd[4] = {x[1], x[3], x[5], x[7]};
     Butterfly<4, inverse>::run(even);
@@ -93,14 +90,14 @@ struct Butterfly<8, inverse> {
 
 // One pass: butterflies over elements `rest` apart, each element being `inner` complex vectors side by side.
 template <int radix, bool inverse>
-void pass(const Complex* in, Complex* out, int rest, int inner, const float* twiddles) {
+void fourier_pass(const Complex *in, Complex *out, int rest, int inner, const float *twiddles) {
   for (int p = 0; p < rest; p++) {
-    const float* turn = twiddles + 2 * (radix - 1) * p;
+    const float *turn = twiddles + 2 * (radix - 1) * p;
     for (int q = 0; q < inner; q++) {
       Complex x[radix];
       for (int j = 0; j < radix; j++) x[j] = in[(p + rest * j) * inner + q];
       Butterfly<radix, inverse>::run(x);
-      Complex* to = out + radix * p * inner + q;
+      Complex *to = out + radix * p * inner + q;
       to[0] = x[0];
       for (int k = 1; k < radix; k++) {
         if (p == 0) {
@@ -114,70 +111,26 @@ void pass(const Complex* in, Complex* out, int rest, int inner, const float* twi
   }
 }
 
-// What a length needs: its factors and their twiddles.
-class Fourier {
- public:
-  explicit Fourier(int length) : length_(length) {
-    int left = length;
-    for (int radix : {8, 4, 5, 3, 2})
-      while (left % radix == 0 && !(radix == 8 && left == 16)) {
-        left /= radix;
-        passes_.push_back({radix, left, {}});
-        for (int p = 0; p < left; p++)
-          for (int k = 1; k < radix; k++) {
-            double angle = 2 * M_PI * p * k / (double(left) * radix);
-            passes_.back().twiddles.push_back(float(std::cos(angle)));
-            passes_.back().twiddles.push_back(float(std::sin(angle)));
-          }
-      }
-    for (int k = 0; k <= length; k++) {  // of the real transform of twice the length
-      real_.push_back(float(std::cos(M_PI * k / length)));
-      real_.push_back(float(std::sin(M_PI * k / length)));
+// Transforms `length` elements of `batch` vectors each, in `a` with `b` as a second place; returns where they are.
+template <bool inverse>
+Complex *fourier(const FourierTables &tables, Complex *a, Complex *b, int batch) {
+  int inner = batch;
+  for (int i = 0; i < tables.count; ++i) {
+    const FourierPass &one = tables.passes[i];
+    switch (one.radix) {
+      case 2: fourier_pass<2, inverse>(a, b, one.rest, inner, one.roots); break;
+      case 3: fourier_pass<3, inverse>(a, b, one.rest, inner, one.roots); break;
+      case 4: fourier_pass<4, inverse>(a, b, one.rest, inner, one.roots); break;
+      case 5: fourier_pass<5, inverse>(a, b, one.rest, inner, one.roots); break;
+      default: fourier_pass<8, inverse>(a, b, one.rest, inner, one.roots);
     }
+    inner *= one.radix;
+    Complex *other = a;
+    a = b;
+    b = other;
   }
+  return a;
+}
 
-  static const Fourier& of(int length) {
-    static std::map<int, const Fourier*> known;
-    static std::mutex guard;
-    std::lock_guard<std::mutex> lock(guard);
-    const Fourier*& found = known[length];
-    if (!found) found = new Fourier(length);
-    return *found;
-  }
-
-  int length() const { return length_; }
-  int passes() const { return int(passes_.size()); }
-  const float* real_twiddles() const { return real_.data(); }
-
-  // Transforms `length` elements of `batch` vectors each, in `a` with `b` as a second place; returns where they are.
-  template <bool inverse>
-  Complex* run(Complex* a, Complex* b, int batch) const {
-    int inner = batch;
-    for (const Pass& one : passes_) {
-      const float* twiddles = one.twiddles.data();
-      switch (one.radix) {
-        case 2: pass<2, inverse>(a, b, one.rest, inner, twiddles); break;
-        case 3: pass<3, inverse>(a, b, one.rest, inner, twiddles); break;
-        case 4: pass<4, inverse>(a, b, one.rest, inner, twiddles); break;
-        case 5: pass<5, inverse>(a, b, one.rest, inner, twiddles); break;
-        case 8: pass<8, inverse>(a, b, one.rest, inner, twiddles); break;
-      }
-      inner *= one.radix;
-      Complex* other = a;
-      a = b;
-      b = other;
-    }
-    return a;
-  }
-
- private:
-  struct Pass {
-    int radix, rest;
-    std::vector<float> twiddles;
-  };
-  int length_;
-  std::vector<Pass> passes_;
-  std::vector<float> real_;
-};
-
-}  // namespace LEVEL
+}  // namespace TORCHCONV_LEVEL
+}  // namespace torchconv

@@ -1,0 +1,37 @@
+// The C interface. Change kInterface, and INTERFACE in compute/native/library.py, whenever a function or a struct changes.
+#pragma once
+
+#include <cstdint>
+
+namespace torchconv {
+
+// What every kernel answers.
+enum Status : int { kDone = 0, kNoMemory = 1, kUnknownType = 2 };
+
+enum TransformKind : int64_t { kFourier = 0, kWinograd = 1 };
+
+// A correlation with steps of 1 of float32 arrays, x (batch, groups * ins, height, width) with y (batch, groups * outs,
+// out_height, out_width), whose strides are in floats; weight (groups * outs, ins, kernel_height, kernel_width) is
+// contiguous. With `adjoint`, the map back: x is its argument, a gradient of what y then is the size of, `outs` its
+// channels, and weight (groups * ins, outs, ...).
+struct Transform {
+  int64_t kind, threads, batch, groups, ins, outs;
+  int64_t height, width, out_height, out_width, kernel_height, kernel_width, top, left;  // top, left: padding of the map
+  int64_t length_height, length_width;  // samples of a tile
+  int64_t adjoint;
+  int64_t room;  // bytes for spectra of tiles, beyond those of a few
+  int64_t x_strides[4], y_strides[4];
+};
+
+#define TORCHCONV_DECLARE(level)                                                                                     \
+  namespace level {                                                                                                  \
+  int64_t transform_floats(const Transform &);                                                                       \
+  int transform_kernels(const Transform &, const float *weight, float *spectra);                                     \
+  int transform_output(const Transform &, const float *x, const float *spectra, const float *bias, float *y);        \
+  int transform_weight_grad(const Transform &, const float *x, const float *y, float *weight);                       \
+  }
+TORCHCONV_DECLARE(portable)
+TORCHCONV_DECLARE(avx2)
+TORCHCONV_DECLARE(avx512)
+
+}  // namespace torchconv
