@@ -32,6 +32,31 @@ def interleaved(
     return times
 
 
+def raced(cases: dict[str, Callable[[], object]], seconds: float, rounds: int = 7) -> dict[str, list[float]]:
+    """Seconds of every call; after a first round only what took less than four times the fastest goes on."""
+    times: dict[str, list[float]] = {}
+    for name, case in cases.items():
+        case()
+        times[name] = [_timed(case)]
+    fastest = min(times.values())[0]
+    hopeful = [name for name in cases if times[name][0] < 4 * fastest]
+    calls = max(1, int(seconds / rounds / len(hopeful) / max(fastest, 1e-7)))
+    kept: dict[str, list[float]] = {name: times[name] if name not in hopeful else [] for name in cases}
+    for _ in range(rounds):
+        for name in hopeful:
+            start = time.perf_counter()
+            for _ in range(calls):
+                cases[name]()
+            kept[name].append((time.perf_counter() - start) / calls)
+    return kept
+
+
+def _timed(case: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    case()
+    return time.perf_counter() - start
+
+
 def ratio(times: dict[str, list[float]], slow: str, fast: str) -> float:
     """Median over the rounds of how many times longer `slow` took than `fast`."""
     return median(a / b for a, b in zip(times[slow], times[fast], strict=True))
