@@ -32,6 +32,9 @@ HOUSE = [
     "compute.borders",
     "compute.tables",
     "compute.reference",
+    "compute.native.library",
+    "compute.native.operations",
+    "compute.native.depthwise",
     "compute.algorithms.base",
     "compute.algorithms.torch_kernels",
     "compute.algorithms.dense_table",
@@ -66,7 +69,7 @@ HOUSE = [
     "cli",
     "__main__",
 ]
-EMPTY = {"description", "network", "compute", "language", "translate"}
+EMPTY = {"description", "network", "compute", "compute.native", "language", "translate"}
 
 
 def module_of(path: Path) -> str:

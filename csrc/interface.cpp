@@ -1,0 +1,65 @@
+// What Python calls: the choice of the instruction set, the count of threads, and each kernel's C function.
+#include "interface.h"
+
+#include <pthread.h>
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace torchconv {
+namespace {
+
+enum Level : int { kPortable = 0, kAvx2 = 1, kAvx512 = 2 };
+
+int best_level() {
+#ifdef TORCHCONV_X86
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    return kAvx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kAvx2;
+#endif
+  return kPortable;
+}
+
+int level = best_level();
+bool forked = false;  // a child of fork has none of its parent's OpenMP threads, and would wait for them for ever
+
+struct AtFork {
+  AtFork() {
+    pthread_atfork(nullptr, nullptr, [] { forked = true; });
+  }
+} at_fork;
+
+template <class Problem>
+Problem here(const Problem *given) {
+  Problem problem = *given;
+  if (forked) problem.threads = 1;
+  return problem;
+}
+
+}  // namespace
+}  // namespace torchconv
+
+using namespace torchconv;
+
+#ifdef TORCHCONV_X86
+#define AT_LEVEL(function, ...) \
+  (level == kAvx512 ? avx512::function(__VA_ARGS__) \
+   : level == kAvx2 ? avx2::function(__VA_ARGS__) : portable::function(__VA_ARGS__))
+#else
+#define AT_LEVEL(function, ...) portable::function(__VA_ARGS__)
+#endif
+
+EXPORT int64_t torchconv_interface() { return kInterface; }
+
+EXPORT int torchconv_level() { return level; }
+
+// The level asked for, or the best there is where the processor lacks it.
+EXPORT int torchconv_set_level(int wanted) {
+  const int best = best_level();
+  return level = wanted < kPortable ? kPortable : wanted > best ? best : wanted;
+}
+
+EXPORT int torchconv_depthwise_output(const Depthwise *problem, const void *x, const void *weight, void *y) {
+  return AT_LEVEL(depthwise_output, here(problem), x, weight, y);
+}

@@ -1,0 +1,32 @@
+// The C interface. Change kInterface, and INTERFACE in compute/native/library.py, whenever a function or a struct changes.
+#pragma once
+
+#include <cstdint>
+
+namespace torchconv {
+
+constexpr int64_t kInterface = 1;
+
+enum Type : int64_t { kFloat32 = 0, kFloat64 = 1, kBfloat16 = 2 };
+
+// What every kernel answers.
+enum Status : int { kDone = 0, kNoMemory = 1, kUnknownType = 2 };
+
+// A depthwise convolution in two dimensions; arrays are contiguous:
+// x (batch, channels, height, width), y (batch, channels * multiplier, out_height, out_width),
+// weight (channels * multiplier, kernel_height, kernel_width).
+struct Depthwise {
+  int64_t type, threads, batch, channels, multiplier;
+  int64_t height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left;
+};
+
+// The functions of one instruction set; the families define them in its namespace.
+#define TORCHCONV_DECLARE(level)                                                         \
+  namespace level {                                                                      \
+  int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);   \
+  }
+TORCHCONV_DECLARE(portable)
+TORCHCONV_DECLARE(avx2)
+TORCHCONV_DECLARE(avx512)
+
+}  // namespace torchconv
