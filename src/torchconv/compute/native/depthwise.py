@@ -24,7 +24,7 @@ SETTINGS = "SymInt[] stride, SymInt[] padding, SymInt[] size"
 class Problem(ctypes.Structure):
     """`Depthwise` of csrc/interface.h."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in FIELDS]  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_int64) for name in FIELDS]
 
 
 def _output(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], size: Sequence[int]) -> Tensor:

@@ -36,7 +36,7 @@ def library() -> Library:
     wanted = os.environ.get(VARIABLE, LEVELS[-1])
     if wanted == "none":
         return Library(None, f"{VARIABLE}=none leaves the kernels off")
-    path = Path(str(files(__package__).joinpath(NAME)))  # in an editable install not beside this file
+    path = Path(str(files(__name__.rpartition(".")[0]).joinpath(NAME)))  # in an editable install not beside this file
     if not path.is_file():
         return Library(None, "this installation has no compiled kernels: there was no C++ compiler, or none for it")
     try:
