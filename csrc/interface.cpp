@@ -1,32 +1,100 @@
+// What Python calls: the choice of the instruction set, the count of threads, and each kernel's C function.
 #include "interface.h"
+
+#include <pthread.h>
+
 #include "workspace.h"
-using namespace torchconv;
+
 #define EXPORT extern "C" __attribute__((visibility("default")))
-static int level = 2;
+
+namespace torchconv {
+namespace {
+
+enum Level : int { kPortable = 0, kAvx2 = 1, kAvx512 = 2 };
+
+int best_level() {
+#ifdef TORCHCONV_X86
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    return kAvx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kAvx2;
+#endif
+  return kPortable;
+}
+
+int level = best_level();
+bool forked = false;  // a child of fork has none of its parent's OpenMP threads, and would wait for them for ever
+
+struct AtFork {
+  AtFork() {
+    pthread_atfork(nullptr, nullptr, [] { forked = true; });
+  }
+} at_fork;
+
+template <class Problem>
+Problem here(const Problem *given) {
+  Problem problem = *given;
+  if (forked) problem.threads = 1;
+  return problem;
+}
+
+}  // namespace
+}  // namespace torchconv
+
+using namespace torchconv;
+
+#ifdef TORCHCONV_X86
 #define AT_LEVEL(function, ...) \
-  (level == 2 ? avx512::function(__VA_ARGS__) \
-   : level == 1 ? avx2::function(__VA_ARGS__) : portable::function(__VA_ARGS__))
-EXPORT int torchconv_set_level(int l){return level=l;}
-EXPORT int64_t torchconv_transform_floats(const Transform *t) { return AT_LEVEL(transform_floats, *t); }
-EXPORT int torchconv_transform_kernels(const Transform *t, const float *weight, float *spectra) {
-  return AT_LEVEL(transform_kernels, *t, weight, spectra);
+  (level == kAvx512 ? avx512::function(__VA_ARGS__) \
+   : level == kAvx2 ? avx2::function(__VA_ARGS__) : portable::function(__VA_ARGS__))
+#else
+#define AT_LEVEL(function, ...) portable::function(__VA_ARGS__)
+#endif
+
+EXPORT int64_t torchconv_interface() { return kInterface; }
+
+EXPORT int torchconv_level() { return level; }
+
+// The level asked for, or the best there is where the processor lacks it.
+EXPORT int torchconv_set_level(int wanted) {
+  const int best = best_level();
+  return level = wanted < kPortable ? kPortable : wanted > best ? best : wanted;
 }
-// The kernels' spectra made, used and forgotten.
-EXPORT int torchconv_transform_output(const Transform *t, const float *x, const float *weight, const float *bias, float *y) {
-  const int64_t floats = AT_LEVEL(transform_floats, *t);
-  float *spectra = static_cast<float *>(workspace(kKernels, size_t(floats) * sizeof(float)));
-  int status = spectra ? AT_LEVEL(transform_kernels, *t, weight, spectra) : kNoMemory;
-  if (status == kDone) status = AT_LEVEL(transform_output, *t, x, spectra, bias, y);
+
+EXPORT int torchconv_depthwise_output(const Depthwise *problem, const void *x, const void *weight, void *y) {
+  return AT_LEVEL(depthwise_output, here(problem), x, weight, y);
+}
+
+// Floats of the kernels' spectra.
+EXPORT int64_t torchconv_transform_floats(const Transform *problem) {
+  return AT_LEVEL(transform_floats, here(problem));
+}
+
+EXPORT int torchconv_transform_kernels(const Transform *problem, const float *weight, float *spectra) {
+  return AT_LEVEL(transform_kernels, here(problem), weight, spectra);
+}
+
+// bias may be null.
+EXPORT int torchconv_transform_apply(const Transform *problem, const float *x, const float *spectra, const float *bias,
+                                     float *y) {
+  const int status = AT_LEVEL(transform_output, here(problem), x, spectra, bias, y);
   tidy_workspace();
   return status;
 }
-EXPORT int torchconv_transform_apply(const Transform *t, const float *x, const float *spectra, const float *bias, float *y) {
-  const int status = AT_LEVEL(transform_output, *t, x, spectra, bias, y);
-  tidy_workspace();
-  return status;
+
+// The same with kernels' spectra that are made, used and forgotten.
+EXPORT int torchconv_transform_output(const Transform *problem, const float *x, const float *weight, const float *bias,
+                                      float *y) {
+  const size_t bytes = size_t(torchconv_transform_floats(problem)) * sizeof(float);
+  float *spectra = static_cast<float *>(workspace(kKernels, bytes));
+  if (!spectra) return kNoMemory;
+  const int status = torchconv_transform_kernels(problem, weight, spectra);
+  return status == kDone ? torchconv_transform_apply(problem, x, spectra, bias, y) : status;
 }
-EXPORT int torchconv_transform_weight_grad(const Transform *t, const float *x, const float *y, float *weight) {
-  const int status = AT_LEVEL(transform_weight_grad, *t, x, y, weight);
+
+EXPORT int torchconv_transform_weight_grad(const Transform *problem, const float *x, const float *y, float *weight) {
+  const int status = AT_LEVEL(transform_weight_grad, here(problem), x, y, weight);
   tidy_workspace();
   return status;
 }

@@ -5,8 +5,20 @@
 
 namespace torchconv {
 
+constexpr int64_t kInterface = 2;
+
+enum Type : int64_t { kFloat32 = 0, kFloat64 = 1, kBfloat16 = 2 };
+
 // What every kernel answers.
 enum Status : int { kDone = 0, kNoMemory = 1, kUnknownType = 2 };
+
+// A depthwise convolution in two dimensions; arrays are contiguous:
+// x (batch, channels, height, width), y (batch, channels * multiplier, out_height, out_width),
+// weight (channels * multiplier, kernel_height, kernel_width).
+struct Depthwise {
+  int64_t type, threads, batch, channels, multiplier;
+  int64_t height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left;
+};
 
 enum TransformKind : int64_t { kFourier = 0, kWinograd = 1 };
 
@@ -23,12 +35,14 @@ struct Transform {
   int64_t x_strides[4], y_strides[4];
 };
 
-#define TORCHCONV_DECLARE(level)                                                                                     \
-  namespace level {                                                                                                  \
-  int64_t transform_floats(const Transform &);                                                                       \
-  int transform_kernels(const Transform &, const float *weight, float *spectra);                                     \
-  int transform_output(const Transform &, const float *x, const float *spectra, const float *bias, float *y);        \
-  int transform_weight_grad(const Transform &, const float *x, const float *y, float *weight);                       \
+// The functions of one instruction set; the families define them in its namespace.
+#define TORCHCONV_DECLARE(level)                                                                               \
+  namespace level {                                                                                            \
+  int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);                         \
+  int64_t transform_floats(const Transform &);                                                                 \
+  int transform_kernels(const Transform &, const float *weight, float *spectra);                               \
+  int transform_output(const Transform &, const float *x, const float *spectra, const float *bias, float *y);  \
+  int transform_weight_grad(const Transform &, const float *x, const float *y, float *weight);                 \
   }
 TORCHCONV_DECLARE(portable)
 TORCHCONV_DECLARE(avx2)

@@ -8,8 +8,6 @@
 #include <cstdint>
 #include <cstring>
 
-#define TORCHCONV_INLINE __attribute__((always_inline))
-
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
@@ -29,17 +27,17 @@ template <class T>
 using vec = typename Vectors<T>::whole;
 
 template <class T>
-inline TORCHCONV_INLINE vec<T> load(const T *from) {
+inline __attribute__((always_inline)) vec<T> load(const T *from) {
   return *reinterpret_cast<const typename Vectors<T>::loose *>(from);
 }
 
 template <class T>
-inline TORCHCONV_INLINE void store(T *to, vec<T> value) {
+inline __attribute__((always_inline)) void store(T *to, vec<T> value) {
   *reinterpret_cast<typename Vectors<T>::loose *>(to) = value;
 }
 
 template <class T>
-inline TORCHCONV_INLINE void store_first(T *to, vec<T> value, int64_t count) {
+inline __attribute__((always_inline)) void store_first(T *to, vec<T> value, int64_t count) {
   T lanes[kLanes<T>];
   store(lanes, value);
   std::memcpy(to, lanes, size_t(count) * sizeof(T));
@@ -52,21 +50,6 @@ inline double sum(vec<T> value) {
   double total = 0;
   for (int lane = 0; lane < kLanes<T>; ++lane) total += double(lanes[lane]);
   return total;
-}
-
-// body(Index<First>()), .. , body(Index<End - 1>()), unrolled before the compiler looks for what fits into registers:
-// an array whose indices are all such constants stays there, one that is indexed in an unrolled loop may not.
-template <int N>
-struct Index {
-  constexpr operator int() const { return N; }
-};
-
-template <int First, int End, class Body>
-inline TORCHCONV_INLINE void unrolled(const Body &body) {
-  if constexpr (First < End) {
-    body(Index<First>());
-    unrolled<First + 1, End>(body);
-  }
 }
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

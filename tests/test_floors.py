@@ -33,6 +33,9 @@ HOUSE = [
     "compute.tables",
     "compute.reference",
     "compute.cost",
+    "compute.native.library",
+    "compute.native.operations",
+    "compute.native.depthwise",
     "compute.algorithms.base",
     "compute.algorithms.torch_kernels",
     "compute.algorithms.torch_bfloat16",
@@ -75,7 +78,7 @@ HOUSE = [
     "cli",
     "__main__",
 ]
-EMPTY = {"description", "network", "compute", "language", "translate"}
+EMPTY = {"description", "network", "compute", "compute.native", "language", "translate"}
 
 
 def module_of(path: Path) -> str:

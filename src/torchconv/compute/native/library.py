@@ -1,0 +1,96 @@
+"""The shared library of C++ kernels: whether it is there, and which instructions of the processor it uses.
+
+Everything works without it, slower. TORCHCONV_INSTRUCTIONS=avx512, avx2 or portable asks for that level or the best
+below it that the processor has; "none" leaves the library alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import warnings
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import torch  # noqa: F401  before the library, which then shares torch's OpenMP threads
+
+INTERFACE = 2  # as in csrc/interface.h
+NAME = "kernels.so"
+LEVELS = ("portable", "avx2", "avx512")
+VARIABLE = "TORCHCONV_INSTRUCTIONS"
+
+
+class Library(NamedTuple):
+    """The library as loaded, or None and the reason."""
+
+    handle: ctypes.CDLL | None
+    reason: str
+
+
+@lru_cache(maxsize=1)
+def library() -> Library:
+    """Loaded once for the process; a file that is not what it should be is ignored with a warning."""
+    wanted = os.environ.get(VARIABLE, LEVELS[-1])
+    if wanted == "none":
+        return Library(None, f"{VARIABLE}=none leaves the kernels off")
+    path = Path(str(files(__name__.rpartition(".")[0]).joinpath(NAME)))  # in an editable install not beside this file
+    if not path.is_file():
+        return Library(None, "this installation has no compiled kernels: there was no C++ compiler, or none for it")
+    try:
+        handle = _opened(path)
+    except (OSError, ValueError, AttributeError) as error:
+        warnings.warn(f"{path} is ignored, and slower ways are used: {error}", RuntimeWarning, stacklevel=2)
+        return Library(None, f"{path.name} cannot be used: {error}")
+    if wanted not in LEVELS:
+        warnings.warn(f"{VARIABLE}={wanted!r} is none of {', '.join(LEVELS)}, none", RuntimeWarning, stacklevel=2)
+        wanted = LEVELS[-1]
+    handle.torchconv_set_level(LEVELS.index(wanted))
+    return Library(handle, "")
+
+
+def available() -> bool:
+    """Whether the kernels can be used."""
+    return library().handle is not None
+
+
+def handle() -> ctypes.CDLL:
+    """The library's functions; raises RuntimeError where there are none."""
+    found = library()
+    if found.handle is None:
+        raise RuntimeError(f"the C++ kernels of torchconv are off: {found.reason}")
+    return found.handle
+
+
+def instructions() -> str:
+    """The level in use: "portable", "avx2" or "avx512"."""
+    return LEVELS[handle().torchconv_level()]
+
+
+def use_instructions(level: str) -> str:
+    """Ask for a level; the one in use then, which is lower where the processor lacks it."""
+    return LEVELS[handle().torchconv_set_level(LEVELS.index(level))]
+
+
+def _opened(path: Path) -> ctypes.CDLL:
+    if not _is_whole(path):
+        raise OSError("the file is torn")
+    opened = ctypes.CDLL(str(path))
+    opened.torchconv_interface.restype = ctypes.c_int64
+    if opened.torchconv_interface() != INTERFACE:
+        raise ValueError(f"it has interface {opened.torchconv_interface()}, and {INTERFACE} is needed: install anew")
+    return opened
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file in ELF format is as long as its header says: a process that loads a shorter one may be killed."""
+    with path.open("rb") as file:
+        header = file.read(64)
+    if header[:5] != b"\x7fELF\x02":
+        return len(header) == 64  # another system's format, or what its loader will refuse
+    order = "<" if header[5:6] == b"\x01" else ">"
+    (sections,) = struct.unpack_from(order + "Q", header, 40) if len(header) == 64 else (2**63,)
+    size, count = struct.unpack_from(order + "HH", header, 58) if len(header) == 64 else (0, 0)
+    return path.stat().st_size >= sections + size * count

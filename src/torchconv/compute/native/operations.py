@@ -1,0 +1,37 @@
+"""Kernels as torch's own operations: torch.compile and torch.export keep each as one node.
+
+An operation has no derivative of its own; trilinear.py gives it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import library
+
+TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # as in csrc/interface.h
+STATUS = {1: "there is not enough memory for the kernels' buffers", 2: "the kernels have no code for these numbers"}
+
+_OPERATIONS = torch.library.Library("torchconv", "FRAGMENT")
+
+
+def register(schema: str, compute: Callable[..., Tensor], empty: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The operation of a schema such as "name(Tensor x) -> Tensor"; `empty` gives the result without its numbers."""
+    name = schema.partition("(")[0]
+    _OPERATIONS.define(schema, tags=[torch.Tag.pt2_compliant_tag])
+    _OPERATIONS.impl(name, compute, "CPU")
+    torch.library.register_fake(f"torchconv::{name}", empty, lib=_OPERATIONS)
+    return getattr(torch.ops.torchconv, name).default
+
+
+def call(name: str, problem: Any, *tensors: Tensor) -> None:
+    """One kernel on contiguous tensors, whose C function takes a pointer to the problem and to each tensor."""
+    function = getattr(library.handle(), name)
+    status = function(ctypes.byref(problem), *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors))
+    if status:
+        raise RuntimeError(f"{name}: {STATUS[status]}")
