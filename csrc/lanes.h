@@ -21,6 +21,12 @@ struct Lanes {
   int64_t row, pixel, lane;    // steps in memory; lane: 0 where there is no one step and no one window
 };
 
+// Point p of the lanes' transforms lies at data + p * point, its imaginary part `imaginary` floats further on.
+struct Spectrum {
+  float *data;
+  int64_t point, imaginary;
+};
+
 class Lines {
  public:
   static int64_t floats(int64_t length) { return (kWidth + 1) * whole(length); }
@@ -44,7 +50,11 @@ class Lines {
       return;
     }
     const float *rows[kWidth];
-    for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lane < lanes.count ? line(lanes, lane, y) : zeros_;
+    if (lanes.lane && lanes.count == kWidth && lies(lanes, 0, y)) {
+      for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lanes.origin[0] + y * lanes.row + lane * lanes.lane;
+    } else {
+      for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lane < lanes.count ? line(lanes, lane, y) : zeros_;
+    }
     for (int64_t x = 0; x < length_; x += 4) {
       vec<float> quad[4];
       gather_quads(rows, quad);
@@ -76,12 +86,18 @@ class Lines {
  private:
   static int64_t whole(int64_t length) { return blocks(length, 4) * 4; }
 
+  // Whether row y of a lane is there as a whole, one sample beside the other.
+  bool lies(const Lanes &lanes, int64_t lane, int64_t y) const {
+    const Window &window = lanes.window[lane];
+    return lanes.pixel == 1 && y >= window.top && y < window.bottom && window.left <= 0 && window.right >= pitch_;
+  }
+
   // Row y of one lane: where it lies, or a copy with zeros around what is there.
   const float *line(const Lanes &lanes, int64_t lane, int64_t y) const {
     const Window &window = lanes.window[lane];
     if (y < window.top || y >= window.bottom) return zeros_;
     const float *from = lanes.origin[lane] + y * lanes.row;
-    if (window.left <= 0 && window.right >= pitch_ && lanes.pixel == 1) return from;
+    if (lies(lanes, lane, y)) return from;
     float *copy = copies_ + lane * pitch_;
     const int64_t left = smaller(larger(window.left, 0), length_);
     const int64_t right = larger(smaller(window.right, length_), left);
@@ -91,18 +107,24 @@ class Lines {
     return copy;
   }
 
+  // Whether samples x .. x + 3 of row y are all to be written, one beside the other.
+  static bool wanted(const Lanes &lanes, int64_t lane, int64_t y, int64_t x) {
+    return lanes.pixel == 1 && y < lanes.window[lane].bottom && x + 4 <= lanes.window[lane].right;
+  }
+
   // Samples x .. x + 3, as far as they are wanted.
   void scatter(const Lanes &lanes, int64_t y, int64_t x, const vec<float> *quad) const {
     float *rows[kWidth];
-    bool all = true;
+    if (lanes.lane && lanes.count == kWidth && wanted(lanes, 0, y, x)) {
+      for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lanes.origin[0] + y * lanes.row + x + lane * lanes.lane;
+      scatter_quads(quad, rows);
+      return;
+    }
     for (int64_t lane = 0; lane < kWidth; ++lane) {
-      const Window &window = lanes.window[lane];
-      const bool direct = lane < lanes.count && lanes.pixel == 1 && y < window.bottom && x + 4 <= window.right;
+      const bool direct = lane < lanes.count && wanted(lanes, lane, y, x);
       rows[lane] = direct ? lanes.origin[lane] + y * lanes.row + x : copies_ + 4 * lane;
-      all = all && direct;
     }
     scatter_quads(quad, rows);
-    if (all) return;
     for (int64_t lane = 0; lane < lanes.count; ++lane) {
       const Window &window = lanes.window[lane];
       if (rows[lane] != copies_ + 4 * lane || y >= window.bottom) continue;

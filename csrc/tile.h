@@ -10,12 +10,6 @@
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
-// Point p of the lanes lies at data + p * point, its imaginary part `imaginary` floats further on.
-struct Spectrum {
-  float *data;
-  int64_t point, imaginary;
-};
-
 class FourierTile {
  public:
   static constexpr int kParts = 2;  // real and imaginary
