@@ -40,7 +40,7 @@ struct Cut {
 
   // `count` kernels that lie `step` apart.
   Lanes kernels(const float *first, int64_t step, int64_t count) const {
-    Lanes lanes;
+    Lanes lanes{};
     lanes.count = smaller(count, kWidth);
     lanes.row = t.kernel_width;
     lanes.pixel = 1;
@@ -55,7 +55,7 @@ struct Cut {
  private:
   Lanes empty(bool is_x, int64_t count) const {
     const int64_t *strides = is_x ? t.x_strides : t.y_strides;
-    Lanes lanes;
+    Lanes lanes{};
     lanes.count = count;
     lanes.row = strides[2];
     lanes.pixel = strides[3];

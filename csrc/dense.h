@@ -16,6 +16,7 @@ namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
 constexpr int64_t kSome = 96;  // tiles of one unit of work
+constexpr int64_t kCached = 4 << 20;  // bytes of spectra that stay in a cache until they are used
 
 template <class Tile>
 struct Dense {
@@ -56,7 +57,7 @@ struct Dense {
     const bool turned = along_tiles();
     const int64_t channels = larger(whole_vectors(t.ins), whole_vectors(t.outs));
     const int64_t row = t.groups * kParts * (turned ? larger(t.ins, t.outs) : channels);
-    const int64_t unit = turned ? kWidth : 1, most = larger(1, t.room / (points * row * unit * 4));
+    const int64_t unit = turned ? kWidth : 1, most = larger(1, room() / (points * row * unit * 4));
     const int64_t chunk = smaller(blocks(cut.tiles, blocks(blocks(cut.tiles, unit), most)), most * unit);
     const Chunk shape{blocks(chunk, unit) * unit, row, blocks(chunk, unit) * unit * row + kWidth};
     float *spectra = static_cast<float *>(workspace(kSpectra, size_t(points * shape.pitch) * sizeof(float)));
@@ -72,7 +73,7 @@ struct Dense {
 
   int weight_grad(const float *x, const float *y, float *weight) const {
     const int64_t ins = whole_vectors(t.ins), outs = whole_vectors(t.outs), row = t.groups * kParts * (ins + outs);
-    const int64_t most = larger(1, t.room / (points * row * 4)), chunk = blocks(cut.tiles, blocks(cut.tiles, most));
+    const int64_t most = larger(1, room() / (points * row * 4)), chunk = blocks(cut.tiles, blocks(cut.tiles, most));
     const int64_t pitch = chunk * row + kWidth, total = t.groups * t.outs * kParts * ins + kWidth;
     float *spectra = static_cast<float *>(workspace(kSpectra, size_t(points * pitch) * sizeof(float)));
     float *sums = static_cast<float *>(workspace(kKernels, size_t(points * total) * sizeof(float)));
@@ -87,10 +88,11 @@ struct Dense {
                float *from = spectra + point * pitch + group * kParts * ins;
                float *grad = spectra + point * pitch + t.groups * kParts * ins + group * kParts * outs;
                float *to = sums + point * total + group * t.outs * kParts * ins;
-               for (int64_t out = 0; out < t.outs; out += kRows)
-                 few_rows<kParts == 2>({grad + out, 1, row, outs}, {from, row, 1, ins},
-                                       {to + out * kParts * ins, kParts * ins, 1, ins}, smaller(kRows, t.outs - out),
-                                       ins, count, first > 0);
+               for (int64_t tile = 0; tile < count; tile += kSome)
+                 for (int64_t out = 0; out < t.outs; out += kRows)
+                   few_rows<kParts == 2>({grad + tile * row + out, 1, row, outs}, {from + tile * row, row, 1, ins},
+                                         {to + out * kParts * ins, kParts * ins, 1, ins}, smaller(kRows, t.outs - out),
+                                         ins, smaller(kSome, count - tile), first + tile > 0);
              });
     }
     const int64_t each = ins / kWidth, taps = t.kernel_height * t.kernel_width;
@@ -103,6 +105,9 @@ struct Dense {
   }
 
  private:
+  // Bytes for the spectra of a chunk: as few as pay for reading those of all kernels once more.
+  int64_t room() const { return smaller(t.room, larger(kCached, 2 * points * kernel_pitch() * 4)); }
+
   struct Chunk {
     int64_t tiles, row, pitch;  // floats of one tile at one point, and of all
   };

@@ -31,7 +31,7 @@ struct Transform {
   int64_t height, width, out_height, out_width, kernel_height, kernel_width, top, left;  // top, left: padding of the map
   int64_t length_height, length_width;  // samples of a tile; Winograd's are 4 or 6 both, with kernels of 3 x 3
   int64_t adjoint;
-  int64_t room;  // bytes for spectra of tiles, beyond those of a few
+  int64_t room;  // bytes for the spectra of tiles, if one tile fits
   int64_t x_strides[4], y_strides[4];
 };
 

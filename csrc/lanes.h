@@ -40,25 +40,18 @@ class Lines {
   // Sample x of row y goes to to[x / 2 * pair + x % 2].
   void read(const Lanes &lanes, int64_t y, vec<float> *to, int64_t pair) const {
     const Window &window = lanes.window[0];
-    if (lanes.lane == 1 && lanes.count == kWidth) {
+    const float *rows[kWidth];
+    if (lanes.lane) {
       const bool inside = y >= window.top && y < window.bottom;
-      const float *from = lanes.origin[0] + y * lanes.row;
-      for (int64_t x = 0; x < length_; ++x) {
-        const bool there = inside && x >= window.left && x < window.right;
-        to[x / 2 * pair + x % 2] = there ? load(from + x * lanes.pixel) : vec<float>{};
-      }
+      const int64_t left = inside ? window.left : length_, right = inside ? window.right : 0;
+      if (lanes.lane == 1 && lanes.count == kWidth) return side_by_side(lanes, y, left, right, to, pair);
+      for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lanes.origin[lane] + y * lanes.row;
+      for (int64_t x = 0; x < length_; x += 4) alike(lanes, rows, left, right, x, to, pair);
       return;
     }
-    const float *rows[kWidth];
-    if (lanes.lane && lanes.count == kWidth && lies(lanes, 0, y)) {
-      for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lanes.origin[0] + y * lanes.row + lane * lanes.lane;
-    } else {
-      for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lane < lanes.count ? line(lanes, lane, y) : zeros_;
-    }
+    for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lane < lanes.count ? line(lanes, lane, y) : zeros_;
     for (int64_t x = 0; x < length_; x += 4) {
-      vec<float> quad[4];
-      gather_quads(rows, quad);
-      for (int64_t i = 0; i < 4 && x + i < length_; ++i) to[(x + i) / 2 * pair + i % 2] = quad[i];
+      gather(rows, x, to, pair);
       for (const float *&row : rows) row += 4;
     }
   }
@@ -86,10 +79,32 @@ class Lines {
  private:
   static int64_t whole(int64_t length) { return blocks(length, 4) * 4; }
 
-  // Whether row y of a lane is there as a whole, one sample beside the other.
-  bool lies(const Lanes &lanes, int64_t lane, int64_t y) const {
-    const Window &window = lanes.window[lane];
-    return lanes.pixel == 1 && y >= window.top && y < window.bottom && window.left <= 0 && window.right >= pitch_;
+  void side_by_side(const Lanes &lanes, int64_t y, int64_t left, int64_t right, vec<float> *to, int64_t pair) const {
+    const float *from = lanes.origin[0] + y * lanes.row;
+    for (int64_t x = 0; x < length_; ++x)
+      to[x / 2 * pair + x % 2] = x >= left && x < right ? load(from + x * lanes.pixel) : vec<float>{};
+  }
+
+  void gather(const float *const *rows, int64_t x, vec<float> *to, int64_t pair) const {
+    vec<float> quad[4];
+    gather_quads(rows, quad);
+    for (int64_t i = 0; i < 4 && x + i < length_; ++i) to[(x + i) / 2 * pair + i % 2] = quad[i];
+  }
+
+  // Samples x .. x + 3 of lanes that have one window; rows: where sample 0 of each is.
+  void alike(const Lanes &lanes, const float *const *rows, int64_t left, int64_t right, int64_t x, vec<float> *to,
+             int64_t pair) const {
+    const bool direct = lanes.pixel == 1 && x >= left && x + 4 <= right && lanes.count == kWidth;
+    const float *quads[kWidth];
+    for (int64_t lane = 0; lane < kWidth; ++lane) {
+      quads[lane] = direct ? rows[lane] + x : copies_ + 4 * lane;
+      if (direct) continue;
+      for (int64_t i = 0; i < 4; ++i) {
+        const bool there = lane < lanes.count && x + i >= left && x + i < right;
+        copies_[4 * lane + i] = there ? rows[lane][(x + i) * lanes.pixel] : 0;
+      }
+    }
+    gather(quads, x, to, pair);
   }
 
   // Row y of one lane: where it lies, or a copy with zeros around what is there.
@@ -97,7 +112,7 @@ class Lines {
     const Window &window = lanes.window[lane];
     if (y < window.top || y >= window.bottom) return zeros_;
     const float *from = lanes.origin[lane] + y * lanes.row;
-    if (lies(lanes, lane, y)) return from;
+    if (lanes.pixel == 1 && window.left <= 0 && window.right >= pitch_) return from;
     float *copy = copies_ + lane * pitch_;
     const int64_t left = smaller(larger(window.left, 0), length_);
     const int64_t right = larger(smaller(window.right, length_), left);

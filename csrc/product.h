@@ -19,9 +19,7 @@ void block(Matrix a, Matrix b, Matrix c, int depth, bool add) {
   vec<float> re[rows][vectors], im[rows][vectors];
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < vectors; ++j) {
-      const float *from = c.data + i * c.row + j * kLanes<float>;
-      re[i][j] = add ? load(from) : vec<float>{};
-      im[i][j] = complex && add ? load(from + c.imaginary) : vec<float>{};
+      re[i][j] = im[i][j] = vec<float>{};
     }
   for (int k = 0; k < depth; ++k) {
     const float *from = b.data + k * b.row;
@@ -46,8 +44,8 @@ void block(Matrix a, Matrix b, Matrix c, int depth, bool add) {
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < vectors; ++j) {
       float *to = c.data + i * c.row + j * kLanes<float>;
-      store(to, re[i][j]);
-      if (complex) store(to + c.imaginary, im[i][j]);
+      store(to, add ? load(to) + re[i][j] : re[i][j]);
+      if (complex) store(to + c.imaginary, add ? load(to + c.imaginary) + im[i][j] : im[i][j]);
     }
 }
 
