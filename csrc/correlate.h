@@ -24,90 +24,91 @@ constexpr int kMostVectors = kRegisters == 32 ? 4 : 2;
 
 constexpr int most_rows(int vectors) { return kSums / vectors < kMostRows ? kSums / vectors : kMostRows; }
 
-template <class W, int R, int C>
-struct Block {
-  vec<W> sums[R][C];
+// Where a tile's outputs go, with so many columns: added to what is there, or in its place.
+template <class W>
+struct Target {
+  W *memory;
+  int64_t pitch, columns;
+  bool add;
 
-  // One input row under the output rows First .. Last; weight: the row of taps of output row First.
-  template <int First, int Last>
-  inline __attribute__((always_inline)) void step(const Window<W> &window, const Taps<W> &taps, int64_t row,
-                                                  int64_t column, const W *weight) {
-    if (row < taps.first_real || row >= taps.end_real) return;
-    const int64_t up = taps.row_stride * taps.columns;
-    for (int64_t phase = 0; phase < taps.column_stride; ++phase) {
-      const W *from = window.row(row, phase) + column;
-      for (int64_t tap = phase; tap < taps.columns; tap += taps.column_stride, ++from) {
-        vec<W> samples[C];
-#pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) samples[c] = load(from + c * kLanes<W>);
-#pragma GCC unroll 8
-        for (int r = First; r <= Last; ++r) {
-          const W factor = weight[tap - (r - First) * up];
-#pragma GCC unroll 8
-          for (int c = 0; c < C; ++c) sums[r][c] += samples[c] * factor;
-        }
-      }
-    }
-  }
-
-  // Input rows above the first that lies under all output rows, then those below the last one.
-  template <int Q>
-  inline __attribute__((always_inline)) void head(const Window<W> &window, const Taps<W> &taps, int64_t row,
-                                                  int64_t column, const W *weight) {
-    if constexpr (Q < R - 1) {
-      step<0, Q>(window, taps, row, column, weight);
-      head<Q + 1>(window, taps, row + taps.row_stride, column, weight + taps.row_stride * taps.columns);
-    }
-  }
-  template <int Q>
-  inline __attribute__((always_inline)) void tail(const Window<W> &window, const Taps<W> &taps, int64_t row,
-                                                  int64_t column, const W *weight) {
-    if constexpr (Q < R) {
-      step<Q, R - 1>(window, taps, row, column, weight);
-      tail<Q + 1>(window, taps, row + taps.row_stride, column, weight);
-    }
-  }
-
-  // Needs at least R rows of taps in every phase of the stride, or R = 1.
-  inline __attribute__((always_inline)) void run(const Window<W> &window, const Taps<W> &taps, int64_t row,
-                                                 int64_t column) {
-    const int64_t step_rows = taps.row_stride, up = taps.row_stride * taps.columns;
-    for (int r = 0; r < R; ++r)
-      for (int c = 0; c < C; ++c) sums[r][c] = vec<W>{};
-    for (int64_t phase = 0; phase < step_rows && phase < taps.rows; ++phase) {
-      const int64_t count = blocks(taps.rows - phase, step_rows);
-      const W *weight = taps.weight + phase * taps.columns;
-      const int64_t first = row * step_rows + phase;
-      head<0>(window, taps, first, column, weight);
-      for (int64_t q = R - 1; q < count; ++q)
-        step<0, R - 1>(window, taps, first + q * step_rows, column, weight + q * up);
-      tail<1>(window, taps, first + count * step_rows, column, weight + (count - 1) * up);
+  inline TORCHCONV_INLINE void put(int64_t row, int64_t column, vec<W> sums) const {
+    W *to = memory + row * pitch + column;
+    const int64_t count = columns - column;
+    if (add) sums += count < kLanes<W> ? load_first(to, count) : load(to);
+    if (count < kLanes<W>) {
+      store_first(to, sums, count);
+    } else {
+      store(to, sums);
     }
   }
 };
 
-// Where a tile's outputs go: added to what is there, or in its place.
-template <class W>
-struct Target {
-  W *memory;
-  int64_t row_pitch;
-  bool add;
+template <class W, int R, int C>
+struct Block {
+  vec<W> sums[R][C];
+  const W *window;   // the block's first column in the input row that the next step reads
+  int64_t row, row_places;  // that row's number and the places from one to the next, of those a step reads in turn
+  int64_t first_real, end_real;
+  int64_t tap_columns, column_stride, phase_places;
+  int64_t up;  // from the taps of one output row to those of the next
+
+  // One input row under the output rows First .. Last; weight: the row of taps of output row First.
+  template <int First, int Last>
+  inline TORCHCONV_INLINE void step(const W *weight) {
+    if (row >= first_real && row < end_real) {
+      for (int64_t phase = 0; phase < column_stride; ++phase) {
+        const W *from = window + phase * phase_places;
+        for (int64_t tap = phase; tap < tap_columns; tap += column_stride, ++from) column<First, Last>(from, weight + tap);
+      }
+    }
+    ++row;
+    window += row_places;
+  }
+
+  template <int First, int Last>
+  inline TORCHCONV_INLINE void column(const W *from, const W *weight) {
+    vec<W> samples[C];
+    unrolled<0, C>([&](auto c) TORCHCONV_INLINE { samples[c] = load(from + c * kLanes<W>); });
+    unrolled<First, Last + 1>([&](auto r) TORCHCONV_INLINE {
+      const W factor = weight[-(r - First) * up];
+      unrolled<0, C>([&](auto c) TORCHCONV_INLINE { sums[r][c] += samples[c] * factor; });
+    });
+  }
+
+  // `count` rows of taps, at least R or R = 1. First the input rows above those that lie under all output rows, then
+  // these, then those below.
+  inline TORCHCONV_INLINE void run(const W *weight, int64_t count) {
+    unrolled<0, R - 1>([&](auto q) TORCHCONV_INLINE {
+      step<0, q>(weight);
+      weight += up;
+    });
+    for (int64_t q = R - 1; q < count; ++q, weight += up) step<0, R - 1>(weight);
+    unrolled<1, R>([&](auto r) TORCHCONV_INLINE { step<r, R - 1>(weight - up); });
+  }
 };
 
 template <class W, int R, int C>
 __attribute__((noinline)) void correlate_block(const Window<W> &window, const Taps<W> &taps, const Target<W> &target,
                                                int64_t row, int64_t column) {
   Block<W, R, C> block;
-  block.run(window, taps, row, column);
-  for (int r = 0; r < R; ++r) {
-    W *to = target.memory + (row + r) * target.row_pitch + column;
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) {
-      vec<W> sums = block.sums[r][c];
-      if (target.add) sums += load(to + c * kLanes<W>);
-      store(to + c * kLanes<W>, sums);
-    }
+  unrolled<0, R>([&](auto r) TORCHCONV_INLINE {
+    unrolled<0, C>([&](auto c) TORCHCONV_INLINE { block.sums[r][c] = vec<W>{}; });
+  });
+  block.row_places = window.stride * window.columns * taps.row_stride;
+  block.tap_columns = taps.columns;
+  block.column_stride = taps.column_stride;
+  block.phase_places = window.columns;
+  block.up = taps.row_stride * taps.columns;
+  for (int64_t phase = 0; phase < taps.row_stride && phase < taps.rows; ++phase) {
+    block.window = window.row(row * taps.row_stride + phase, 0) + column;
+    block.row = row;
+    block.first_real = blocks(taps.first_real - phase, taps.row_stride);
+    block.end_real = blocks(taps.end_real - phase, taps.row_stride);
+    block.run(taps.weight + phase * taps.columns, blocks(taps.rows - phase, taps.row_stride));
   }
+  unrolled<0, R>([&](auto r) TORCHCONV_INLINE {
+    unrolled<0, C>([&](auto c) TORCHCONV_INLINE { target.put(row + r, column + c * kLanes<W>, block.sums[r][c]); });
+  });
 }
 
 template <class W>
@@ -131,10 +132,10 @@ BlockFunction<W> block_function(int64_t rows, int64_t vectors) {
   }
 }
 
-// All outputs of a tile, rows x columns; the target has room for whole vectors in every row.
+// All outputs of a tile.
 template <class W>
-void correlate(const Window<W> &window, const Taps<W> &taps, const Target<W> &target, int64_t rows, int64_t columns) {
-  const int64_t vectors = blocks(columns, kLanes<W>), deep = larger(taps.rows / taps.row_stride, 1);
+void correlate(const Window<W> &window, const Taps<W> &taps, const Target<W> &target, int64_t rows) {
+  const int64_t vectors = blocks(target.columns, kLanes<W>), deep = larger(taps.rows / taps.row_stride, 1);
   for (int64_t done = 0, left = blocks(vectors, kMostVectors); left > 0; --left) {
     const int64_t wide = blocks(vectors - done, left);
     const int64_t most = smaller(most_rows(int(wide)), deep);

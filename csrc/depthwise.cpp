@@ -1,92 +1,194 @@
-// Depthwise convolution: each output channel reads one input channel.
-#include "interface.h"
-
+// Depthwise convolution, its three operations: each output channel reads one input channel.
 #include "correlate.h"
+#include "interface.h"
+#include "tap_sums.h"
 #include "threads.h"
+#include "tiling.h"
 
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
 namespace {
 
-constexpr int64_t kTileBytes = 192 * 1024;  // for the window of a tile: a part of the second-level cache
-constexpr int64_t kTileColumns = 1024;
+constexpr int64_t kSumsOfOneLane = 8192;  // products added up in float before a sum goes into a double
+constexpr int64_t kUnits = 64;            // at least so many to share, however many threads: the same bits for all
 
-// One correlation for every output plane: the sizes of the planes, of the kernel, and where the window begins.
-struct Geometry {
-  int64_t height, width;                // of the plane that is read
-  int64_t rows, columns;                // outputs
-  int64_t kernel_rows, kernel_columns;  // taps
-  int64_t row_stride, column_stride, top, left;
-};
+Geometry geometry(const Depthwise &d) {
+  return {d.height,       d.width,         d.out_height,   d.out_width, d.kernel_height,
+          d.kernel_width, d.stride_height, d.stride_width, d.top,       d.left};
+}
 
-// How the outputs of a plane are cut into tiles, and what a tile needs.
-template <class W>
-struct Tiling {
-  int64_t tile_rows, tile_columns, row_tiles, column_tiles, window_columns, pitch, window_places, target_places;
+int64_t padded(int64_t places) { return blocks(places, 16) * 16; }
 
-  explicit Tiling(const Geometry &g) {
-    tile_columns = smaller(g.columns, kTileColumns);
-    pitch = blocks(tile_columns, kLanes<W>) * kLanes<W>;
-    window_columns = pitch + blocks(g.kernel_columns, g.column_stride) - 1 + kLanes<W>;
-    window_columns = blocks(window_columns, kLanes<W>) * kLanes<W>;
-    const int64_t row_bytes = window_columns * g.column_stride * int64_t(sizeof(W));
-    const int64_t room = (kTileBytes / row_bytes - g.kernel_rows) / g.row_stride + 1;
-    tile_rows = smaller(g.rows, larger(room, 8));
-    row_tiles = blocks(g.rows, tile_rows);
-    tile_rows = blocks(g.rows, row_tiles);
-    column_tiles = blocks(g.columns, tile_columns);
-    window_places = window_rows(g, tile_rows) * window_columns * g.column_stride;
-    target_places = tile_rows * pitch;
+// Where the outputs of one tile go; those that are not side by side, or narrower, wait in `sums`.
+template <class T>
+struct Outlet {
+  typedef Wide<T> W;
+  T *first;
+  int64_t pitch, step;
+  W *sums;
+  int64_t sums_pitch;
+
+  Target<W> target(const Tile &tile, bool add) const {
+    if constexpr (sizeof(T) == sizeof(W)) {
+      if (step == 1) return {first, pitch, tile.columns, add};
+    }
+    return {sums, sums_pitch, tile.columns, add};
   }
 
-  static int64_t window_rows(const Geometry &g, int64_t rows) { return (rows - 1) * g.row_stride + g.kernel_rows; }
+  void finish(const Tile &tile) const {
+    if (sizeof(T) == sizeof(W) && step == 1) return;
+    for (int64_t row = 0; row < tile.rows; ++row)
+      for (int64_t column = 0; column < tile.columns; ++column)
+        narrow(sums[row * sums_pitch + column], first + row * pitch + column * step);
+  }
 };
 
 template <class T>
 int output(const Depthwise &d, const T *x, const T *weight, T *y) {
   typedef Wide<T> W;
-  const Geometry g{d.height,       d.width,         d.out_height,   d.out_width, d.kernel_height,
-                   d.kernel_width, d.stride_height, d.stride_width, d.top,       d.left};
+  const Geometry g = geometry(d);
   const Tiling<W> tiling(g);
-  const int64_t taps_count = d.kernel_height * d.kernel_width, channels = d.channels * d.multiplier;
-  const int64_t tiles = tiling.row_tiles * tiling.column_tiles;
-  const size_t places = size_t(tiling.window_places + tiling.target_places + blocks(taps_count, 16) * 16);
-  const bool complete = share(d.batch * channels * tiles, d.threads, places * sizeof(W), [&](int64_t unit, void *memory) {
-    const int64_t plane = unit / tiles, channel = plane % channels, image = plane / channels, tile = unit % tiles;
-    const int64_t row = tile / tiling.column_tiles * tiling.tile_rows;
-    const int64_t column = tile % tiling.column_tiles * tiling.tile_columns;
-    const int64_t rows = smaller(tiling.tile_rows, g.rows - row);
-    const int64_t columns = smaller(tiling.tile_columns, g.columns - column);
-    W *base = static_cast<W *>(memory), *sums = base + tiling.window_places, *factors = sums + tiling.target_places;
-    for (int64_t tap = 0; tap < taps_count; ++tap) factors[tap] = widen(weight[channel * taps_count + tap]);
-    const Window<W> window{base, tiling.window_rows(g, rows), tiling.window_columns, g.column_stride};
-    const int64_t first = row * g.row_stride - g.top;
+  const int64_t count = d.kernel_height * d.kernel_width, channels = d.channels * d.multiplier, tiles = tiling.tiles();
+  const int64_t target = padded(tiling.tile_rows * tiling.pitch), places = tiling.window_places + target + padded(count);
+  const bool done = share(d.batch * channels * tiles, d.threads, size_t(places) * sizeof(W), [&](int64_t unit, void *memory) {
+    const int64_t plane = unit / tiles, channel = plane % channels, image = plane / channels;
+    const Tile tile(g, tiling, unit % tiles);
+    W *sums = static_cast<W *>(memory), *factors = sums + target, *samples = factors + padded(count);
+    for (int64_t tap = 0; tap < count; ++tap) factors[tap] = widen(weight[channel * count + tap]);
     const T *from = x + (image * d.channels + channel / d.multiplier) * d.height * d.width;
-    window.fill(from, d.height, d.width, first, column * g.column_stride - g.left);
-    const Taps<W> taps{factors,      g.kernel_rows, g.kernel_columns, g.row_stride, g.column_stride,
-                       larger(-first, 0), smaller(window.rows, d.height - first)};
-    correlate(window, taps, Target<W>{sums, tiling.pitch, false}, rows, columns);
-    for (int64_t r = 0; r < rows; ++r) {
-      T *to = y + (plane * g.rows + row + r) * g.columns + column;
-      for (int64_t c = 0; c < columns; ++c) narrow(sums[r * tiling.pitch + c], to + c);
+    T *to = y + (plane * g.rows + tile.row) * g.columns + tile.column;
+    const Outlet<T> outlet{to, g.columns, 1, sums, tiling.pitch};
+    const Taps<W> taps{factors,      g.kernel_rows,   g.kernel_columns, g.row_stride,
+                       g.column_stride, tile.first_real, tile.end_real};
+    correlate(tile.window(g, tiling, from, samples), taps, outlet.target(tile, false), tile.rows);
+    outlet.finish(tile);
+  });
+  return done ? kDone : kNoMemory;
+}
+
+// The samples of x along one axis that are `phase` places after a multiple of the stride, counted with the padding:
+// sample first + n * stride is the sum over t of grad[n + start + t] * taps[stride * (count - 1 - t) + phase].
+struct Phase {
+  int64_t first, samples, start, count;
+
+  Phase(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t phase) {
+    const int64_t begin = rounded_up(padding - phase, stride);
+    count = kernel > phase ? blocks(kernel - phase, stride) : 0;
+    first = begin * stride + phase - padding;
+    samples = rounded_up(size + padding - phase, stride) - begin;
+    start = begin - (count - 1);
+  }
+};
+
+// The taps of a phase on each axis, in reverse order.
+template <class T>
+void reversed(const Depthwise &d, const Phase &down, const Phase &right, int64_t a, int64_t b, const T *from,
+              Wide<T> *to) {
+  for (int64_t i = down.count - 1; i >= 0; --i)
+    for (int64_t j = right.count - 1; j >= 0; --j)
+      *to++ = widen(from[(d.stride_height * i + a) * d.kernel_width + d.stride_width * j + b]);
+}
+
+template <class T>
+int input_grad(const Depthwise &d, const T *grad, const T *weight, T *x) {
+  typedef Wide<T> W;
+  const int64_t high = blocks(d.height, d.stride_height), wide = blocks(d.width, d.stride_width);
+  const Geometry largest{d.out_height, d.out_width, high, wide, blocks(d.kernel_height, d.stride_height),
+                         blocks(d.kernel_width, d.stride_width), 1, 1, 0, 0};
+  const Tiling<W> tiling(largest);
+  const int64_t count = d.kernel_height * d.kernel_width, tiles = tiling.tiles();
+  const int64_t target = padded(tiling.tile_rows * tiling.pitch), places = tiling.window_places + target + padded(count);
+  const int64_t units = d.batch * d.channels * tiles, phases = d.stride_height * d.stride_width;
+  const bool done = share(units, d.threads, size_t(places) * sizeof(W), [&](int64_t unit, void *memory) {
+    W *sums = static_cast<W *>(memory), *factors = sums + target, *samples = factors + padded(count);
+    for (int64_t phase = 0; phase < phases; ++phase) {
+      const int64_t a = phase / d.stride_width, b = phase % d.stride_width;
+      const Phase down(d.height, d.kernel_height, d.stride_height, d.top, a);
+      const Phase right(d.width, d.kernel_width, d.stride_width, d.left, b);
+      const Geometry g{d.out_height, d.out_width, down.samples, right.samples, down.count,
+                       right.count,  1,           1,            -down.start,   -right.start};
+      const Tile tile(g, tiling, unit % tiles);
+      if (tile.is_empty()) continue;
+      T *to = x + unit / tiles * d.height * d.width + (down.first + tile.row * d.stride_height) * d.width +
+              right.first + tile.column * d.stride_width;
+      const Outlet<T> outlet{to, d.stride_height * d.width, d.stride_width, sums, tiling.pitch};
+      for (int64_t copy = 0; copy < d.multiplier; ++copy) {
+        const int64_t channel = unit / tiles % d.channels * d.multiplier + copy;
+        const int64_t image = unit / tiles / d.channels, plane = image * d.channels * d.multiplier + channel;
+        reversed(d, down, right, a, b, weight + channel * count, factors);
+        const Taps<W> taps{factors, down.count, right.count, 1, 1, tile.first_real, tile.end_real};
+        const Window<W> window = tile.window(g, tiling, grad + plane * d.out_height * d.out_width, samples);
+        correlate(window, taps, outlet.target(tile, copy > 0), tile.rows);
+      }
+      outlet.finish(tile);
     }
   });
-  return complete ? kDone : kNoMemory;
+  return done ? kDone : kNoMemory;
+}
+
+template <class T>
+int weight_grad(const Depthwise &d, const T *x, const T *grad, T *weight) {
+  typedef Wide<T> W;
+  const Geometry g = geometry(d);
+  const Tiling<W> tiling(g);
+  const int64_t count = d.kernel_height * d.kernel_width, channels = d.channels * d.multiplier;
+  const int64_t items = d.batch * tiling.tiles(), adds = tiling.tile_rows * tiling.pitch / kLanes<W>;
+  const int64_t most = larger(smaller(kSumsOfOneLane / larger(adds, 1), blocks(items * channels, kUnits)), 1);
+  const int64_t chunks = blocks(items, most);
+  const Buffer partial(size_t(larger(chunks, 1) * channels * count) * sizeof(double));
+  if (!partial.memory) return kNoMemory;
+  double *const parts = static_cast<double *>(partial.memory);
+  const int64_t target = padded(tiling.tile_rows * tiling.pitch), room = count * kLanes<W>;
+  const size_t bytes = size_t(tiling.window_places + target + room) * sizeof(W);
+  const bool done = share(channels * chunks, d.threads, bytes, [&](int64_t unit, void *memory) {
+    W *sums = static_cast<W *>(memory), *factors = sums + room, *samples = factors + target;
+    const int64_t channel = unit / chunks, chunk = unit % chunks;
+    std::memset(sums, 0, size_t(room) * sizeof(W));
+    for (int64_t item = chunk * most; item < smaller(items, (chunk + 1) * most); ++item) {
+      const int64_t image = item / tiling.tiles();
+      const Tile tile(g, tiling, item % tiling.tiles());
+      const T *from = x + (image * d.channels + channel / d.multiplier) * d.height * d.width;
+      const Window<W> gradients{factors, tile.rows, blocks(tile.columns, kLanes<W>) * kLanes<W>, 1};
+      gradients.fill(grad + (image * channels + channel) * g.rows * g.columns, g.rows, g.columns, tile.row, tile.column);
+      const TapSums<W> taps{tile.window(g, tiling, from, samples), factors, sums, tile.rows, tile.columns,
+                            g.kernel_rows, g.kernel_columns, g.row_stride, g.column_stride,
+                            tile.first_real, tile.end_real, first_lanes<W>(tile.columns % kLanes<W>)};
+      taps.run();
+    }
+    for (int64_t tap = 0; tap < count; ++tap) parts[unit * count + tap] = sum<W>(load(sums + tap * kLanes<W>));
+  });
+  for (int64_t place = 0; place < channels * count; ++place) {
+    double total = 0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk)
+      total += parts[(place / count * chunks + chunk) * count + place % count];
+    narrow(W(total), weight + place);
+  }
+  return done ? kDone : kNoMemory;
 }
 
 }  // namespace
 
-int depthwise_output(const Depthwise &d, const void *x, const void *weight, void *y) {
-  switch (d.type) {
-    case kFloat32:
-      return output(d, static_cast<const float *>(x), static_cast<const float *>(weight), static_cast<float *>(y));
-    case kFloat64:
-      return output(d, static_cast<const double *>(x), static_cast<const double *>(weight), static_cast<double *>(y));
-    case kBfloat16:
-      return output(d, static_cast<const Bfloat16 *>(x), static_cast<const Bfloat16 *>(weight),
-                    static_cast<Bfloat16 *>(y));
-  }
+#define TORCHCONV_TYPED(operation, first, second, result)                                                   \
+  switch (d.type) {                                                                                         \
+    case kFloat32:                                                                                          \
+      return operation(d, (const float *)first, (const float *)second, (float *)result);                    \
+    case kFloat64:                                                                                          \
+      return operation(d, (const double *)first, (const double *)second, (double *)result);                 \
+    case kBfloat16:                                                                                         \
+      return operation(d, (const Bfloat16 *)first, (const Bfloat16 *)second, (Bfloat16 *)result);           \
+  }                                                                                                         \
   return kUnknownType;
+
+int depthwise_output(const Depthwise &d, const void *x, const void *weight, void *y) {
+  TORCHCONV_TYPED(output, x, weight, y)
+}
+
+int depthwise_input_grad(const Depthwise &d, const void *grad, const void *weight, void *x) {
+  TORCHCONV_TYPED(input_grad, grad, weight, x)
+}
+
+int depthwise_weight_grad(const Depthwise &d, const void *x, const void *grad, void *weight) {
+  TORCHCONV_TYPED(weight_grad, x, grad, weight)
 }
 
 }  // namespace TORCHCONV_LEVEL

@@ -56,6 +56,8 @@ EXPORT int64_t torchconv_interface() { return kInterface; }
 
 EXPORT int torchconv_level() { return level; }
 
+EXPORT int torchconv_best_level() { return best_level(); }
+
 // The level asked for, or the best there is where the processor lacks it.
 EXPORT int torchconv_set_level(int wanted) {
   const int best = best_level();
@@ -64,6 +66,14 @@ EXPORT int torchconv_set_level(int wanted) {
 
 EXPORT int torchconv_depthwise_output(const Depthwise *problem, const void *x, const void *weight, void *y) {
   return AT_LEVEL(depthwise_output, here(problem), x, weight, y);
+}
+
+EXPORT int torchconv_depthwise_input_grad(const Depthwise *problem, const void *grad, const void *weight, void *x) {
+  return AT_LEVEL(depthwise_input_grad, here(problem), grad, weight, x);
+}
+
+EXPORT int torchconv_depthwise_weight_grad(const Depthwise *problem, const void *x, const void *grad, void *weight) {
+  return AT_LEVEL(depthwise_weight_grad, here(problem), x, grad, weight);
 }
 
 // Floats of the kernels' spectra.

@@ -5,7 +5,7 @@
 
 namespace torchconv {
 
-constexpr int64_t kInterface = 2;
+constexpr int64_t kInterface = 1;
 
 enum Type : int64_t { kFloat32 = 0, kFloat64 = 1, kBfloat16 = 2 };
 
@@ -36,13 +36,15 @@ struct Transform {
 };
 
 // The functions of one instruction set; the families define them in its namespace.
-#define TORCHCONV_DECLARE(level)                                                                               \
-  namespace level {                                                                                            \
-  int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);                         \
-  int64_t transform_floats(const Transform &);                                                                 \
-  int transform_kernels(const Transform &, const float *weight, float *spectra);                               \
-  int transform_output(const Transform &, const float *x, const float *spectra, const float *bias, float *y);  \
-  int transform_weight_grad(const Transform &, const float *x, const float *y, float *weight);                 \
+#define TORCHCONV_DECLARE(level)                                                                                     \
+  namespace level {                                                                                                  \
+  int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);                               \
+  int depthwise_input_grad(const Depthwise &, const void *grad, const void *weight, void *x);                        \
+  int depthwise_weight_grad(const Depthwise &, const void *x, const void *grad, void *weight);                       \
+  int64_t transform_floats(const Transform &);                                                                       \
+  int transform_kernels(const Transform &, const float *weight, float *spectra);                                     \
+  int transform_output(const Transform &, const float *x, const float *spectra, const float *bias, float *y);        \
+  int transform_weight_grad(const Transform &, const float *x, const float *grad, float *weight);                    \
   }
 TORCHCONV_DECLARE(portable)
 TORCHCONV_DECLARE(avx2)

@@ -7,6 +7,11 @@
 
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX512BW__)
+#include <immintrin.h>
+#endif
+
+#define TORCHCONV_INLINE __attribute__((always_inline))
 
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
@@ -27,20 +32,63 @@ template <class T>
 using vec = typename Vectors<T>::whole;
 
 template <class T>
-inline __attribute__((always_inline)) vec<T> load(const T *from) {
+inline TORCHCONV_INLINE vec<T> load(const T *from) {
   return *reinterpret_cast<const typename Vectors<T>::loose *>(from);
 }
 
 template <class T>
-inline __attribute__((always_inline)) void store(T *to, vec<T> value) {
+inline TORCHCONV_INLINE void store(T *to, vec<T> value) {
   *reinterpret_cast<typename Vectors<T>::loose *>(to) = value;
 }
 
+// The first `count` lanes only, and zeros in the others.
 template <class T>
-inline __attribute__((always_inline)) void store_first(T *to, vec<T> value, int64_t count) {
+inline TORCHCONV_INLINE vec<T> load_first(const T *from, int64_t count) {
+#if defined(__AVX512BW__)
+  const __mmask64 bytes = ~0ull >> (kBytes - count * int64_t(sizeof(T)));
+  return reinterpret_cast<vec<T>>(_mm512_maskz_loadu_epi8(bytes, from));
+#else
+  T lanes[kLanes<T>] = {};
+  std::memcpy(lanes, from, size_t(count) * sizeof(T));
+  return load(lanes);
+#endif
+}
+
+template <class T>
+inline TORCHCONV_INLINE void store_first(T *to, vec<T> value, int64_t count) {
+#if defined(__AVX512BW__)
+  const __mmask64 bytes = ~0ull >> (kBytes - count * int64_t(sizeof(T)));
+  _mm512_mask_storeu_epi8(to, bytes, reinterpret_cast<__m512i>(value));
+#else
   T lanes[kLanes<T>];
   store(lanes, value);
   std::memcpy(to, lanes, size_t(count) * sizeof(T));
+#endif
+}
+
+template <class T>
+struct MaskOf;
+template <>
+struct MaskOf<float> {
+  typedef int32_t type __attribute__((vector_size(TORCHCONV_BYTES)));
+};
+template <>
+struct MaskOf<double> {
+  typedef int64_t type __attribute__((vector_size(TORCHCONV_BYTES)));
+};
+
+// All bits of the first `count` lanes.
+template <class T>
+inline typename MaskOf<T>::type first_lanes(int64_t count) {
+  typename MaskOf<T>::type mask{};
+  for (int lane = 0; lane < kLanes<T>; ++lane) mask[lane] = lane < count ? -1 : 0;
+  return mask;
+}
+
+// The value where the mask has ones; zero, whatever the value, where it has none.
+template <class T>
+inline TORCHCONV_INLINE vec<T> kept(vec<T> value, typename MaskOf<T>::type mask) {
+  return reinterpret_cast<vec<T>>(reinterpret_cast<typename MaskOf<T>::type>(value) & mask);
 }
 
 template <class T>
@@ -52,9 +100,25 @@ inline double sum(vec<T> value) {
   return total;
 }
 
+// body(Index<First>()), .. , body(Index<End - 1>()), unrolled before the compiler looks for what fits into registers:
+// an array whose indices are all such constants stays there, one that is indexed in an unrolled loop may not.
+template <int N>
+struct Index {
+  constexpr operator int() const { return N; }
+};
+
+template <int First, int End, class Body>
+inline TORCHCONV_INLINE void unrolled(const Body &body) {
+  if constexpr (First < End) {
+    body(Index<First>());
+    unrolled<First + 1, End>(body);
+  }
+}
+
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-inline int64_t blocks(int64_t size, int64_t block) { return (size + block - 1) / block; }
+inline int64_t blocks(int64_t size, int64_t block) { return (size + block - 1) / block; }  // of a size >= 0
+inline int64_t rounded_up(int64_t a, int64_t b) { return a > 0 ? blocks(a, b) : -(-a / b); }  // a / b
 
 }  // namespace TORCHCONV_LEVEL
 }  // namespace torchconv

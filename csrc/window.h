@@ -65,13 +65,26 @@ struct Window {
   void spread(const T *from, int64_t width, int64_t start, W *to) const {
     const int64_t low = start < 0 ? smaller(blocks(-start, stride), columns) : 0;
     const int64_t high = larger(low, smaller(columns, blocks(width - start, stride)));
-    for (int64_t place = 0; place < low; ++place) to[place] = 0;
+    clear(to, low);
+    copy(from + start + low * stride, to + low, high - low);
+    clear(to + high, columns - high);
+  }
+
+  // The buffer has room for a vector more than it says.
+  static void clear(W *to, int64_t count) {
+    for (int64_t place = 0; place < count; place += kLanes<W>) store(to + place, vec<W>{});
+  }
+
+  void copy(const W *from, W *to, int64_t count) const {
     if (stride == 1) {
-      for (int64_t place = low; place < high; ++place) to[place] = widen(from[start + place]);
+      std::memcpy(to, from, size_t(count) * sizeof(W));
     } else {
-      for (int64_t place = low; place < high; ++place) to[place] = widen(from[start + place * stride]);
+      for (int64_t place = 0; place < count; ++place) to[place] = from[place * stride];
     }
-    for (int64_t place = high; place < columns; ++place) to[place] = 0;
+  }
+
+  void copy(const Bfloat16 *from, W *to, int64_t count) const {
+    for (int64_t place = 0; place < count; ++place) to[place] = widen(from[place * stride]);
   }
 };
 

@@ -38,19 +38,22 @@ def operations(algorithm: str) -> Operations:
 @st.composite
 def problems(draw: st.DrawFn, max_ndim: int = 3, sharings: bool = True) -> tuple[Convolution, tuple[int, ...]]:
     """Any convolution of the family without a bias, and an input size that fits it."""
-    ndim = draw(st.integers(1, max_ndim))
+    alone = draw(st.integers(0, 4)) == 0  # one channel for each output, which compiled kernels are for
+    ndim = draw(st.integers(1, min(max_ndim, 2) if alone else max_ndim))
     per_axis = lambda values: st.lists(values, min_size=ndim, max_size=ndim).map(tuple)  # noqa: E731
     small = st.integers(1, 3)
     pairs = per_axis(st.tuples(st.integers(-1, 3), st.integers(-1, 3)))
-    channels = draw(st.sampled_from([(2, 4), (4, 2), (3, 3), (1, 2)]))
+    channels = draw(st.sampled_from([(2, 4), (3, 3), (1, 2)] if alone else [(2, 4), (4, 2), (3, 3), (1, 2)]))
     settings: dict = {
         "groups": draw(st.sampled_from([g for g in (1, 2, 3) if not channels[0] % g and not channels[1] % g]))
     }
-    if draw(st.booleans()):
+    if alone:
+        settings = {"groups": channels[0]}
+    elif draw(st.booleans()):
         bits = draw(st.lists(st.booleans(), min_size=channels[0] * channels[1], max_size=channels[0] * channels[1]))
         if any(bits):
             settings = {"connections": np.array(bits).reshape(channels[1], channels[0])}
-    if sharings:
+    if sharings and not alone:
         periods = per_axis(st.sampled_from([1, 2, "none"]))
         settings["sharing"] = draw(st.one_of(st.sampled_from(["full", "full", "none", 2]), periods))
     conv = Convolution(
@@ -58,10 +61,10 @@ def problems(draw: st.DrawFn, max_ndim: int = 3, sharings: bool = True) -> tuple
         draw(per_axis(small)),
         stride=draw(st.one_of(st.just(1), per_axis(small))),
         padding=draw(st.one_of(st.sampled_from(["valid", "same", "full"]), pairs)),
-        dilation=draw(per_axis(small)),
+        dilation=1 if alone else draw(per_axis(small)),
         bias=False,
         padding_mode=draw(st.sampled_from([*BOUNDARIES, "zeros"])),
-        input_dilation=draw(st.one_of(st.just(1), per_axis(small))),
+        input_dilation=1 if alone else draw(st.one_of(st.just(1), per_axis(small))),
         **settings,
     )
     size = draw(per_axis(st.integers(1, 7 if ndim == 1 else 5 if ndim == 2 else 3)))

@@ -289,3 +289,18 @@ def test_tune_a_run(call: Callable[..., Outcome], digits_run: Path) -> None:
     found = call("tune", str(digits_run), "--batch", "8")
     assert (found.status, found.err) == (0, "")
     assert "whole model" in found.out
+
+
+def test_doctor_says_what_is_there_and_what_is_off(call: Callable[..., Outcome], monkeypatch) -> None:
+    from torchconv.compute.native import library
+
+    found = call("doctor")
+    assert found.status == 0
+    assert found.err == ""
+    for words in (f"torchconv         {__version__}", "torch  ", "processor", "threads", "compiled kernels"):
+        assert words in found.out
+    off = library.Library(None, "there was no C++ compiler")
+    monkeypatch.setattr(library, "library", lambda: off)
+    rows = {row["name"]: row for row in json.loads(call("doctor", "--json").out)}
+    assert rows["compiled kernels"]["found"] == "off"
+    assert "no C++ compiler; the gradient of depthwise weights takes" in rows["compiled kernels"]["note"]

@@ -40,6 +40,7 @@ HOUSE = [
     "compute.algorithms.torch_kernels",
     "compute.algorithms.torch_bfloat16",
     "compute.algorithms.dense_table",
+    "compute.algorithms.depthwise",
     "compute.algorithms.stride_one",
     "compute.algorithms.tiling",
     "compute.algorithms.fourier",
@@ -75,6 +76,8 @@ HOUSE = [
     "translate.build",
     "training",
     "complaints",
+    "doctor",
+    "planning",
     "cli",
     "__main__",
 ]

@@ -86,3 +86,14 @@ def show_predictions(found: Sequence[Prediction]) -> None:
                 f"{probability:.4f}",
             )
     _console().print(table)
+
+
+def show_findings(found: Sequence[tuple[str, str, str]]) -> None:
+    """What there is on this machine, each with a note."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None)
+    for one in found:
+        table.add_row(*(Text(printable(part)) for part in one))
+    _console().print(table)

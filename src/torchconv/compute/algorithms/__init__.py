@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .base import Algorithm, Problem
 from .dense_table import DenseTable
+from .depthwise import Depthwise
 from .fourier import Fourier
 from .patches import Patches
 from .phases import Phases
@@ -17,6 +18,7 @@ TABLE: tuple[Algorithm, ...] = (
     TorchKernels(),
     TorchChannelsLast(),
     TorchBfloat16(),
+    Depthwise(),
     Fourier(),
     Phases(),
     Patches(),

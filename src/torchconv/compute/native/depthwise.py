@@ -1,7 +1,7 @@
-"""Depthwise convolution in two dimensions by the C++ kernels: tensors (batch, channels, height, width), contiguous.
+"""Depthwise convolution in two dimensions by the C++ kernels: tensors (batch, channels, height, width).
 
-Weights are (channels * multiplier, kernel height, kernel width); padding is what stands before the first sample, and
-what stands after the last one follows from the output's size.
+Weights are (channels * multiplier, kernel height, kernel width). The padding is what stands before the first sample of
+each axis; what stands after the last one follows from the sizes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ FIELDS = (
 )
 SETTINGS = "SymInt[] stride, SymInt[] padding, SymInt[] size"
 
+Sizes = Sequence[int]
+
 
 class Problem(ctypes.Structure):
     """`Depthwise` of csrc/interface.h."""
@@ -27,14 +29,40 @@ class Problem(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in FIELDS]
 
 
-def _output(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], size: Sequence[int]) -> Tensor:
+def _output(x: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, size: Sizes) -> Tensor:
     x, weight = x.contiguous(), weight.contiguous()
-    y = x.new_empty(x.shape[0], weight.shape[0], *size)
+    y = _empty_output(x, weight, stride, padding, size)
     call("torchconv_depthwise_output", _problem(x, y, weight.shape[1:], stride, padding), x, weight, y)
     return y
 
 
-def _problem(x: Tensor, y: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Problem:
+def _input_grad(grad: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, size: Sizes, channels: int) -> Tensor:
+    grad, weight = grad.contiguous(), weight.contiguous()
+    x = _empty_input(grad, weight, stride, padding, size, channels)
+    call("torchconv_depthwise_input_grad", _problem(x, grad, weight.shape[1:], stride, padding), grad, weight, x)
+    return x
+
+
+def _weight_grad(x: Tensor, grad: Tensor, stride: Sizes, padding: Sizes, size: Sizes) -> Tensor:
+    x, grad = x.contiguous(), grad.contiguous()
+    weight = _empty_weight(x, grad, stride, padding, size)
+    call("torchconv_depthwise_weight_grad", _problem(x, grad, size, stride, padding), x, grad, weight)
+    return weight
+
+
+def _empty_output(x: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, size: Sizes) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0], *size)
+
+
+def _empty_input(grad: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, size: Sizes, channels: int) -> Tensor:
+    return grad.new_empty(grad.shape[0], channels, *size)
+
+
+def _empty_weight(x: Tensor, grad: Tensor, stride: Sizes, padding: Sizes, size: Sizes) -> Tensor:
+    return x.new_empty(grad.shape[1], *size)
+
+
+def _problem(x: Tensor, y: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes) -> Problem:
     batch, channels, *size = x.shape
     threads, multiplier = torch.get_num_threads(), y.shape[1] // channels
     return Problem(
@@ -42,8 +70,12 @@ def _problem(x: Tensor, y: Tensor, kernel: Sequence[int], stride: Sequence[int],
     )
 
 
-output = register(
-    f"depthwise_output(Tensor x, Tensor weight, {SETTINGS}) -> Tensor",
-    _output,
-    lambda x, weight, stride, padding, size: x.new_empty(x.shape[0], weight.shape[0], *size),
+output = register(f"depthwise_output(Tensor x, Tensor weight, {SETTINGS}) -> Tensor", _output, _empty_output)
+input_grad = register(
+    f"depthwise_input_grad(Tensor grad, Tensor weight, {SETTINGS}, SymInt channels) -> Tensor",
+    _input_grad,
+    _empty_input,
+)
+weight_grad = register(
+    f"depthwise_weight_grad(Tensor x, Tensor grad, {SETTINGS}) -> Tensor", _weight_grad, _empty_weight
 )

@@ -15,9 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-import torch  # noqa: F401  before the library, which then shares torch's OpenMP threads
+import torch  # before the library, which then shares its OpenMP threads
 
-INTERFACE = 2  # as in csrc/interface.h
+INTERFACE = 1  # as in csrc/interface.h
 NAME = "kernels.so"
 LEVELS = ("portable", "avx2", "avx512")
 VARIABLE = "TORCHCONV_INSTRUCTIONS"
@@ -51,9 +51,15 @@ def library() -> Library:
     return Library(handle, "")
 
 
+@torch.compiler.assume_constant_result
+def off() -> str | None:
+    """Why the kernels cannot be used; None if they can."""
+    return library().reason or None
+
+
 def available() -> bool:
     """Whether the kernels can be used."""
-    return library().handle is not None
+    return off() is None
 
 
 def handle() -> ctypes.CDLL:
@@ -67,6 +73,11 @@ def handle() -> ctypes.CDLL:
 def instructions() -> str:
     """The level in use: "portable", "avx2" or "avx512"."""
     return LEVELS[handle().torchconv_level()]
+
+
+def best_instructions() -> str:
+    """The highest level that the processor has."""
+    return LEVELS[handle().torchconv_best_level()]
 
 
 def use_instructions(level: str) -> str:

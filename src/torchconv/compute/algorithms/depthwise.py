@@ -1,0 +1,92 @@
+"""Depthwise convolution by the C++ kernels: each channel alone, all sums of a block of outputs in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf, prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...description import shapes
+from ...description.convolution import Convolution
+from .. import cost
+from ..native import depthwise, library
+from ..native.operations import TYPES
+from ..roles import INPUT, OUTPUT, WEIGHT
+from .base import Algorithm, Problem
+
+# Multiply-adds of a core in a second while the sums are in registers, and seconds for every plane and every number
+# that is copied in or out besides, float32; by role, because the gradient of the weights reads two planes.
+RATE = {OUTPUT: 75e9, INPUT: 75e9, WEIGHT: 60e9}
+PLANE = {OUTPUT: 0.1e-6, INPUT: 0.1e-6, WEIGHT: 0.25e-6}
+NUMBER = 0.2e-9
+LANES = 16
+CALL = 15e-6
+FLOAT32_ON_CPU = (torch.float32, "cpu")
+
+
+class Depthwise(Algorithm):
+    """One kernel per output channel and one input channel for it, on one or two axes."""
+
+    name: ClassVar[str] = "depthwise"
+
+    def declines(self, problem: Problem) -> str | None:
+        conv = problem.convolution
+        if not conv.sharing.is_full:
+            return "it has one kernel for all positions"
+        if conv.channels.rows is not None or conv.groups != conv.in_channels:
+            return "not every output channel reads one input channel alone"
+        if conv.ndim > 2:
+            return "it slides over 1 or 2 axes"
+        if max(conv.dilation) > 1 or max(conv.input_dilation) > 1:
+            return "its kernels have no dilation"
+        if problem.device != "cpu" or problem.dtype not in TYPES:
+            return f"its kernels are for {', '.join(str(one).removeprefix('torch.') for one in TYPES)} on a processor"
+        return library.off()
+
+    def may_pay(self, convolution: Convolution, precision: str) -> bool:
+        return self.declines(Problem(convolution, *FLOAT32_ON_CPU)) is None
+
+    def seconds(self, problem: Problem, role: str) -> float:
+        if problem.device != "cpu":
+            return inf
+        conv, sizes = problem.convolution, problem.sizes
+        outputs = shapes.output_sizes(conv.axes, sizes)
+        planes, width = problem.batch * conv.out_channels, sizes[-1] if role == INPUT else outputs[-1]
+        waste = shapes.repeats(width, LANES) * LANES / width
+        numbers = planes * (prod(sizes) + prod(outputs))
+        one = problem.macs * waste / RATE[role] + planes * PLANE[role] + numbers * NUMBER
+        return one * problem.dtype.itemsize / 4 / cost.cores(problem.threads) + CALL
+
+    def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
+        stride, padding = _planes(conv, x.shape[2:])
+        size = shapes.output_sizes(conv.axes, x.shape[2:])
+        y = depthwise.output(_plane(conv, x), _plane(conv, weight)[:, 0], stride, padding, _sizes(size))
+        return y.flatten(2, 3) if conv.ndim == 1 else y
+
+    def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
+        stride, padding = _planes(conv, input_size)
+        kernel, channels = _plane(conv, weight)[:, 0], conv.in_channels
+        x = depthwise.input_grad(_plane(conv, grad), kernel, stride, padding, _sizes(input_size), channels)
+        return x.flatten(2, 3) if conv.ndim == 1 else x
+
+    def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
+        stride, padding = _planes(conv, x.shape[2:])
+        weight = depthwise.weight_grad(_plane(conv, x), _plane(conv, grad), stride, padding, _sizes(conv.kernel_size))
+        return weight.unsqueeze(1).flatten(2, 3) if conv.ndim == 1 else weight.unsqueeze(1)
+
+
+def _planes(conv: Convolution, input_size: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Stride and padding before the first sample in two dimensions; one axis is a plane of one row."""
+    low = [shapes.padding(axis, size)[0] for axis, size in zip(conv.axes, input_size, strict=True)]
+    return (list(conv.stride), low) if conv.ndim == 2 else ([1, *conv.stride], [0, *low])
+
+
+def _sizes(size: Sequence[int]) -> list[int]:
+    return list(size) if len(size) == 2 else [1, *size]
+
+
+def _plane(conv: Convolution, tensor: Tensor) -> Tensor:
+    return tensor if conv.ndim == 2 else tensor.unsqueeze(2)
