@@ -5,7 +5,7 @@
 
 namespace torchconv {
 
-constexpr int64_t kInterface = 1;
+constexpr int64_t kInterface = 2;
 
 enum Type : int64_t { kFloat32 = 0, kFloat64 = 1, kBfloat16 = 2 };
 
@@ -29,7 +29,7 @@ enum TransformKind : int64_t { kFourier = 0, kWinograd = 1 };
 struct Transform {
   int64_t kind, threads, batch, groups, ins, outs;
   int64_t height, width, out_height, out_width, kernel_height, kernel_width, top, left;  // top, left: padding of the map
-  int64_t length_height, length_width;  // samples of a tile; Winograd's are 4 or 6 both, with kernels of 3 x 3
+  int64_t length_height, length_width;  // samples of a tile; Winograd's are 6 both, with kernels of 3 x 3
   int64_t adjoint;
   int64_t room;  // bytes for the spectra of tiles, if one tile fits
   int64_t x_strides[4], y_strides[4];

@@ -12,8 +12,7 @@ namespace {
 // body(engine) with the engine that the request needs.
 template <class Body>
 auto with_engine(const Transform &t, const Body &body) {
-  if (t.kind == kWinograd && t.length_height == 6) return body(Dense<WinogradTile<Winograd4>>(t));
-  if (t.kind == kWinograd) return body(Dense<WinogradTile<Winograd2>>(t));
+  if (t.kind == kWinograd) return body(Dense<WinogradTile>(t));
   if (t.ins == 1) return body(Pointwise(t));
   return body(Dense<FourierTile>(t));
 }

@@ -3,10 +3,7 @@
 
 #include "simd.h"
 #if TORCHCONV_BYTES > 16
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns of what its own header leaves undefined
 #include <immintrin.h>
-#pragma GCC diagnostic pop
 #endif
 
 namespace torchconv {

@@ -1,4 +1,4 @@
-// Winograd's minimal filtering for kernels of 3 x 3 (Lavin and Gray 2016, arXiv:1509.09308): tiles of real points.
+// Winograd's minimal filtering F(4 x 4, 3 x 3) (Lavin and Gray 2016, arXiv:1509.09308): tiles of 6 x 6, real points.
 #pragma once
 
 #include "interface.h"
@@ -7,43 +7,9 @@
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
-// F(2, 3) and F(4, 3): the paper's B' of samples, G of kernels and A' of outputs, and the transposes that gradients need.
-struct Winograd2 {
-  typedef vec<float> V;
-  static constexpr int kLength = 4, kOutputs = 2;
-  static void samples(const V *d, V *to) {
-    to[0] = d[0] - d[2];
-    to[1] = d[1] + d[2];
-    to[2] = d[2] - d[1];
-    to[3] = d[1] - d[3];
-  }
-  static void kernel(const V *g, V *to) {
-    const V ends = 0.5f * (g[0] + g[2]), middle = 0.5f * g[1];
-    to[0] = g[0];
-    to[1] = ends + middle;
-    to[2] = ends - middle;
-    to[3] = g[2];
-  }
-  static void outputs(const V *m, V *to) {
-    to[0] = m[0] + m[1] + m[2];
-    to[1] = m[1] - m[2] - m[3];
-  }
-  static void gradient(const V *y, V *to) {
-    to[0] = y[0];
-    to[1] = y[0] + y[1];
-    to[2] = y[0] - y[1];
-    to[3] = -y[1];
-  }
-  static void weight(const V *u, V *to) {
-    const V sum = 0.5f * (u[1] + u[2]);
-    to[0] = u[0] + sum;
-    to[1] = 0.5f * (u[1] - u[2]);
-    to[2] = sum + u[3];
-  }
-};
-
-// The paper's points 0, 1, -1, 2, -2 give errors five times as large as 0, a, -a, b, -b do.
-struct Winograd4 {
+// The paper's B' of samples, G of kernels and A' of outputs along one axis, and the transposes that gradients need. Its
+// points 0, 1, -1, 2, -2 give errors five times as large as 0, a, -a, b, -b do.
+struct Filter {
   typedef vec<float> V;
   static constexpr int kLength = 6, kOutputs = 4;
   static constexpr float a = 0.6875f, b = 1.5f, aa = a * a, bb = b * b;
@@ -95,10 +61,9 @@ struct Winograd4 {
   }
 };
 
-template <class F>
 class WinogradTile {
   typedef vec<float> V;
-  static constexpr int kLength = F::kLength, kOutputs = F::kOutputs;
+  static constexpr int kLength = Filter::kLength, kOutputs = Filter::kOutputs;
 
  public:
   static constexpr int kParts = 1;
@@ -112,11 +77,11 @@ class WinogradTile {
 
   WinogradTile(const Plan &plan, void *memory) : plan_(plan), lines_(kLength, static_cast<float *>(memory)) {}
 
-  void input(const Lanes &lanes, Spectrum to) { analyse<kLength, F::samples>(lanes, to); }
-  void gradient(const Lanes &lanes, Spectrum to) { analyse<kOutputs, F::gradient>(lanes, to); }
-  void kernel(const Lanes &lanes, Spectrum to) { analyse<3, F::kernel>(lanes, to, plan_.adjoint); }
-  void output(Spectrum from, const Lanes &lanes, V bias) { synthesise<kOutputs, F::outputs>(from, lanes, bias); }
-  void weight(Spectrum from, const Lanes &lanes) { synthesise<3, F::weight>(from, lanes, V{}); }
+  void input(const Lanes &lanes, Spectrum to) { analyse<kLength, Filter::samples>(lanes, to); }
+  void gradient(const Lanes &lanes, Spectrum to) { analyse<kOutputs, Filter::gradient>(lanes, to); }
+  void kernel(const Lanes &lanes, Spectrum to) { analyse<3, Filter::kernel>(lanes, to, plan_.adjoint); }
+  void output(Spectrum from, const Lanes &lanes, V bias) { synthesise<kOutputs, Filter::outputs>(from, lanes, bias); }
+  void weight(Spectrum from, const Lanes &lanes) { synthesise<3, Filter::weight>(from, lanes, V{}); }
 
  private:
   // Along the rows, then down the columns.
