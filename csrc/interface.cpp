@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 
+#include "workspace.h"
+
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace torchconv {
@@ -72,4 +74,37 @@ EXPORT int torchconv_depthwise_input_grad(const Depthwise *problem, const void *
 
 EXPORT int torchconv_depthwise_weight_grad(const Depthwise *problem, const void *x, const void *grad, void *weight) {
   return AT_LEVEL(depthwise_weight_grad, here(problem), x, grad, weight);
+}
+
+// Floats of the kernels' spectra.
+EXPORT int64_t torchconv_transform_floats(const Transform *problem) {
+  return AT_LEVEL(transform_floats, here(problem));
+}
+
+EXPORT int torchconv_transform_kernels(const Transform *problem, const float *weight, float *spectra) {
+  return AT_LEVEL(transform_kernels, here(problem), weight, spectra);
+}
+
+// bias may be null.
+EXPORT int torchconv_transform_apply(const Transform *problem, const float *x, const float *spectra, const float *bias,
+                                     float *y) {
+  const int status = AT_LEVEL(transform_output, here(problem), x, spectra, bias, y);
+  tidy_workspace();
+  return status;
+}
+
+// The same with kernels' spectra that are made, used and forgotten.
+EXPORT int torchconv_transform_output(const Transform *problem, const float *x, const float *weight, const float *bias,
+                                      float *y) {
+  const size_t bytes = size_t(torchconv_transform_floats(problem)) * sizeof(float);
+  float *spectra = static_cast<float *>(workspace(kKernels, bytes));
+  if (!spectra) return kNoMemory;
+  const int status = torchconv_transform_kernels(problem, weight, spectra);
+  return status == kDone ? torchconv_transform_apply(problem, x, spectra, bias, y) : status;
+}
+
+EXPORT int torchconv_transform_weight_grad(const Transform *problem, const float *x, const float *y, float *weight) {
+  const int status = AT_LEVEL(transform_weight_grad, here(problem), x, y, weight);
+  tidy_workspace();
+  return status;
 }

@@ -5,7 +5,7 @@
 
 namespace torchconv {
 
-constexpr int64_t kInterface = 1;
+constexpr int64_t kInterface = 2;
 
 enum Type : int64_t { kFloat32 = 0, kFloat64 = 1, kBfloat16 = 2 };
 
@@ -20,12 +20,31 @@ struct Depthwise {
   int64_t height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left;
 };
 
+enum TransformKind : int64_t { kFourier = 0, kWinograd = 1 };
+
+// A correlation with steps of 1 of float32 arrays, x (batch, groups * ins, height, width) with y (batch, groups * outs,
+// out_height, out_width), whose strides are in floats; weight (groups * outs, ins, kernel_height, kernel_width) is
+// contiguous. With `adjoint`, the map back: x is its argument, a gradient of what y then is the size of, `outs` its
+// channels, and weight (groups * ins, outs, ...).
+struct Transform {
+  int64_t kind, threads, batch, groups, ins, outs;
+  int64_t height, width, out_height, out_width, kernel_height, kernel_width, top, left;  // top, left: padding of the map
+  int64_t length_height, length_width;  // samples of a tile; Winograd's are 6 both, with kernels of 3 x 3
+  int64_t adjoint;
+  int64_t room;  // bytes for the spectra of tiles, if one tile fits
+  int64_t x_strides[4], y_strides[4];
+};
+
 // The functions of one instruction set; the families define them in its namespace.
-#define TORCHCONV_DECLARE(level)                                                               \
-  namespace level {                                                                            \
-  int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);         \
-  int depthwise_input_grad(const Depthwise &, const void *grad, const void *weight, void *x);  \
-  int depthwise_weight_grad(const Depthwise &, const void *x, const void *grad, void *weight); \
+#define TORCHCONV_DECLARE(level)                                                                                     \
+  namespace level {                                                                                                  \
+  int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);                               \
+  int depthwise_input_grad(const Depthwise &, const void *grad, const void *weight, void *x);                        \
+  int depthwise_weight_grad(const Depthwise &, const void *x, const void *grad, void *weight);                       \
+  int64_t transform_floats(const Transform &);                                                                       \
+  int transform_kernels(const Transform &, const float *weight, float *spectra);                                     \
+  int transform_output(const Transform &, const float *x, const float *spectra, const float *bias, float *y);        \
+  int transform_weight_grad(const Transform &, const float *x, const float *grad, float *weight);                    \
   }
 TORCHCONV_DECLARE(portable)
 TORCHCONV_DECLARE(avx2)

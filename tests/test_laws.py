@@ -28,7 +28,10 @@ from torchconv.compute.operator import Operator
 from torchconv.compute.planner import BY_NAME
 from torchconv.description.convolution import Convolution
 
-LESS_EXACT = ("torch-bf16",)  # only where precision allows them, and not in float64: tests/test_plan.py has theirs
+LESS_EXACT = (
+    "torch-bf16",
+    "winograd",
+)  # where precision allows them, and not in float64: test_plan and test_transforms
 COMPILED = ("depthwise",)  # these need the C++ kernels, which an installation may lack
 NAMES = [
     name for name in ("auto", *BY_NAME) if name not in LESS_EXACT and (name not in COMPILED or library.available())

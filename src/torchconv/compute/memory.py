@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 import torch
@@ -32,3 +33,8 @@ def has_numbers(tensor: Tensor) -> bool:
         return tensor.data_ptr() != 0
     except RuntimeError:
         return False
+
+
+def all_finite(result: Tensor) -> bool:
+    """Whether transforms may have been used: a NaN or an Inf spreads over its whole tile. A sum says so in one pass."""
+    return not has_numbers(result) or isfinite(float(result.sum())) or bool(torch.isfinite(result).all())

@@ -12,6 +12,7 @@ from .reference_loops import ReferenceLoops
 from .sparse_matrix import ScipyMatrix, TorchMatrix
 from .torch_bfloat16 import TorchBfloat16
 from .torch_kernels import TorchChannelsLast, TorchKernels
+from .winograd import Winograd
 
 TABLE: tuple[Algorithm, ...] = (
     DenseTable(),
@@ -19,6 +20,7 @@ TABLE: tuple[Algorithm, ...] = (
     TorchChannelsLast(),
     TorchBfloat16(),
     Depthwise(),
+    Winograd(),
     Fourier(),
     Phases(),
     Patches(),

@@ -7,26 +7,29 @@ the kernel and not with its size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf, prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ...description.convolution import Convolution
 from .. import borders, cost, layouts
-from ..memory import has_numbers
-from . import tiling
+from ..memory import all_finite, has_numbers
+from ..native import library, transforms
+from . import tile_costs, tiling
 from .base import Algorithm, Problem
 from .stride_one import StrideOne
+from .tile_costs import Work
 from .tiling import Tiling
 from .torch_kernels import TorchKernels
 
 _DIRECT = TorchKernels()
-FEWEST_TAPS = 32  # below it torch's kernels are not beaten by plain transforms
-CALLS = 60e-6  # seconds of the calls of torch that it makes, whatever the size
+FEWEST_TAPS = 20  # below it torch's kernels are hardly beaten
+CALLS, CALL = 60e-6, 30e-6  # seconds of the calls it makes whatever the size: of torch, and of the C++ kernels
 NARROW = (torch.bfloat16, torch.float16)  # computed in float32
+COMPILED = (torch.float32, *NARROW)  # types that the C++ kernels serve
 
 
 class Fourier(Algorithm):
@@ -61,26 +64,72 @@ class Fourier(Algorithm):
         if prod(steps.kernel) < FEWEST_TAPS:
             return inf
         images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
+        work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
+        lengths = _compiled(work) if problem.dtype in COMPILED else None
+        if lengths is not None:
+            moved = 0 if steps.is_plain else work.bytes / 4 / cost.TOUCH
+            return (work.seconds(lengths) + moved) / cost.cores(problem.threads) + CALL
         one = tiling.least_seconds(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
         return (one + problem.channels_last * problem.numbers / cost.TOUCH) / cost.cores(problem.threads) + CALLS
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
-        y = steps.output(_correlate(steps.input(x), steps.weight(weight), conv.groups))
-        return y if _finite(y) else _DIRECT.output(conv, x, weight)
+        cut = _cut(conv, steps, x)
+        if cut is None:
+            y = steps.output(_correlate(steps.input(x), steps.weight(weight), conv.groups))
+        else:
+            images = x if steps.is_plain else steps.input(x)
+            y = steps.output(_narrowed(transforms.output, x.dtype, cut, images, steps.weight(weight), steps.windows))
+        return y if all_finite(y) else _DIRECT.output(conv, x, weight)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         steps = StrideOne.of(conv, input_size)
-        around = borders.pad(steps.output_back(grad), [(taps - 1, taps - 1) for taps in steps.kernel])
-        turned = layouts.swapped(layouts.flipped(steps.weight(weight), conv.ndim), conv.groups, conv.ndim)
-        result = steps.input_back(_correlate(around, turned, conv.groups))
-        return result if _finite(result) else _DIRECT.input_grad(conv, grad, weight, input_size)
+        cut = _cut(conv, steps, grad)
+        if cut is None:
+            around = borders.pad(steps.output_back(grad), [(taps - 1, taps - 1) for taps in steps.kernel])
+            turned = layouts.swapped(layouts.flipped(steps.weight(weight), conv.ndim), conv.groups, conv.ndim)
+            result = steps.input_back(_correlate(around, turned, conv.groups))
+        else:
+            cells, kernels, size = (
+                steps.output_back(grad),
+                steps.weight(weight),
+                input_size if steps.is_plain else steps.size,
+            )
+            result = _narrowed(transforms.input_grad, grad.dtype, cut, cells, kernels, size)
+            result = result if steps.is_plain else steps.input_back(result)
+        return result if all_finite(result) else _DIRECT.input_grad(conv, grad, weight, input_size)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
-        result = _weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups)
+        cut = _cut(conv, steps, x)
+        if cut is None:
+            result = _weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups)
+        else:
+            images, cells = x if steps.is_plain else steps.input(x), steps.output_back(grad)
+            result = _narrowed(transforms.weight_grad, x.dtype, cut, images, cells, steps.kernel)
         result = steps.weight_back(result)
-        return result if _finite(result) else _DIRECT.weight_grad(conv, x, grad)
+        return result if all_finite(result) else _DIRECT.weight_grad(conv, x, grad)
+
+
+def _compiled(work: Work) -> tuple[int, ...] | None:
+    """The tiles for the C++ kernels; None where they do not serve."""
+    return tile_costs.cheapest(work) if len(work.kernel) <= 2 and library.available() else None
+
+
+def _cut(conv: Convolution, steps: StrideOne, array: Tensor) -> transforms.Cut | None:
+    """How the C++ kernels cut up this request, for an array of it; None where they do not serve."""
+    if array.device.type != "cpu" or array.dtype not in COMPILED or not has_numbers(array):
+        return None
+    images, ins = array.shape[0] * prod(conv.dilation), conv.in_channels * prod(conv.stride)
+    work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
+    lengths = _compiled(work)
+    low = [pair[0] if steps.is_plain else 0 for pair in steps.pads]
+    return None if lengths is None else transforms.Cut(conv.groups, low, lengths, work.room)
+
+
+def _narrowed(operation: Callable[..., Tensor], dtype: torch.dtype, cut: transforms.Cut, *operands: Any) -> Tensor:
+    """An operation of the C++ kernels, which compute in float32."""
+    return operation(cut, *(one.float() if isinstance(one, Tensor) else one for one in operands)).to(dtype)
 
 
 def _correlate(x: Tensor, weight: Tensor, groups: int) -> Tensor:
@@ -131,8 +180,3 @@ def _products(x: Tensor, grad: Tensor, tiling: Tiling) -> Tensor:
     rows = grad.permute(4, 1, 2, 0, 3).flatten(3)  # (points, groups, out, n * tiles)
     columns = x.permute(4, 1, 0, 3, 2).flatten(2, 3)  # (points, groups, n * tiles, in)
     return (rows @ columns).permute(1, 2, 3, 0).reshape(groups, grad.shape[2], x.shape[2], *points)
-
-
-def _finite(result: Tensor) -> bool:
-    """Whether transforms may have been used: a NaN or an Inf spreads over its whole tile."""
-    return not has_numbers(result) or bool(torch.isfinite(result).all())

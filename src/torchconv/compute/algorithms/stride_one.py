@@ -51,6 +51,11 @@ class StrideOne:
         return cls(conv.groups, conv.stride, conv.dilation, tuple(pads), tails, tuple(kernel), tuple(size), outputs)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the convolution has steps of 1 already, so that there is nothing to do but to pad."""
+        return max(*self.stride, *self.dilation) == 1
+
+    @property
     def windows(self) -> tuple[int, ...]:
         """Outputs per axis of the convolution with steps of 1."""
         return tuple(size - taps + 1 for size, taps in zip(self.size, self.kernel, strict=True))

@@ -98,7 +98,7 @@ def cheapest(
     outputs: tuple[int, ...], kernel: tuple[int, ...], batch: int, ins: int, outs: int, groups: int
 ) -> tuple[int, ...]:
     """The lengths of the tiles that take the least time."""
-    choices = [_lengths(size, taps) for size, taps in zip(outputs, kernel, strict=True)]
+    choices = [lengths_between(taps, size + taps - 1, 3) for size, taps in zip(outputs, kernel, strict=True)]
     return min(product(*choices), key=lambda lengths: seconds(outputs, kernel, lengths, batch, ins, outs, groups))
 
 
@@ -130,14 +130,14 @@ def _numbers(outputs: tuple[int, ...], kernel: tuple[int, ...], lengths: tuple[i
     return prod(count * length for count, length in zip(counts, lengths, strict=True))
 
 
-def _lengths(outputs: int, taps: int) -> list[int]:
-    """Lengths to choose from: good ones from a little over the kernel to the whole input."""
-    whole = good_length(outputs + taps - 1)
+def lengths_between(taps: int, whole: int, finer: int) -> list[int]:
+    """Good lengths from a little over the kernel to the whole input, each about 1 / finer longer than the last."""
+    most = good_length(whole)
     found, length = [], taps + 1
-    while (good := good_length(length)) < whole:
+    while (good := good_length(length)) < most:
         found.append(good)
-        length = good + max(1, good // 3)
-    return [*found, whole]
+        length = good + max(1, good // finer)
+    return [*found, most]
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,91 @@
+"""Winograd's minimal filtering for kernels of 3 x 3, four outputs of an axis at a time (Lavin and Gray 2016).
+
+A tile of 6 x 6 samples gives 4 x 4 outputs with 36 products of matrices over the channels instead of 144; the error is
+about six times that of the direct algorithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...description import shapes
+from ...description.convolution import Convolution
+from .. import cost
+from ..memory import all_finite, has_numbers
+from ..native import library, transforms
+from ..roles import WEIGHT
+from .base import Algorithm, Problem
+from .tile_costs import LANES, MULTIPLY, NUMBER, TOUCH, Work
+from .torch_kernels import TorchKernels
+
+DIRECT = TorchKernels()
+KERNEL, TILE, OUTPUTS = (3, 3), (6, 6), (4, 4)
+TRANSFORM = 0.35e-6  # seconds of one vector of tiles
+REORDER = 1.25  # times as long as the others the gradient of the weights takes
+CALL = 30e-6
+FEWEST_CHANNELS = 32
+
+
+class Winograd(Algorithm):
+    """Fewer products, less exact sums: where precision="fast" allows it."""
+
+    name: ClassVar[str] = "winograd"
+
+    def declines(self, problem: Problem) -> str | None:
+        conv = problem.convolution
+        if problem.precision == "auto":
+            return 'only precision="fast" allows it'
+        if conv.kernel_size != KERNEL or not conv.sharing.is_full:
+            return "it has one kernel of 3 x 3 for all positions"
+        if max(*conv.stride, *conv.dilation, *conv.input_dilation) > 1:
+            return "its windows are one sample apart, and so are their samples"
+        if problem.dtype != torch.float32 or problem.device != "cpu":
+            return "its kernels are for float32 on a processor"
+        if torch.compiler.is_compiling():
+            return "torch.compile cannot look into its kernels"
+        return library.off()
+
+    def may_pay(self, convolution: Convolution, precision: str) -> bool:
+        return precision != "auto" and self.declines(Problem(convolution, torch.float32, "cpu", precision)) is None
+
+    def seconds(self, problem: Problem, role: str) -> float:
+        conv = problem.convolution
+        if conv.channels.rows is not None or min(conv.in_channels, conv.out_channels) // conv.groups < FEWEST_CHANNELS:
+            return inf
+        outputs = shapes.output_sizes(conv.axes, problem.sizes)
+        work = Work(outputs, KERNEL, problem.batch, conv.in_channels, conv.out_channels, conv.groups)
+        tiles, points = work.tiles(OUTPUTS), TILE[0] * TILE[1]
+        vectors = work.vectors(tiles) + shapes.repeats(work.kernels, LANES)
+        touched = points * (tiles * (work.ins + work.outs) + work.kernels)
+        one = TRANSFORM * vectors + TOUCH * touched + MULTIPLY * points * tiles * work.kernels + NUMBER * work.bytes / 4
+        return one * (REORDER if role == WEIGHT else 1) / cost.cores(problem.threads) + CALL
+
+    def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
+        if not has_numbers(x):
+            return DIRECT.output(conv, x, weight)
+        y = transforms.output(_cut(conv, x.shape[2:], x), x, weight, shapes.output_sizes(conv.axes, x.shape[2:]))
+        return y if all_finite(y) else DIRECT.output(conv, x, weight)
+
+    def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
+        if not has_numbers(grad):
+            return DIRECT.input_grad(conv, grad, weight, input_size)
+        result = transforms.input_grad(_cut(conv, input_size, grad), grad, weight, input_size)
+        return result if all_finite(result) else DIRECT.input_grad(conv, grad, weight, input_size)
+
+    def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
+        if not has_numbers(x):
+            return DIRECT.weight_grad(conv, x, grad)
+        result = transforms.weight_grad(_cut(conv, x.shape[2:], x), x, grad, KERNEL)
+        return result if all_finite(result) else DIRECT.weight_grad(conv, x, grad)
+
+
+def _cut(conv: Convolution, size: Sequence[int], array: Tensor) -> transforms.Cut:
+    outputs = shapes.output_sizes(conv.axes, size)
+    work = Work(outputs, KERNEL, array.shape[0], conv.in_channels, conv.out_channels, conv.groups)
+    low = [shapes.padding(axis, length)[0] for axis, length in zip(conv.axes, size, strict=True)]
+    return transforms.Cut(conv.groups, low, TILE, work.room, transforms.WINOGRAD)

@@ -1,0 +1,111 @@
+"""Convolutions with steps of 1 by transforms of tiles in C++: float32, (batch, channels, *size), 1 or 2 axes.
+
+Inputs and gradients may lie in memory in any order; results lie as they do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import library
+from .operations import STATUS
+
+FOURIER, WINOGRAD = 0, 1
+FIELDS = (
+    *("kind", "threads", "batch", "groups", "ins", "outs", "height", "width", "out_height", "out_width"),
+    *("kernel_height", "kernel_width", "top", "left", "length_height", "length_width", "adjoint", "room"),
+)
+Strides = ctypes.c_int64 * 4
+
+
+class Problem(ctypes.Structure):
+    """`Transform` of csrc/interface.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in FIELDS),
+        *((name, Strides) for name in ("x_strides", "y_strides")),
+    ]
+
+
+class Cut(NamedTuple):
+    """A convolution by transforms: its groups, the padding before the first sample, the lengths of the tiles.
+
+    room: bytes for the spectra of tiles, besides those of the kernels.
+    """
+
+    groups: int
+    padding: Sequence[int]
+    lengths: Sequence[int]
+    room: int
+    kind: int = FOURIER
+
+
+def output(cut: Cut, x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
+    """x (batch, in, *size) and weight (out, in // groups, *kernel) to (batch, out, *size of outputs)."""
+    return _applied(cut, x, weight, (x.shape[0], weight.shape[0], *size), adjoint=False)
+
+
+def input_grad(cut: Cut, grad: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
+    """grad (batch, out, *size of outputs) to (batch, in, *size), the adjoint of `output`."""
+    return _applied(cut, grad, weight, (grad.shape[0], weight.shape[1] * cut.groups, *size), adjoint=True)
+
+
+def weight_grad(cut: Cut, x: Tensor, grad: Tensor, kernel: Sequence[int]) -> Tensor:
+    """x and grad to (out, in // groups, *kernel)."""
+    weight = x.new_empty(grad.shape[1], x.shape[1] // cut.groups, *kernel)
+    _call("torchconv_transform_weight_grad", _problem(cut, x, grad, kernel, False), x, grad, weight)
+    return weight
+
+
+def kernels(cut: Cut, x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
+    """The transforms of kernels that do not change, for `applied` to inputs of the shape of x."""
+    problem = _problem(cut, x, _empty(x, (x.shape[0], weight.shape[0], *size)), weight.shape[2:], False)
+    count = library.handle().torchconv_transform_floats
+    count.restype = ctypes.c_int64
+    found = x.new_empty(count(ctypes.byref(problem)))
+    _call("torchconv_transform_kernels", problem, weight.contiguous(), found)
+    return found
+
+
+def applied(cut: Cut, x: Tensor, spectra: Tensor, shape: Sequence[int], size: Sequence[int]) -> Tensor:
+    """`output` with the transforms of a weight of this shape."""
+    y = _empty(x, (x.shape[0], shape[0], *size))
+    _call("torchconv_transform_apply", _problem(cut, x, y, shape[2:], False), x, spectra, None, y)
+    return y
+
+
+def _applied(cut: Cut, x: Tensor, weight: Tensor, shape: Sequence[int], adjoint: bool) -> Tensor:
+    y = _empty(x, shape)
+    problem = _problem(cut, x, y, weight.shape[2:], adjoint)
+    _call("torchconv_transform_output", problem, x, weight.contiguous(), None, y)
+    return y
+
+
+def _empty(x: Tensor, shape: Sequence[int]) -> Tensor:
+    last = x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(tuple(shape), dtype=x.dtype, memory_format=layout)
+
+
+def _problem(cut: Cut, x: Tensor, y: Tensor, kernel: Sequence[int], adjoint: bool) -> Problem:
+    """One axis is a plane of one row."""
+    planes = [tensor if tensor.ndim == 4 else tensor.unsqueeze(2) for tensor in (x, y)]
+    one = [] if x.ndim == 4 else [1]
+    none = [] if x.ndim == 4 else [0]
+    counts = (x.shape[0], cut.groups, x.shape[1] // cut.groups, y.shape[1] // cut.groups)
+    sizes = (*planes[0].shape[2:], *planes[1].shape[2:], *one, *kernel, *none, *cut.padding, *one, *cut.lengths)
+    strides = (Strides(*plane.stride()) for plane in planes)
+    return Problem(cut.kind, torch.get_num_threads(), *counts, *sizes, adjoint, cut.room, *strides)
+
+
+def _call(name: str, problem: Problem, *tensors: Tensor | None) -> None:
+    function = getattr(library.handle(), name)
+    pointers = (ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors)
+    status = function(ctypes.byref(problem), *pointers)
+    if status:
+        raise RuntimeError(f"{name}: {STATUS[status]}")
