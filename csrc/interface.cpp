@@ -63,3 +63,16 @@ EXPORT int torchconv_set_level(int wanted) {
 EXPORT int torchconv_depthwise_output(const Depthwise *problem, const void *x, const void *weight, void *y) {
   return AT_LEVEL(depthwise_output, here(problem), x, weight, y);
 }
+
+EXPORT int torchconv_unshared_output(const Local *problem, const void *x, const void *weight, void *y) {
+  return AT_LEVEL(unshared_output, here(problem), x, weight, y);
+}
+
+// The gradient of x, added to the zeros that it holds; in float where the other numbers are bfloat16.
+EXPORT int torchconv_unshared_input(const Local *problem, const void *grad, const void *weight, void *x) {
+  return AT_LEVEL(unshared_input, here(problem), grad, weight, x);
+}
+
+EXPORT int torchconv_unshared_weight(const Local *problem, const void *x, const void *grad, void *weight) {
+  return AT_LEVEL(unshared_weight, here(problem), x, grad, weight);
+}

@@ -20,10 +20,21 @@ struct Depthwise {
   int64_t height, width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width, top, left;
 };
 
+// A convolution whose every output position has a kernel of its own, in three dimensions; arrays are contiguous:
+// x (batch, groups * in, *size), y (batch, groups * out, *outputs), weight (*outputs, groups * out, in, *kernel).
+// low: zeros before the first sample of each axis, of which negative ones cut samples off.
+struct Local {
+  int64_t type, threads, batch, groups, in, out;
+  int64_t size[3], outputs[3], kernel[3], stride[3], dilation[3], low[3];
+};
+
 // The functions of one instruction set; the families define them in its namespace.
 #define TORCHCONV_DECLARE(level)                                                         \
   namespace level {                                                                      \
   int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);   \
+  int unshared_output(const Local &, const void *x, const void *weight, void *y);        \
+  int unshared_input(const Local &, const void *grad, const void *weight, void *x);      \
+  int unshared_weight(const Local &, const void *x, const void *grad, void *weight);     \
   }
 TORCHCONV_DECLARE(portable)
 TORCHCONV_DECLARE(avx2)
