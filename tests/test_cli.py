@@ -205,7 +205,7 @@ def test_a_reader_that_is_gone_ends_the_training_quietly(tmp_path: Path) -> None
 
 def test_version_and_help(call: Callable[..., Outcome]) -> None:
     assert call("--version").out == f"torchconv {__version__}\n"
-    for arguments in (["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"]):
+    for arguments in (["--help"], *([name, "--help"] for name in ("train", "evaluate", "predict", "plan", "tune"))):
         found = call(*arguments)
         assert found.status == 0
         assert "Usage: torchconv" in found.out
@@ -259,3 +259,33 @@ def test_ctrl_c_ends_with_one_line_and_the_weights(tmp_path: Path) -> None:
     assert "best weights so far are kept in run; continue with: torchconv train --resume run" in lines[0]
     assert (tmp_path / "run" / "weights.safetensors").exists()
     assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_plan_prints_the_table(call: Callable[..., Outcome]) -> None:
+    found = call("plan", "64->64, 31x31, padding=15, groups=64", "--input", "8x64x56x56")
+    assert (found.status, found.err) == (0, "")
+    assert "fft" in found.out
+    assert "declines" in found.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("1->1, 3x3", "--input", "1x1x8"), "input_shape of plan for convolution 1->1, 3x3: got (1, 1, 8)"),
+        (("1->1, 3x3", "--input", "1x1x8xq"), "input: got 1x1x8xq, expected batch, channels and sizes joined by x"),
+        (("1->1, 3x3", "--input", "1x1x8x8", "--dtype", "int"), "dtype: got int, expected one of float32"),
+        (("1->1, 3x3", "--input", "1x1x8x8", "--precision", "low"), "precision: got 'low', expected one of auto, fast"),
+        (("1-1", "--input", "1x1x8x8"), "1-1"),
+    ],
+)
+def test_plans_that_cannot_be_made(call: Callable[..., Outcome], arguments: tuple[str, ...], message: str) -> None:
+    found = call("plan", *arguments)
+    assert found.status == 2
+    assert message in found.err
+    assert found.err.count("\n") == 1
+
+
+def test_tune_a_run(call: Callable[..., Outcome], digits_run: Path) -> None:
+    found = call("tune", str(digits_run), "--batch", "8")
+    assert (found.status, found.err) == (0, "")
+    assert "whole model" in found.out

@@ -144,6 +144,12 @@ def test_cutout_takes_a_square(images: Tensor) -> None:
     assert (gone.any(1).sum(1) * gone.any(2).sum(1) == gone.flatten(1).sum(1)).all()
 
 
+@pytest.mark.parametrize("kind", ["shift:a", "shift:1.5", "flip:2", "cutout:x", "none:1"])
+def test_amounts_that_are_none(kind: str) -> None:
+    with pytest.raises(SettingError, match=f"augmentation: got .*{kind}"):
+        Augmentation.named(kind)
+
+
 @pytest.mark.parametrize("kind", ["", "flop", "flip-flip", "none-flip", "flip_shift", "Affine"])
 def test_unknown_kinds(kind: str) -> None:
     with pytest.raises(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torchconv.training import initialisation, optimisation, recipes, train
 from torchconv.training.evaluate import probabilities
 from torchconv.training.preparation import Scaling
 from torchconv.training.recipes import FAST, RECIPES, Recipe, named
+from torchconv.training.views import scores
 from torchconv.translate.build import NetworkModule, build
 
 TEXT = "INPUT[8x8x3] - CONV[24, 2x2, valid] - RELU - CONV[32] - NORM - RELU - POOL - FC"
@@ -196,11 +198,50 @@ def test_muon_turns_kernels_and_leaves_the_rest_to_sgd() -> None:
     torch.testing.assert_close(after["fc1.weight"], expected)
 
 
-def test_a_mirrored_run_looks_at_both_sides() -> None:
+@pytest.mark.parametrize("views", ["mirror", "mirror-shift"])
+def test_a_run_with_views_looks_at_both_sides(views: str) -> None:
     torch.manual_seed(0)
     module = build("INPUT[8x8x3] - CONV[4] - RELU - FC[2] - SOFTMAX").eval()
     images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
     scaling = Scaling((0.5,) * 3, (0.2,) * 3)
-    both = probabilities(module, scaling, images, mirrored=True)
-    torch.testing.assert_close(both, probabilities(module, scaling, images.flip(-1), mirrored=True))
+    both = probabilities(module, scaling, images, views=views)
+    if views == "mirror":
+        torch.testing.assert_close(both, probabilities(module, scaling, images.flip(-1), views=views))
     assert not torch.allclose(both, probabilities(module, scaling, images))
+
+
+def test_views_are_weighed_means_of_what_they_look_at() -> None:
+    images = torch.arange(25.0).reshape(1, 1, 5, 5)
+    asked = []
+
+    def score(view: torch.Tensor) -> torch.Tensor:
+        asked.append(view)
+        return view[:, 0, 2]  # of the middle row
+
+    both = (images[:, 0, 2] + images[:, 0, 2].flip(-1)) / 2
+    torch.testing.assert_close(scores(score, images, "mirror"), both)
+    rows = torch.nn.functional.pad(images, (1,) * 4, mode="reflect")[:, 0]
+    rows = torch.stack([rows[:, 2, :5], rows[:, 4, 2:], rows.flip(-1)[:, 2, :5], rows.flip(-1)[:, 4, 2:]])
+    torch.testing.assert_close(scores(score, images, "mirror-shift"), both / 2 + rows.mean(0) / 2)
+    assert len(asked) == 2 + 6
+
+
+def test_first_epochs_on_shrunk_images_where_the_network_takes_them(tmp_path: Path) -> None:
+    text = "INPUT[8x8x1] - CONV[4] - RELU - GLOBALPOOL - FC"
+    seen = []
+    forward = NetworkModule.scores
+    with pytest.MonkeyPatch.context() as patch:
+
+        def watched(module: NetworkModule, images: torch.Tensor, any_size: bool = False) -> torch.Tensor:
+            seen.append((module.training, images.shape[-1]))
+            return forward(module, images, any_size)
+
+        patch.setattr(NetworkModule, "scores", watched)
+        train.train("digits", text, tmp_path / "run", progress=False, epochs=4, shrunk_share=0.5, batch_size=512)
+    assert [size for training, size in seen if training] == [6] * 4 + [8] * 4
+    assert {size for training, size in seen[1:] if not training} == {8}
+    flat = "INPUT[8x8x1] - CONV[4] - RELU - FC"
+    with pytest.raises(SettingError, match=r"shrunk share: got 0\.5, expected 0, or a network for any size"):
+        train.train("digits", flat, tmp_path / "flat", progress=False, epochs=1, shrunk_share=0.5)
+    train.train("digits", flat, tmp_path / "flat", recipe="fast", progress=False, epochs=1)
+    assert json.loads((tmp_path / "flat" / "config.json").read_text())["settings"]["shrunk_share"] == 0

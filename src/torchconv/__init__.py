@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import nn
     from .compute.functional import conv, conv_input_grad, conv_weight_grad
+    from .compute.plan import Plan, plan
     from .description.convolution import Convolution
     from .errors import TorchconvError
     from .language.parser import parse
+    from .nn.tuning import tune
     from .translate.build import build
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "Convolution": "description.convolution",
+    "Plan": "compute.plan",
     "TorchconvError": "errors",
     "build": "translate.build",
     "conv": "compute.functional",
@@ -27,10 +30,13 @@ _PLACES = {
     "conv_weight_grad": "compute.functional",
     "nn": "nn",
     "parse": "language.parser",
+    "plan": "compute.plan",
+    "tune": "nn.tuning",
 }
 
 __all__ = [
     "Convolution",
+    "Plan",
     "TorchconvError",
     "build",
     "conv",
@@ -38,6 +44,8 @@ __all__ = [
     "conv_weight_grad",
     "nn",
     "parse",
+    "plan",
+    "tune",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The command line: `torchconv train`, `evaluate`, `predict`.
+"""The command line: `torchconv train`, `evaluate`, `predict`, `plan`, `tune`.
 
 torch and all that needs it is imported inside the commands only, so that --help is quick.
 """
@@ -199,6 +199,46 @@ def predict(
         typer.echo(json.dumps([one.to_dict() for one in found], indent=2, ensure_ascii=False))
     else:
         show_predictions(found)
+
+
+@app.command()
+def plan(
+    text: Annotated[str, typer.Argument(metavar="CONVOLUTION", help='As in "64->64, 31x31, padding=15, groups=64".')],
+    input: Annotated[str, typer.Option(metavar="BxCxHxW", help="The shape of the input: batch, channels and size.")],
+    dtype: Annotated[str, typer.Option(metavar="float32|float64|bfloat16", help="Type of the numbers.")] = "float32",
+    precision: Annotated[str, typer.Option(metavar="auto|fast|bf16", help="How exact it must be.")] = "auto",
+    measure: Annotated[bool, typer.Option("--measure", help="Run the promising ways, and remember the best.")] = False,
+) -> None:
+    """Print how a convolution will be computed: every algorithm with what it takes, or why it declines.
+
+    torchconv plan "64->64, 31x31, padding=15, groups=64" --input 8x64x56x56
+
+    torchconv plan "1->1, 1024" --input 8x1x96000 --measure
+    """
+    from .compute.plan import plan_of_texts
+
+    typer.echo(plan_of_texts(text, input, dtype, precision, measure).explain())
+
+
+@app.command()
+def tune(
+    run: RunFolder,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time, as they will be used.")] = 64,
+) -> None:
+    """Measure the convolutions of a trained network on this machine, and remember the fastest way of each.
+
+    evaluate, predict and every other use of such convolutions go the measured way from then on.
+
+    torchconv tune runs/digits-1 --batch 256
+    """
+    import torch
+
+    from .nn.tuning import tune as measure
+    from .training.run_folder import load
+
+    found = load(run)
+    volume = found.config.volume
+    typer.echo(str(measure(found.module, torch.randn(batch, volume.channels, *volume.size))))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,7 +16,7 @@ from ..description.connections import Connections, table_of
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
-from . import layouts, planner
+from . import layouts
 from .operator import Operator, check_tensors
 
 
@@ -152,7 +152,7 @@ _HELD = SimpleNamespace()
 
 def _held(*request: Any) -> str:
     operator = _made(*request)
-    name = f"{operator.layout} {operator.algorithm} {operator.convolution!s}"
+    name = f"{operator.layout} {operator.algorithm} {operator.precision} {operator.convolution!s}"
     setattr(_HELD, name, operator)
     return name
 
@@ -188,7 +188,6 @@ def _made(
     algorithm: str,
     precision: str,
 ) -> Operator:
-    planner.check_precision(precision)
     table = None if connections is None else table_of(connections)
     ndim = _rank(input_ndim, weight_shape, sharing, table)
     phases = 0 if Sharing.of(sharing, ndim).is_full else ndim
@@ -210,7 +209,7 @@ def _made(
         sharing=sharing,
         bias_sharing=bias_sharing,
     )
-    return Operator(description, algorithm, layouts.FLIPPED if flag("flip", flip) else layouts.PLAIN)
+    return Operator(description, algorithm, layouts.FLIPPED if flag("flip", flip) else layouts.PLAIN, precision)
 
 
 def _rank(input_ndim: int, weight_shape: Sequence[int], sharing: Any, table: np.ndarray | None) -> int:

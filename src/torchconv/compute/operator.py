@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
 from . import borders, layouts, planner, tables
-from .algorithms import Algorithm, Problem
+from .algorithms import Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
+from .planner import Choice
 from .roles import INPUT, OUTPUT, WEIGHT
 from .trilinear import apply
 
@@ -27,25 +29,28 @@ class Operator:
     What the chosen algorithm does not take itself is done around it, once for all of them: borders that reflect,
     replicate or wrap are put in place, tables become grouped convolutions, weights are brought into plain layout.
 
-    convolution: the description; algorithm: a name or "auto"; layout: how the weights are written (layouts.py).
+    convolution: the description; algorithm: a name or "auto"; layout: how the weights are written (layouts.py);
+    precision: "auto", or "fast" or "bf16", which allow less exact algorithms.
     """
 
-    def __init__(self, convolution: Convolution, algorithm: str = "auto", layout: str = layouts.PLAIN) -> None:
+    def __init__(
+        self, convolution: Convolution, algorithm: str = "auto", layout: str = layouts.PLAIN, precision: str = "auto"
+    ) -> None:
         planner.check_algorithm(algorithm)
-        self.convolution, self.algorithm, self.layout = convolution, algorithm, layout
+        planner.check_precision(precision)
+        self.convolution, self.algorithm, self.layout, self.precision = convolution, algorithm, layout, precision
         self._extended = borders.extended(convolution)
         self._parts = () if convolution.channels.rows is None else tables.parts(self._extended)
         self._batched = convolution.ndim + 2
         self._known: dict[tuple, Callable[..., Tensor]] = {}
         # An ordinary convolution goes straight to torch: what is checked here need not be checked at every call.
-        direct = (
-            algorithm in ("auto", TorchKernels.name) and layout != layouts.FLIPPED and convolution.bias_sharing.is_full
-        )
+        settled = algorithm == TorchKernels.name or (algorithm == "auto" and planner.is_settled(convolution, precision))
+        direct = settled and layout != layouts.FLIPPED and convolution.bias_sharing.is_full
         call = static_call(convolution, layout == layouts.TRANSPOSED) if direct else None
         self._direct = None if call is None else call.bound()
 
     def __reduce__(self):
-        return Operator, (self.convolution, self.algorithm, self.layout)
+        return Operator, (self.convolution, self.algorithm, self.layout, self.precision)
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (batch, in, *size), or without a batch, to (batch, out, *output size)."""
@@ -68,9 +73,9 @@ class Operator:
         grad, weight = _cast(grad, dtype), _cast(weight, dtype)
         self._check_dtypes(grad_output=grad, weight=weight)
         weight = self._plain(weight).conj()
-        algorithm = self._choose(grad)
-        result = self._apply(INPUT, algorithm, grad, weight, sizes)
-        return result if algorithm.takes_borders else borders.unextend(conv, result, sizes)
+        choice = self._choose(grad, sizes)
+        result = self._apply(INPUT, choice, grad, weight, sizes)
+        return result if choice.takes_borders else borders.unextend(conv, result, sizes)
 
     def weight_grad(self, x: Tensor, grad: Tensor) -> Tensor:
         """x (batch, in, *size), grad (batch, out, *output size) to the shape of the weights; conjugates complex x."""
@@ -86,9 +91,9 @@ class Operator:
         dtype = _autocast_dtype(x.device.type)
         x, grad = _cast(x, dtype), _cast(grad, dtype)
         self._check_dtypes(input=x, grad_output=grad)
-        algorithm = self._choose(x)
-        x = (x if algorithm.takes_borders else borders.extend(conv, x)).conj()
-        return layouts.plain(self._apply(WEIGHT, algorithm, x, grad, sizes), self.layout, conv)
+        choice = self._choose(x, sizes)
+        x = (x if choice.takes_borders else borders.extend(conv, x)).conj()
+        return layouts.plain(self._apply(WEIGHT, choice, x, grad, sizes), self.layout, conv)
 
     def _general(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         check_tensors(input=x, weight=weight, **({} if bias is None else {"bias": bias}))
@@ -110,36 +115,41 @@ class Operator:
     def _prepared(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Callable[..., Tensor]:
         """The request checked, and what is left to do for numbers of these shapes and types."""
         self._check(x, weight, bias)
-        conv, algorithm, sizes = self.convolution, self._choose(x), tuple(x.shape[2:])
-        extend = (lambda x: x) if algorithm.takes_borders else borders.extender(conv, sizes)
-        if isinstance(algorithm, TorchKernels) and not self._parts and conv.bias_sharing.is_full:
-            compute = algorithm.bound(self._extended, self._bordered(sizes))
+        conv, sizes = self.convolution, tuple(x.shape[2:])
+        choice = self._choose(x, sizes)
+        extend = (lambda x: x) if choice.takes_borders else borders.extender(conv, sizes)
+        torchs = choice.output
+        if isinstance(torchs, TorchKernels) and choice.differentiable and not self._parts and conv.bias_sharing.is_full:
+            compute = torchs.bound(self._extended, self._bordered(sizes))
             return lambda x, weight, bias: compute(extend(x), self._plain(weight), bias)
 
         def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            y = self._apply(OUTPUT, algorithm, extend(x), self._plain(weight), sizes)
+            y = self._apply(OUTPUT, choice, extend(x), self._plain(weight), sizes)
             return y if bias is None else y + spread_bias(bias, conv.bias_sharing, tuple(y.shape[2:]))
 
         return run
 
-    def _apply(self, role: str, algorithm: Algorithm, first: Tensor, second: Tensor, sizes: Sequence[int]) -> Tensor:
-        """One operation for an input of `sizes`, on what the algorithm takes: the whole, or the table's parts."""
+    def _apply(self, role: str, choice: Choice, first: Tensor, second: Tensor, sizes: Sequence[int]) -> Tensor:
+        """One operation for an input of `sizes`, on what the algorithms take: the whole, or the table's parts."""
         conv, parts = self.convolution, self._parts
-        if not algorithm.takes_borders:
+        if not choice.takes_borders:
             conv, sizes = self._extended, self._bordered(sizes)
-        if not parts or algorithm.takes_tables:
-            return apply(role, algorithm, conv, first, second, sizes)
+        if not parts or choice.takes_tables:
+            return apply(role, choice, conv, first, second, sizes)
 
         def compute(part: Convolution, first: Tensor, second: Tensor) -> Tensor:
-            return apply(role, algorithm, part, first, second, sizes)
+            return apply(role, choice, part, first, second, sizes)
 
         return tables.by_parts(role, compute, parts, conv, first, second)
 
     def _bordered(self, sizes: Sequence[int]) -> tuple[int, ...]:
         return tuple(shapes.bordered(axis, size) for axis, size in zip(self.convolution.axes, sizes, strict=True))
 
-    def _choose(self, x: Tensor) -> Algorithm:
-        return planner.choose(Problem(self.convolution, x.dtype, x.device.type), self.algorithm)
+    def _choose(self, x: Tensor, sizes: tuple[int, ...]) -> Choice:
+        problem = Problem(self.convolution, x.dtype, x.device.type, self.precision)
+        if not torch.compiler.is_compiling():  # which may leave sizes open
+            problem = replace(problem, batch=x.shape[0], input_size=sizes, threads=torch.get_num_threads())
+        return planner.choose(problem, self.algorithm)
 
     def _plain(self, weight: Tensor) -> Tensor:
         """The weights in the shape of the description; a table that groups say may come as a list of connections."""

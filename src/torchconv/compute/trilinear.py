@@ -14,25 +14,26 @@ import torch
 from torch import Tensor
 
 from ..description.convolution import Convolution
-from .algorithms import Algorithm
+from .planner import Choice
 from .roles import INPUT, OPERANDS, OUTPUT, WEIGHT
 
 
 def apply(
-    role: str, algorithm: Algorithm, conv: Convolution, first: Tensor, second: Tensor, input_size: Sequence[int]
+    role: str, choice: Choice, conv: Convolution, first: Tensor, second: Tensor, input_size: Sequence[int]
 ) -> Tensor:
     """One of the three operations, differentiable any number of times; operands in the order of OPERANDS."""
-    if algorithm.differentiable:
-        return compute(role, algorithm, conv, first, second, input_size)
+    if choice.differentiable:
+        return compute(role, choice, conv, first, second, input_size)
     function = Trilinear if torch.compiler.is_compiling() else ForwardTrilinear
-    return function.apply(first, second, role, algorithm, conv, tuple(input_size))  # type: ignore[return-value]
+    return function.apply(first, second, role, choice, conv, tuple(input_size))  # type: ignore[return-value]
 
 
 def compute(
-    role: str, algorithm: Algorithm, conv: Convolution, first: Tensor, second: Tensor, input_size: Sequence[int]
+    role: str, choice: Choice, conv: Convolution, first: Tensor, second: Tensor, input_size: Sequence[int]
 ) -> Tensor:
     """The operation itself."""
     first, second = first.resolve_conj(), second.resolve_conj()
+    algorithm = choice[role]
     if role == OUTPUT:
         return algorithm.output(conv, first, second)
     if role == INPUT:
@@ -45,13 +46,13 @@ class Trilinear(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        first: Tensor, second: Tensor, role: str, algorithm: Algorithm, conv: Convolution, input_size: tuple[int, ...]
+        first: Tensor, second: Tensor, role: str, choice: Choice, conv: Convolution, input_size: tuple[int, ...]
     ) -> Tensor:
-        return compute(role, algorithm, conv, first, second, input_size)
+        return compute(role, choice, conv, first, second, input_size)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        first, second, ctx.role, ctx.algorithm, ctx.conv, ctx.input_size = inputs
+        first, second, ctx.role, ctx.choice, ctx.conv, ctx.input_size = inputs
         ctx.save_for_backward(first, second)
         ctx.save_for_forward(first, second)
 
@@ -62,23 +63,23 @@ class Trilinear(torch.autograd.Function):
         grads = []
         for name, needed in zip(names, ctx.needs_input_grad, strict=False):
             first, second = (values[operand] for operand in OPERANDS[name])
-            grads.append(apply(name, ctx.algorithm, ctx.conv, first, second, ctx.input_size) if needed else None)
+            grads.append(apply(name, ctx.choice, ctx.conv, first, second, ctx.input_size) if needed else None)
         return *grads, None, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple, first: Tensor, second: Tensor, role: str, *rest: Any) -> tuple[Tensor, int]:
         """Images that vmap adds join the batch; weights that it adds are taken one after another."""
-        algorithm, conv, input_size = rest
+        choice, conv, input_size = rest
         first_dim, second_dim = in_dims[:2]
         if role != WEIGHT and second_dim is None:
             images = first.movedim(first_dim, 0)
-            result = apply(role, algorithm, conv, images.flatten(0, 1), second, input_size)
+            result = apply(role, choice, conv, images.flatten(0, 1), second, input_size)
             return result.reshape(*images.shape[:2], *result.shape[1:]), 0
         each = []
         for number in range(info.batch_size):
             one = first if first_dim is None else first.select(first_dim, number)
             other = second if second_dim is None else second.select(second_dim, number)
-            each.append(apply(role, algorithm, conv, one, other, input_size))
+            each.append(apply(role, choice, conv, one, other, input_size))
         return torch.stack(each), 0
 
 
@@ -90,7 +91,7 @@ class ForwardTrilinear(Trilinear):
         first, second = ctx.saved_tensors
         pairs = ((first_tangent, second), (first, second_tangent))
         terms = [
-            apply(ctx.role, ctx.algorithm, ctx.conv, a, b, ctx.input_size)
+            apply(ctx.role, ctx.choice, ctx.conv, a, b, ctx.input_size)
             for a, b in pairs
             if a is not None and b is not None
         ]

@@ -135,11 +135,12 @@ class Cutout:
         return (-half <= away) & (away < half)
 
 
-STEPS: dict[str, Callable[[int], Step]] = {
+# By name, from a seed and what was written after ":", if anything was.
+STEPS: dict[str, Callable[..., Step]] = {
     "affine": lambda seed: Affine(),
-    "flip": Flip,
-    "shift": lambda seed: Shift(),
-    "cutout": lambda seed: Cutout(),
+    "flip": lambda seed: Flip(seed),
+    "shift": lambda seed, pixels=2: Shift(int(pixels)),
+    "cutout": lambda seed, side=0.25: Cutout(float(side)),
 }
 
 
@@ -154,19 +155,26 @@ class Augmentation:
 
     @classmethod
     def named(cls, kind: str, *, seed: int = 0) -> Augmentation:
-        """By name: "affine", "flip", "shift", "cutout", several as in "flip-shift", or "none"; unknown: SettingError.
+        """By name: "affine", "flip", "shift:2" (pixels), "cutout:0.25" (of a side), several joined by "-", or "none".
 
-        >>> Augmentation.named("flip-shift").steps
-        (Flip(seed=0), Shift(pixels=2))
+        Raises SettingError for what is none of these.
+
+        >>> Augmentation.named("flip-shift:3-cutout").steps
+        (Flip(seed=0), Shift(pixels=3), Cutout(side=0.25))
         """
-        words = [] if kind == "none" else kind.split("-")
+        parts = [part.partition(":") for part in ([] if kind == "none" else kind.split("-"))]
+        words = [word for word, _, _ in parts]
         for word in words:
             if word not in STEPS or words.count(word) > 1:
                 close = difflib.get_close_matches(word, STEPS, 1)
                 expected = f"none, or some of {', '.join(STEPS)}, each once, joined by -"
                 fix = f"Did you mean {close[0]}?" if close and word not in STEPS else ""
                 raise SettingError("augmentation", got=repr(kind), expected=expected, fix=fix)
-        return cls(steps=tuple(STEPS[word](seed) for word in words))
+        try:
+            return cls(steps=tuple(STEPS[word](seed, *([amount] if colon else [])) for word, colon, amount in parts))
+        except (TypeError, ValueError):
+            expected = "a whole number of pixels after shift: and a share of the side after cutout:"
+            raise SettingError("augmentation", got=repr(kind), expected=expected) from None
 
     def __call__(
         self,

@@ -15,9 +15,8 @@ from ..translate.build import NetworkModule
 from . import optimisation
 from .batches import Cut
 from .draws import derived
-from .evaluate import scores as evaluated
 from .parallel import Share, shared
-from .preparation import Augmentation, Scaling
+from .preparation import Augmentation, Scaling, shrunk
 from .recipes import Recipe
 
 
@@ -61,7 +60,9 @@ class Classifier(pl.LightningModule):
         images = self.augmentation(
             self.scaling(images), indices=rows, epoch=self.current_epoch, whole=whole, rows=self.share.rows
         )
-        scores = self.module.scores(self._laid_out(images))
+        if self.current_epoch < round(self.recipe.shrunk_share * self.recipe.epochs):
+            images = shrunk(images, self.recipe.shrunk_size)
+        scores = self.module.scores(self._laid_out(images), any_size=True)
         smoothing = self.recipe.label_smoothing
         total = functional.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="sum")
         self._measure("train", total, scores, labels)
@@ -79,7 +80,7 @@ class Classifier(pl.LightningModule):
     def validation_step(self, batch: Cut, index: int) -> None:
         images, labels, *_ = batch
         if len(labels):  # other processes may have taken all of a small batch
-            scores = evaluated(self.averaged, self._laid_out(self.scaling(images)), self.recipe.mirrored)
+            scores = self.averaged.scores(self._laid_out(self.scaling(images)))
             self._measure("validation", functional.cross_entropy(scores, labels, reduction="sum"), scores, labels)
 
     def on_validation_epoch_end(self) -> None:

@@ -17,6 +17,7 @@ from .mistakes import Mistakes, count
 from .parts import Batch
 from .preparation import Scaling
 from .progress import bar
+from .views import scores
 
 BATCH = 256
 
@@ -92,25 +93,19 @@ class Evaluation:
         return ClassRow(self.classes[number], images, correct, predicted - correct, taken)
 
 
-def scores(module: NetworkModule, images: Tensor, mirrored: bool) -> Tensor:
-    """Scores of scaled images, or the mean of those and of their mirror images'."""
-    found = module.scores(images)
-    return (found + module.scores(images.flip(-1))) / 2 if mirrored else found
-
-
 def probabilities(
-    module: NetworkModule, scaling: Scaling, images: Tensor, progress: bool = False, mirrored: bool = False
+    module: NetworkModule, scaling: Scaling, images: Tensor, progress: bool = False, views: str = "image"
 ) -> Tensor:
     """Probabilities (N, classes) for uint8 images (N, channels, *size); leaves the module in evaluation mode.
 
-    mirrored: whether each image and its mirror image, left for right, are looked at, and their scores averaged.
+    views: what of an image the network is asked about, as in `views.scores`.
     """
     module.eval()
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     parts = []
     with torch.inference_mode(), bar("evaluating", len(images), progress) as advance:
         for part in images.split(BATCH):
-            parts.append(scores(module, scaling(part.to(device)), mirrored).softmax(1).cpu())
+            parts.append(scores(module.scores, scaling(part.to(device)), views).softmax(1).cpu())
             advance(len(part))
     return torch.cat(parts).clone()  # a plain tensor, where those made in inference mode are none
 
@@ -131,7 +126,7 @@ def evaluate(path: str | Path, name: str | None = None, progress: bool = False) 
     """
     run = run_folder.load(path)
     split, batch = known_images(run, name, progress)
-    found = probabilities(run.module, run.config.scaling, batch.images, progress, run.config.mirrored)
+    found = probabilities(run.module, run.config.scaling, batch.images, progress, run.config.views)
     classes = len(run.classes)
     matrix = count(batch.labels, found.argmax(1), classes)
     top5 = None
@@ -144,7 +139,7 @@ def mistakes(run: run_folder.Run, progress: bool = False) -> Mistakes:
     """What a run gets wrong on the held-out images of its data; raises DataError where they are not to be had."""
     split, batch = known_images(run, None, progress)
     return Mistakes.of(
-        probabilities(run.module, run.config.scaling, batch.images, progress, run.config.mirrored), batch, split
+        probabilities(run.module, run.config.scaling, batch.images, progress, run.config.views), batch, split
     )
 
 

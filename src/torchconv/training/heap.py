@@ -13,8 +13,8 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 def keep() -> None:
     """Let glibc keep large freed blocks, which it would hand back to the system and fetch anew, page by page.
 
-    A step on large batches frees and fetches the same gigabyte every time: an epoch of the fast recipe took 65 s, and 43
-    to 49 s with this. Nothing happens with another C library.
+    A step on large batches frees and fetches the same gigabyte every time: an epoch of the fast recipe took 65 s, and
+    43 to 49 s with this. Nothing happens with another C library.
     """
     if not sys.platform.startswith("linux"):
         return

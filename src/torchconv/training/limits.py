@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 from ..errors import DataError, ShapeError, TorchconvError
 from ..network.graph import Network
+from ..translate.build import build
+from .preparation import shrunk
 
 BYTES = 20  # for a parameter: weight, gradient, AdamW's two moments, average
 
@@ -25,6 +29,17 @@ def check_memory(network: Network, images: int) -> None:
     if (needed := images * network.input.numel) > memory:
         got = f"{needed / 1e9:.1f} GB for {images:,} images of {network.input}"
         raise DataError("the images' memory", got=got, expected=expected, fix="Give INPUT a smaller size.")
+
+
+def takes_shrunk(network: Network, share: float) -> bool:
+    """Whether a network built for images of one size also runs on ones with sides of this share."""
+    with torch.device("meta"):
+        module = build(network).eval()
+        try:
+            module.scores(shrunk(torch.empty(1, network.input.channels, *network.input.size), share), any_size=True)
+        except (RuntimeError, ValueError):
+            return False
+    return True
 
 
 @contextmanager

@@ -28,6 +28,11 @@ class Mistakes:
     probability: Tensor
     true_probability: Tensor
 
+    @property
+    def accuracy(self) -> float:
+        """The exact fraction of images that were told right."""
+        return int(self.confusion.trace()) / int(self.confusion.sum())
+
     @classmethod
     def of(cls, probabilities: Tensor, batch: Batch, split: str, most: int = MOST) -> Mistakes:
         """From probabilities (N, classes) for the images of a batch.

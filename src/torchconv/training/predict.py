@@ -30,7 +30,7 @@ def predict(path: str | Path, paths: Sequence[str | Path], top: int = 3) -> list
     top = positive("top", top)
     run = run_folder.load(path)
     batch = images.read_images(paths, run.config.volume)
-    found = probabilities(run.module, run.config.scaling, batch, mirrored=run.config.mirrored).topk(
+    found = probabilities(run.module, run.config.scaling, batch, views=run.config.views).topk(
         min(top, len(run.classes)), dim=1
     )
     return [

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .augmentation import Augmentation
 
-__all__ = ["Augmentation", "Scaling"]
+__all__ = ["Augmentation", "Scaling", "shrunk"]
+
+
+def shrunk(images: Tensor, share: float) -> Tensor:
+    """Images (N, channels, height, width) with sides of this share, at least of one pixel; without aliases."""
+    size = [max(1, round(side * share)) for side in images.shape[2:]]
+    return functional.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 @dataclass(frozen=True)

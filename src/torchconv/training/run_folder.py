@@ -61,9 +61,9 @@ class Config:
         return Volume.parse(self.input)
 
     @property
-    def mirrored(self) -> bool:
-        """Whether images are looked at together with their mirror images."""
-        return bool(self.settings.get("mirrored", False))
+    def views(self) -> str:
+        """What of an image the network is asked about, as in `views.scores`."""
+        return str(self.settings.get("views", "image"))
 
     @property
     def scaling(self) -> Scaling:

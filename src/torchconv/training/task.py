@@ -12,13 +12,13 @@ import lightning
 import torch
 
 from .. import __version__
-from ..errors import DataError, ShapeError, TextError
+from ..errors import DataError, SettingError, ShapeError, TextError
 from ..language.parser import parse
 from ..network.graph import Network
 from ..network.operations import Volume
 from . import data, recipes
 from .augmentation import Augmentation
-from .limits import check_memory
+from .limits import check_memory, takes_shrunk
 from .preparation import Scaling
 from .processes import Place
 from .recipes import Recipe
@@ -49,6 +49,8 @@ class Task:
         found = recipes.named(recipe, source.kind)
         found = found.changed({**settings, "text": found.text if text is None else written(text)})
         network, canonical = _network(found.text, source)
+        if "shrunk_share" not in settings and not takes_shrunk(network, found.shrunk_size):
+            found = found.changed({"shrunk_share": 0.0})
         parts = source.parts(found.seed)
         if source.kind != "digits" and recipe == "default":
             found = found.fitted(len(parts["train"]), settings)
@@ -83,6 +85,9 @@ class Task:
     ) -> Task:  # fmt: skip
         place.check(min(recipe.batch_size, len(parts["train"])))
         Augmentation.named(recipe.augmentation)
+        if recipe.shrunk_share and not takes_shrunk(network, recipe.shrunk_size):
+            expected = "a network for any size, such as one that ends with GLOBALPOOL - FC"
+            raise SettingError("shrunk share", got=recipe.shrunk_share, expected=f"0, or {expected}")
         check_memory(network, sum(len(part) for part in parts.values()))
         shown = progress and place.rank == 0
         batches = {name: source.read(part, network.input, shown) for name, part in parts.items() if len(part)}

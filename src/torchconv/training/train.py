@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import DataError
+from ..translate.build import NetworkModule
 from . import checkpoint
 from .classifier import Classifier
 from .evaluate import probabilities
@@ -155,16 +156,13 @@ def _finish(task: Task, learner: Classifier, keep: Keep) -> Result:
     module = learner.averaged.to("cuda" if torch.cuda.is_available() else "cpu")
     load_weights(module, weights)
     split = "test" if "test" in task.batches else "validation"
-    batch = task.batches[split]
-    mistakes = Mistakes.of(
-        probabilities(module, task.scaling, batch.images, mirrored=task.recipe.mirrored), batch, split
-    )
-    accuracy = int(mistakes.confusion.trace()) / int(mistakes.confusion.sum())
+    mistakes = _tested(task, module, split)
+    validated = _tested(task, module, "validation") if split == "test" else mistakes
     result = Result(
         path=keep.path,
         best_epoch=keep.best_epoch or 0,
-        validation_accuracy=keep.best["validation_accuracy"],
-        test_accuracy=accuracy if split == "test" else None,
+        validation_accuracy=validated.accuracy,
+        test_accuracy=mistakes.accuracy if split == "test" else None,
         parameters=task.network.parameters,
         model_bytes=weights.stat().st_size,
         seconds=round(seconds, 3),
@@ -174,6 +172,11 @@ def _finish(task: Task, learner: Classifier, keep: Keep) -> Result:
     keep.end()
     _report(keep.path, mistakes)
     return result
+
+
+def _tested(task: Task, module: NetworkModule, split: str) -> Mistakes:
+    batch = task.batches[split]
+    return Mistakes.of(probabilities(module, task.scaling, batch.images, views=task.recipe.views), batch, split)
 
 
 def _report(path: Path, mistakes: Mistakes | None = None) -> None:

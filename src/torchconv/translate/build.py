@@ -56,13 +56,13 @@ class NetworkModule(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self._run(x, len(self._steps))
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Everything before a final SOFTMAX: what cross entropy takes."""
-        return self._run(x, self._scores)
+    def scores(self, x: Tensor, any_size: bool = False) -> Tensor:
+        """Everything before a final SOFTMAX: what cross entropy takes; any_size: also of images of another size."""
+        return self._run(x, self._scores, any_size)
 
-    def _run(self, x: Tensor, steps: int) -> Tensor:
+    def _run(self, x: Tensor, steps: int, any_size: bool = False) -> Tensor:
         volume = self.network.input
-        if tuple(x.shape[1:]) != (volume.channels, *volume.size):
+        if not any_size and tuple(x.shape[1:]) != (volume.channels, *volume.size):
             raise ShapeError("input", got=tuple(x.shape), expected=f"(batch, {volume.channels}, *{volume.size})")
         values = {self.network.nodes[0].name: x}
         for name, inputs, done in self._steps[:steps]:

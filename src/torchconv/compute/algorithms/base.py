@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import torch
@@ -15,11 +16,30 @@ from ...description.convolution import Convolution
 
 @dataclass(frozen=True)
 class Problem:
-    """What is known before the numbers are: the convolution, the type of its numbers and where they are."""
+    """What is known before the numbers are: the convolution, the type of its numbers, where and how many they are.
+
+    precision: "auto", or "fast" or "bf16", which allow less exact ways.
+    batch, input_size: images, and samples per axis; None where they are open. threads: of the processor.
+    """
 
     convolution: Convolution
     dtype: torch.dtype
     device: str
+    precision: str = "auto"
+    batch: int = 1
+    input_size: tuple[int, ...] | None = None
+    threads: int = 1
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The input size of a problem that has one."""
+        assert self.input_size is not None
+        return self.input_size
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of any of the three operations, products with padding among them."""
+        return self.batch * self.convolution.macs_ignoring_borders(self.sizes)
 
 
 class Algorithm(ABC):
@@ -42,6 +62,14 @@ class Algorithm(ABC):
     def declines(self, problem: Problem) -> str | None:
         """Why this way is not open to the problem; None if it is."""
         return None
+
+    def may_pay(self, convolution: Convolution, precision: str) -> bool:
+        """Whether "auto" should weigh this way against torch's own for some input, at some microseconds a call."""
+        return False
+
+    def seconds(self, problem: Problem, role: str) -> float:
+        """What one operation takes on a processor like the one in `cost`, about; inf: never worth it."""
+        return inf
 
     @abstractmethod
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:

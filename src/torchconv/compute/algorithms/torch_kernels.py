@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.convolution import Convolution
-from .. import borders, layouts
+from .. import borders, cost, layouts
 from .base import Algorithm, Problem
 
 _PLAIN = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
@@ -113,6 +114,11 @@ class TorchKernels(Algorithm):
             return "torch slides over 1 to 3 axes"
         return None
 
+    def seconds(self, problem: Problem, role: str) -> float:
+        return (
+            problem.macs / cost.torch_rate(problem.convolution, problem.dtype) / cost.cores(problem.threads) + cost.CALL
+        )
+
     def output(self, conv: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return self.bound(conv, x.shape[2:])(x, weight, bias)
 
@@ -186,6 +192,10 @@ class TorchChannelsLast(TorchKernels):
         if problem.convolution.ndim not in self.layouts:
             return "torch has a channels-last layout for 2 and 3 axes"
         return super().declines(problem)
+
+    def seconds(self, problem: Problem, role: str) -> float:
+        numbers = problem.batch * (problem.convolution.in_channels * prod(problem.sizes))  # brought into the layout
+        return super().seconds(problem, role) + numbers / cost.TOUCH / cost.cores(problem.threads)
 
     def _laid_out(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=self.layouts[x.ndim - 2])

@@ -1,0 +1,136 @@
+"""Overlap-save: the input in tiles, transformed, multiplied point by point, transformed back (Stockham 1966).
+
+A tile of `length` samples gives length - kernel + 1 outputs; neighbouring tiles overlap by kernel - 1 samples. Between
+the transforms, every frequency is one product of matrices over the channels. The arithmetic grows with the logarithm of
+the kernel and not with its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf, prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...description.convolution import Convolution
+from .. import borders, cost, layouts
+from ..memory import has_numbers
+from . import tiling
+from .base import Algorithm, Problem
+from .stride_one import StrideOne
+from .tiling import Tiling
+from .torch_kernels import TorchKernels
+
+_DIRECT = TorchKernels()
+FEWEST_TAPS = 32  # below it torch's kernels are not beaten by plain transforms
+CALLS = 60e-6  # seconds of the calls of torch that it makes, whatever the size
+NARROW = (torch.bfloat16, torch.float16)  # computed in float32
+
+
+class Fourier(Algorithm):
+    """Fast Fourier transforms of tiles, the tile chosen by the arithmetic it costs."""
+
+    name: ClassVar[str] = "fft"
+
+    def declines(self, problem: Problem) -> str | None:
+        conv = problem.convolution
+        if not conv.sharing.is_full:
+            return "transforms have one kernel for all positions"
+        if conv.ndim > 3:
+            return "it transforms 1 to 3 axes"
+        if problem.dtype not in (torch.float32, torch.float64, *NARROW):
+            return f"torch has no transform of {problem.dtype} here"
+        if max(conv.input_dilation) > 1:
+            return "zeros between the samples are not transformed"
+        if any(axis.stride > 1 and axis.dilation > 1 for axis in conv.axes):
+            return "stride and dilation on one axis"
+        if torch.compiler.is_compiling():
+            return "its tiles depend on sizes that a compiler may leave open"
+        return None
+
+    def may_pay(self, convolution: Convolution, precision: str) -> bool:
+        return prod(convolution.kernel_size) >= FEWEST_TAPS
+
+    def seconds(self, problem: Problem, role: str) -> float:
+        conv = problem.convolution
+        if problem.device != "cpu" or conv.channels.rows is not None or not self.may_pay(conv, problem.precision):
+            return inf
+        steps = StrideOne.of(conv, problem.sizes)
+        images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
+        one = tiling.least_seconds(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
+        return one / cost.cores(problem.threads) + CALLS
+
+    def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
+        steps = StrideOne.of(conv, x.shape[2:])
+        y = steps.output(_correlate(steps.input(x), steps.weight(weight), conv.groups))
+        return y if _finite(y) else _DIRECT.output(conv, x, weight)
+
+    def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
+        steps = StrideOne.of(conv, input_size)
+        around = borders.pad(steps.output_back(grad), [(taps - 1, taps - 1) for taps in steps.kernel])
+        turned = layouts.swapped(layouts.flipped(steps.weight(weight), conv.ndim), conv.groups, conv.ndim)
+        result = steps.input_back(_correlate(around, turned, conv.groups))
+        return result if _finite(result) else _DIRECT.input_grad(conv, grad, weight, input_size)
+
+    def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
+        steps = StrideOne.of(conv, x.shape[2:])
+        result = _weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups)
+        result = steps.weight_back(result)
+        return result if _finite(result) else _DIRECT.weight_grad(conv, x, grad)
+
+
+def _correlate(x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """The valid correlation with steps of 1: (n, in, *size) and (out, in // groups, *kernel) to (n, out, *windows)."""
+    if x.dtype in NARROW:
+        return _correlate(x.float(), weight.float(), groups).to(x.dtype)
+    tiling = Tiling.of(tuple(x.shape), tuple(weight.shape), groups)
+    kernels = tiling.spectra(weight.unflatten(0, (groups, -1))).conj()  # (groups, out, in, *frequencies)
+    parts = [tiling.windows(_outputs(tiling.spectra(tiling.tiles(part)), kernels, tiling)) for part in tiling.parts(x)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _weight_grad(x: Tensor, grad: Tensor, kernel: Sequence[int], groups: int) -> Tensor:
+    """The adjoint of `_correlate` towards the weights."""
+    if x.dtype in NARROW:
+        return _weight_grad(x.float(), grad.float(), kernel, groups).to(x.dtype)
+    outs, ins = grad.shape[1], x.shape[1] // groups
+    tiling = Tiling.of(tuple(x.shape), (outs, ins, *kernel), groups)
+    total = None
+    for images, grads in zip(tiling.parts(x), tiling.parts(grad), strict=True):
+        found = _products(tiling.spectra(tiling.tiles(images)), tiling.spectra(tiling.cells(grads)).conj(), tiling)
+        total = found if total is None else total + found
+    assert total is not None
+    return tiling.kernels(total).flatten(0, 1)
+
+
+def _outputs(x: Tensor, kernels: Tensor, tiling: Tiling) -> Tensor:
+    """Spectra (n, in, *tiles, *frequencies) times kernels (groups, out, in, *frequencies): (n, out, *tiles, ...)."""
+    groups, outs, ins = kernels.shape[:3]
+    count, tiles, points = x.shape[0], tiling.counts, x.shape[-tiling.ndim :]
+    if outs == ins == 1:
+        return x * kernels.reshape(groups, *(1,) * tiling.ndim, *points)
+    x = x.reshape(count, groups, ins, prod(tiles), prod(points)).permute(4, 1, 0, 3, 2)
+    x = x.reshape(prod(points), groups, count * prod(tiles), ins)
+    y = x @ kernels.flatten(3).permute(3, 0, 2, 1)
+    y = y.reshape(prod(points), groups, count, prod(tiles), outs).permute(2, 1, 4, 3, 0)
+    return y.reshape(count, groups * outs, *tiles, *points)
+
+
+def _products(x: Tensor, grad: Tensor, tiling: Tiling) -> Tensor:
+    """Spectra of inputs and of gradients to those of the kernels' gradient: (groups, out, in, *frequencies)."""
+    groups = tiling.groups
+    count, tiles, points = x.shape[0], prod(tiling.counts), x.shape[-tiling.ndim :]
+    x = x.reshape(count, groups, -1, tiles, prod(points))
+    grad = grad.reshape(count, groups, -1, tiles, prod(points))
+    if x.shape[2] == grad.shape[2] == 1:
+        return (x * grad).sum((0, 3)).reshape(groups, 1, 1, *points)
+    rows = grad.permute(4, 1, 2, 0, 3).flatten(3)  # (points, groups, out, n * tiles)
+    columns = x.permute(4, 1, 0, 3, 2).flatten(2, 3)  # (points, groups, n * tiles, in)
+    return (rows @ columns).permute(1, 2, 3, 0).reshape(groups, grad.shape[2], x.shape[2], *points)
+
+
+def _finite(result: Tensor) -> bool:
+    """Whether transforms may have been used: a NaN or an Inf spreads over its whole tile."""
+    return not has_numbers(result) or bool(torch.isfinite(result).all())

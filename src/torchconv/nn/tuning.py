@@ -1,0 +1,224 @@
+"""A model's convolutions measured on an example, and planned ones put in the place of torch's where that is faster."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..compute.operator import Operator
+from ..compute.plan import Plan, plan
+from ..errors import SettingError
+from .conv import Conv, Conv1d, Conv2d, Conv3d, _Convolution
+
+KINDS: dict[type[nn.Module], type[_Convolution]] = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
+ROUNDS = 5
+CLOSE = 1e-3  # largest difference of outputs, in parts of the largest output, that planned layers may make
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution of the model: its names, the plan, and why torch's module stayed, if it did."""
+
+    names: tuple[str, ...]
+    plan: Plan
+    stayed: str | None
+
+    def seconds(self, role: str) -> tuple[float, float]:
+        """What the first algorithm of the table takes, for an ordinary convolution torch's, and what the plan takes."""
+        rows = {row.name: row.seconds[role] for row in self.plan.rows if row.reason is None}
+        first = next(iter(rows.values()))
+        return first, first if self.stayed else rows[self.plan.algorithms[role]]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning came to: the layers, and seconds of the whole model before and after, without and with gradients."""
+
+    layers: tuple[Layer, ...]
+    inference: tuple[float, float]
+    training: tuple[float, float]
+
+    def __str__(self) -> str:
+        rows = [("layer", "convolution", "algorithms", "before ms", "after ms", "times as fast")]
+        for layer in self.layers:
+            pair = (sum(times) for times in zip(*map(layer.seconds, layer.plan.algorithms), strict=True))
+            names = ", ".join(dict.fromkeys(layer.plan.algorithms.values()))
+            shown = layer.names[0] + (f" +{len(layer.names) - 1}" if len(layer.names) > 1 else "")
+            kept = f"as it was: {layer.stayed}" if layer.stayed else names
+            rows.append((shown, str(layer.plan.problem.convolution), kept, *_compared(*pair)))
+        rows.append(("inference", "whole model", "", *_compared(*self.inference)))
+        rows.append(("training step", "whole model", "", *_compared(*self.training)))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(f"{cell:{'<' if n < 3 else '>'}{widths[n]}}" for n, cell in enumerate(row)) for row in rows)
+        return "\n".join(lines)
+
+
+def _compared(before: float, after: float) -> tuple[str, str, str]:
+    return f"{1e3 * before:.2f}", f"{1e3 * after:.2f}", f"{before / after:.2f}"
+
+
+def tune(model: nn.Module, example: Any) -> Tuning:
+    """Measure each distinct convolution of a model once, and put planned layers where torch's are slower.
+
+    example: the model's input, a tensor or a tuple of its arguments. The model is changed in place: parameters, keys of
+    state_dict, and outputs (to rounding) stay. What was measured is remembered on disk. Milliseconds in the table are
+    of output and both gradients together. Raises SettingError for a model without convolutions, or for one whose
+    outputs change, which is then left as it was.
+
+    >>> model = nn.Sequential(nn.Conv2d(1, 1, 31, padding=15), nn.ReLU())
+    >>> [layer.names for layer in tune(model, torch.randn(1, 1, 64, 64)).layers]
+    [('0',)]
+    """
+    arguments = example if isinstance(example, tuple) else (example,)
+    with _evaluating(model):
+        inputs = _inputs(model, arguments)
+        if not inputs:
+            expected = "a model that calls torch.nn.Conv1d, Conv2d or Conv3d"
+            raise SettingError("model of tune", got=type(model).__name__, expected=expected)
+        layers, planned = _planned(model, inputs)
+        try:
+            return _swapped(model, arguments, layers, planned)
+        except BaseException:
+            _put(model, {new: old for old, new in planned.items()})
+            raise
+
+
+def _swapped(model: nn.Module, arguments: tuple, layers: list[Layer], planned: dict[nn.Module, nn.Module]) -> Tuning:
+    """The planned layers in place, after outputs are found equal and both ways of the model are timed in turns."""
+    back = {new: old for old, new in planned.items()}
+    before = _outputs(model, arguments)
+    _put(model, planned)
+    for old, new in zip(before, _outputs(model, arguments), strict=True):
+        away = float((old.double() - new.double()).abs().max()) if old.numel() else 0.0
+        if away > CLOSE * max(float(old.abs().max()), 1e-30):
+            raise SettingError("tune", got=f"outputs that differ by {away:.2g}", expected="equal outputs")
+    times: dict[str, list[tuple[float, float]]] = {"inference": [], "training": []}
+    for number in range(ROUNDS + 1):
+        for name, run in (("inference", _outputs), ("training", _step)):
+            _put(model, back)
+            first = _timed(lambda run=run: run(model, arguments))
+            _put(model, planned)
+            second = _timed(lambda run=run: run(model, arguments))
+            if number:
+                times[name].append((first, second))
+    inference, training = ((median(a), median(b)) for a, b in (zip(*found, strict=True) for found in times.values()))
+    return Tuning(tuple(layers), inference, training)
+
+
+def _inputs(model: nn.Module, arguments: tuple) -> dict[nn.Module, Tensor]:
+    """What each of torch's convolutions is given first, on the meta device."""
+    found: dict[nn.Module, Tensor] = {}
+
+    def note(module: nn.Module, given: tuple) -> None:
+        found.setdefault(module, given[0].detach().to("meta"))
+
+    wanted = [
+        one for one in model.modules() if type(one) in KINDS or (isinstance(one, Conv) and one.algorithm == "auto")
+    ]
+    hooks = [one.register_forward_pre_hook(note) for one in wanted]
+    try:
+        _outputs(model, arguments)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _planned(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> tuple[list[Layer], dict[nn.Module, nn.Module]]:
+    """Every distinct convolution measured once, and the modules that are to take the places of others."""
+    names = {
+        module: tuple(n for n, one in model.named_modules(remove_duplicate=False) if one is module) for module in inputs
+    }
+    plans: dict[tuple, Plan] = {}
+    alike: dict[tuple, list[nn.Module]] = {}
+    planned: dict[nn.Module, nn.Module] = {}
+    for module, x in inputs.items():
+        new, device = _of(module), next(module.parameters()).device
+        shape = tuple(x.shape) if x.ndim == new.convolution.ndim + 2 else (1, *x.shape)
+        key = (new.convolution, shape, x.dtype, device.type, _reason(model, module))
+        if key not in plans:
+            plans[key] = plan(new.convolution, shape, dtype=x.dtype, device=device, measure=True)
+        alike.setdefault(key, []).append(module)
+        if key[-1] is None and (isinstance(module, Conv) or set(plans[key].algorithms.values()) != {"torch"}):
+            planned[module] = _of(module)  # anew: what was measured decides how it computes
+    layers = [
+        Layer(tuple(n for one in modules for n in names[one]), plans[key], key[-1]) for key, modules in alike.items()
+    ]
+    return layers, planned
+
+
+def _of(module: Any) -> Conv:
+    """The layer that has a convolution's settings and its very parameters, and looks anew for its algorithms."""
+    if isinstance(module, Conv):
+        new = copy.copy(module)
+        new._parameters = dict(module._parameters)
+        new._operator = Operator(module.convolution, module.algorithm, module.layout)
+        return new
+    new = KINDS[type(module)](
+        module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding, module.dilation,
+        module.groups, module.bias is not None, module.padding_mode, device="meta",
+    )  # fmt: skip
+    new.weight, new.bias = module.weight, module.bias
+    return new.train(module.training)  # pyright: ignore[reportReturnType]
+
+
+def _reason(model: nn.Module, module: nn.Module) -> str | None:
+    """Why a module has to stay."""
+    if module is model:
+        return "it is the whole model"
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    if any(getattr(module, name) for name in hooks):
+        return "it has hooks"
+    return "it is parametrized" if set(module._parameters) != {"weight", "bias"} else None
+
+
+def _put(model: nn.Module, places: dict[nn.Module, nn.Module]) -> None:
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):  # also one that a parent has under two names
+            if child is not None and child in places:
+                setattr(parent, name, places[child])
+
+
+def _outputs(model: nn.Module, arguments: tuple) -> list[Tensor]:
+    with torch.no_grad():
+        return [one for one in pytree.tree_leaves(model(*arguments)) if isinstance(one, Tensor)]
+
+
+def _step(model: nn.Module, arguments: tuple) -> None:
+    """Forward and backward; gradients that were there stay as they were."""
+    found = [one for one in pytree.tree_leaves(model(*arguments)) if isinstance(one, Tensor) and one.requires_grad]
+    if found:
+        wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        torch.autograd.grad([one.sum() for one in found], wanted, allow_unused=True)
+
+
+def _timed(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode, so that running statistics and the state of chance stay as they are."""
+    modes = {module: module.training for module in model.modules()}
+    state = copy.copy(torch.get_rng_state())
+    model.eval()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        for module, mode in modes.items():
+            module.training = mode
+        for module in model.modules():
+            if module not in modes:
+                module.training = model.training
