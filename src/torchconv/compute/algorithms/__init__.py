@@ -11,6 +11,7 @@ from .reference_loops import ReferenceLoops
 from .sparse_matrix import ScipyMatrix, TorchMatrix
 from .torch_bfloat16 import TorchBfloat16
 from .torch_kernels import TorchChannelsLast, TorchKernels
+from .unshared import Unshared
 
 TABLE: tuple[Algorithm, ...] = (
     DenseTable(),
@@ -18,6 +19,7 @@ TABLE: tuple[Algorithm, ...] = (
     TorchChannelsLast(),
     TorchBfloat16(),
     Fourier(),
+    Unshared(),
     Phases(),
     Patches(),
     TorchMatrix(),
