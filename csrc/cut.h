@@ -8,8 +8,8 @@ namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
 constexpr int64_t kStripBytes = 512 * 1024;  // for a strip and its outputs: a part of the second-level cache
+constexpr int64_t kBlockBytes = 32 * 1024;   // for windows
 constexpr int64_t kSlabBytes = 192 * 1024;   // for weights that are read again for the next images
-constexpr int64_t kBlock = 8;                // images whose windows stay in the first-level cache
 constexpr int64_t kLongestRun = 32, kShortestRun = 4;
 constexpr int64_t kNearest = 8 * 1024;            // bytes: a prefetch of what is closer comes too late
 constexpr int64_t kPastCaches = 16 * 1024 * 1024;  // bytes of weights of which nothing would be left in a cache
@@ -111,6 +111,21 @@ template <class T>
 int64_t slab_rows(const Local &conv) {
   const int64_t bytes = conv.in * conv.kernel[0] * conv.kernel[1] * conv.kernel[2] * int64_t(sizeof(T));
   return blocks(smaller(conv.out, larger(kSlabBytes / bytes, kRows)), kRows) * kRows;
+}
+
+// How many images' windows stay in the first-level cache; fewer than 4 would read the weights too often.
+template <class W>
+int64_t block_images(int64_t pitch) {
+  return kBlock > 4 && kBlock * pitch * int64_t(sizeof(W)) > kBlockBytes ? kBlock / 2 : kBlock;
+}
+
+// body(first, count) for blocks of at most `most` images, all of sizes that the products are compiled for.
+template <class Body>
+TORCHCONV_INLINE void in_blocks(int64_t images, int64_t most, const Body &body) {
+  for (int64_t first = 0, size = most; first < images; first += size) {
+    while (size > images - first) size /= 2;
+    body(first, size);
+  }
 }
 
 // body(first, count) for parts of a range.

@@ -10,9 +10,13 @@
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
-constexpr int kImages = kRegisters == 32 ? 4 : 2;   // of a block of sums
-constexpr int kRows = 4;                            // of weights
-constexpr int kColumns = kRegisters == 32 ? 6 : 2;  // vectors of weights
+constexpr int kBlock = kRegisters == 32 ? 8 : 4;  // images whose windows meet the weights together
+constexpr int kColumns = kRegisters == 32 ? 6 : 2;  // vectors of columns of the weights' gradient
+constexpr int kRows = 4;
+
+// Rows and vectors of columns of the weights that so many images leave registers for.
+constexpr int rows_for(int images) { return images >= kBlock ? 2 : 4; }
+constexpr int columns_for(int images) { return kRegisters == 16 ? 2 : images == 8 ? 3 : 6; }
 
 // The weights of one position and group, or some rows and columns of them.
 template <class T>
@@ -36,16 +40,16 @@ void multiply(const Rows<T> &weights, const Wide<T> *windows, int64_t pitch, Wid
   const int64_t whole = weights.columns / kLanes<W> * kLanes<W>;
   for (int64_t column = 0; column < weights.columns; column += kLanes<W>) {
     vec<W> factors[R];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const T *from = weights.memory + r * weights.pitch + column;
       factors[r] = column < whole ? load_wide(from) : load_first(from, weights.columns - column);
       __builtin_prefetch(from + weights.ahead, 0, 2);
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int b = 0; b < B; ++b) {
       const vec<W> window = load(windows + b * pitch + column);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int r = 0; r < R; ++r) total[r * B + b] += factors[r] * window;
     }
   }
@@ -71,14 +75,14 @@ void spread(const Rows<T> &weights, const Wide<T> *grads, int64_t grad_pitch, Wi
       factors[v] = Part ? load_first(from, weights.columns) : load_wide(from + v * kLanes<W>);
       __builtin_prefetch(from + weights.ahead + v * kLanes<W>, 0, 2);
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int b = 0; b < B; ++b) {
       const W grad = grads[b * grad_pitch + r];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) total[b][v] += factors[v] * grad;
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int b = 0; b < B; ++b)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) store(windows + b * pitch + v * kLanes<W>, total[b][v]);
@@ -94,14 +98,14 @@ void correlate_images(T *weights, int64_t weight_pitch, const Images<Wide<T>> &g
     vec<W> window[V];
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) window[v] = load(windows.memory + b * windows.pitch + v * kLanes<W>);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const W grad = grads.memory[b * grads.pitch + r];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) total[r][v] += window[v] * grad;
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {

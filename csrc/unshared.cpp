@@ -12,22 +12,24 @@ namespace {
 
 constexpr int64_t kPastCaches = 16 * 1024 * 1024;  // bytes of weights of which nothing would be left in a cache
 
-// Some rows of weights against the windows of a few images.
-template <class T, int R>
-void multiply_images(const Rows<T> &weights, const Images<Wide<T>> &windows, Wide<T> *outputs, int64_t pitch) {
-  Rows<T> rows = weights;
-  for (int64_t b = 0; b < windows.count; rows.ahead = 0) {  // the first images' products fetch for all
-    const int64_t left = windows.count - b;
-    const Wide<T> *from = windows.memory + b * windows.pitch;
-    Wide<T> *to = outputs + b * pitch;
-    if (left >= 4 && kImages >= 4) {
-      multiply<T, R, kImages>(rows, from, windows.pitch, to, pitch), b += kImages;
-    } else if (left == 3 && kImages >= 3) {
-      multiply<T, R, kImages < 3 ? kImages : 3>(rows, from, windows.pitch, to, pitch), b += 3;
-    } else if (left >= 2) {
-      multiply<T, R, 2>(rows, from, windows.pitch, to, pitch), b += 2;
+// What is fetched ahead is shared out among the passes over the same weights, so that memory never waits for products.
+TORCHCONV_INLINE int64_t ahead_in(int64_t ahead, int64_t block, int64_t pass, int64_t passes) {
+  return block % passes == pass ? ahead : 0;
+}
+
+// All rows of some weights against the windows of B images.
+template <class T, int B>
+void multiply_rows(const Rows<T> &weights, const Images<Wide<T>> &windows, Wide<T> *outputs, int64_t pitch, int64_t pass,
+                   int64_t passes) {
+  constexpr int R = rows_for(B);
+  for (int64_t row = 0; row < weights.rows;) {
+    Rows<T> rows = weights;
+    rows.memory += row * weights.pitch;
+    rows.ahead = ahead_in(weights.ahead, row / R, pass, passes);
+    if (row + R <= weights.rows) {
+      multiply<T, R, B>(rows, windows.memory, windows.pitch, outputs + row, pitch), row += R;
     } else {
-      multiply<T, R, 1>(rows, from, windows.pitch, to, pitch), b += 1;
+      multiply<T, 1, B>(rows, windows.memory, windows.pitch, outputs + row, pitch), row += 1;
     }
   }
 }
@@ -36,22 +38,17 @@ void multiply_images(const Rows<T> &weights, const Images<Wide<T>> &windows, Wid
 template <class T>
 void forward(const Cut<Wide<T>> &cut, const T *weight, int64_t position, int64_t group,
              const Images<Wide<T>> &windows, Wide<T> *outputs) {
-  const int64_t out = cut.conv.out;
-  in_parts(out, slab_rows<T>(cut.conv), [&](int64_t slab, int64_t rows) {
-    Rows<T> weights = rows_of(cut.conv, weight, position, group, slab, rows, 0, cut.columns);
-    in_parts(windows.count, kBlock, [&](int64_t image, int64_t images) {
+  const int64_t out = cut.conv.out, most = block_images<Wide<T>>(cut.pitch), passes = blocks(windows.count, most);
+  in_parts(out, slab_rows<T>(cut.conv), [&](int64_t slab, int64_t count) {
+    const Rows<T> rows = rows_of(cut.conv, weight, position, group, slab, count, 0, cut.columns);
+    in_blocks(windows.count, most, [&](int64_t image, int64_t images) {
       const Images<Wide<T>> block{windows.memory + image * windows.pitch, windows.pitch, images};
       Wide<T> *to = outputs + image * out + slab;
-      int64_t row = 0;
-      for (; row + kRows <= rows; row += kRows) {
-        const Rows<T> part{weights.memory + row * weights.pitch, weights.pitch, kRows, cut.columns, weights.ahead};
-        multiply_images<T, kRows>(part, block, to + row, out);
-      }
-      for (; row < rows; ++row) {
-        const Rows<T> part{weights.memory + row * weights.pitch, weights.pitch, 1, cut.columns, weights.ahead};
-        multiply_images<T, 1>(part, block, to + row, out);
-      }
-      weights.ahead = 0;
+      const int64_t pass = image / most;
+      if (images == 8) multiply_rows<T, kBlock>(rows, block, to, out, pass, passes);
+      if (images == 4) multiply_rows<T, 4>(rows, block, to, out, pass, passes);
+      if (images == 2) multiply_rows<T, 2>(rows, block, to, out, pass, passes);
+      if (images == 1) multiply_rows<T, 1>(rows, block, to, out, pass, passes);
     });
   });
 }
@@ -79,20 +76,24 @@ int output(const Local &conv, const T *x, const T *weight, T *y) {
   return complete ? kDone : kNoMemory;
 }
 
-// V vectors of columns, or a part of one, of some rows of weights towards the windows of a few images.
-template <class T, int V, bool Part>
-void spread_images(const Rows<T> &weights, const Images<Wide<T>> &grads, Wide<T> *windows, int64_t pitch, bool add) {
-  Rows<T> rows = weights;
-  for (int64_t b = 0; b < grads.count; rows.ahead = 0) {
-    const int64_t left = grads.count - b;
-    const Wide<T> *from = grads.memory + b * grads.pitch;
-    Wide<T> *to = windows + b * pitch;
-    if (left >= 4) {
-      spread<T, V, 4, Part>(rows, from, grads.pitch, to, pitch, add), b += 4;
-    } else if (left >= 2) {
-      spread<T, V, 2, Part>(rows, from, grads.pitch, to, pitch, add), b += 2;
+// Some rows of weights towards the windows of B images.
+template <class T, int B>
+void spread_columns(const Rows<T> &weights, const Images<Wide<T>> &grads, Wide<T> *windows, int64_t pitch, bool add,
+                    int64_t pass, int64_t passes) {
+  constexpr int V = columns_for(B);
+  constexpr int64_t lanes = kLanes<Wide<T>>;
+  for (int64_t column = 0; column < weights.columns;) {
+    const int64_t left = weights.columns - column;
+    Rows<T> part = weights;
+    part.memory += column, part.columns = left;
+    part.ahead = ahead_in(weights.ahead, column / (V * lanes), pass, passes);
+    Wide<T> *to = windows + column;
+    if (left >= V * lanes) {
+      spread<T, V, B, false>(part, grads.memory, grads.pitch, to, pitch, add), column += V * lanes;
+    } else if (left >= lanes) {
+      spread<T, 1, B, false>(part, grads.memory, grads.pitch, to, pitch, add), column += lanes;
     } else {
-      spread<T, V, 1, Part>(rows, from, grads.pitch, to, pitch, add), b += 1;
+      spread<T, 1, B, true>(part, grads.memory, grads.pitch, to, pitch, add), column += lanes;
     }
   }
 }
@@ -101,24 +102,17 @@ void spread_images(const Rows<T> &weights, const Images<Wide<T>> &grads, Wide<T>
 template <class T>
 void backward(const Cut<Wide<T>> &cut, const T *weight, int64_t position, int64_t group, int64_t first,
               int64_t columns, const Images<Wide<T>> &grads, Wide<T> *windows) {
-  constexpr int64_t lanes = kLanes<Wide<T>>;
-  in_parts(cut.conv.out, slab_rows<T>(cut.conv), [&](int64_t slab, int64_t rows) {
-    Rows<T> weights = rows_of(cut.conv, weight, position, group, slab, rows, first, columns);
-    in_parts(grads.count, kBlock, [&](int64_t image, int64_t images) {
+  const int64_t passes = blocks(grads.count, kBlock);
+  in_parts(cut.conv.out, slab_rows<T>(cut.conv), [&](int64_t slab, int64_t count) {
+    const Rows<T> rows = rows_of(cut.conv, weight, position, group, slab, count, first, columns);
+    in_blocks(grads.count, kBlock, [&](int64_t image, int64_t images) {
       const Images<Wide<T>> block{grads.memory + image * grads.pitch + slab, grads.pitch, images};
       Wide<T> *to = windows + image * cut.pitch;
-      for (int64_t column = 0; column < columns;) {
-        const int64_t left = columns - column;
-        const Rows<T> part{weights.memory + column, weights.pitch, rows, left, weights.ahead};
-        if (left >= kColumns * lanes) {
-          spread_images<T, kColumns, false>(part, block, to + column, cut.pitch, slab > 0), column += kColumns * lanes;
-        } else if (left >= lanes) {
-          spread_images<T, 1, false>(part, block, to + column, cut.pitch, slab > 0), column += lanes;
-        } else {
-          spread_images<T, 1, true>(part, block, to + column, cut.pitch, slab > 0), column += lanes;
-        }
-      }
-      weights.ahead = 0;
+      const int64_t pass = image / kBlock;
+      if (images == 8) spread_columns<T, kBlock>(rows, block, to, cut.pitch, slab > 0, pass, passes);
+      if (images == 4) spread_columns<T, 4>(rows, block, to, cut.pitch, slab > 0, pass, passes);
+      if (images == 2) spread_columns<T, 2>(rows, block, to, cut.pitch, slab > 0, pass, passes);
+      if (images == 1) spread_columns<T, 1>(rows, block, to, cut.pitch, slab > 0, pass, passes);
     });
   });
 }
