@@ -76,3 +76,15 @@ EXPORT int torchconv_unshared_input(const Local *problem, const void *grad, cons
 EXPORT int torchconv_unshared_weight(const Local *problem, const void *x, const void *grad, void *weight) {
   return AT_LEVEL(unshared_weight, here(problem), x, grad, weight);
 }
+
+EXPORT int torchconv_tiled_output(const Tiled *problem, const void *x, const void *weight, void *y) {
+  return AT_LEVEL(tiled_output, here(problem), x, weight, y);
+}
+
+EXPORT int torchconv_tiled_input(const Tiled *problem, const void *grad, const void *weight, void *x) {
+  return AT_LEVEL(tiled_input, here(problem), grad, weight, x);
+}
+
+EXPORT int torchconv_tiled_weight(const Tiled *problem, const void *x, const void *grad, void *weight) {
+  return AT_LEVEL(tiled_weight, here(problem), x, grad, weight);
+}

@@ -28,10 +28,18 @@ struct Local {
   int64_t size[3], outputs[3], kernel[3], stride[3], dilation[3], low[3];
 };
 
+// The same where output p uses kernel p % period on each axis: weight (*period, groups * out, in, *kernel).
+struct Tiled : Local {
+  int64_t period[3];
+};
+
 // The functions of one instruction set; the families define them in its namespace.
 #define TORCHCONV_DECLARE(level)                                                         \
   namespace level {                                                                      \
   int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);   \
+  int tiled_output(const Tiled &, const void *x, const void *weight, void *y);           \
+  int tiled_input(const Tiled &, const void *grad, const void *weight, void *x);         \
+  int tiled_weight(const Tiled &, const void *x, const void *grad, void *weight);        \
   int unshared_output(const Local &, const void *x, const void *weight, void *y);        \
   int unshared_input(const Local &, const void *grad, const void *weight, void *x);      \
   int unshared_weight(const Local &, const void *x, const void *grad, void *weight);     \

@@ -12,6 +12,15 @@ namespace TORCHCONV_LEVEL {
 
 #define TORCHCONV_INLINE inline __attribute__((always_inline))
 
+// A statement with T standing for the type of conv's numbers.
+#define BY_TYPE(T, ...)                            \
+  switch (conv.type) {                             \
+    case kFloat32: { typedef float T; __VA_ARGS__; }     \
+    case kFloat64: { typedef double T; __VA_ARGS__; }    \
+    case kBfloat16: { typedef Bfloat16 T; __VA_ARGS__; } \
+  }                                                \
+  return kUnknownType
+
 typedef uint16_t Halves __attribute__((vector_size(TORCHCONV_BYTES / 2), aligned(2), may_alias));
 typedef uint32_t Bits __attribute__((vector_size(TORCHCONV_BYTES)));
 

@@ -226,28 +226,17 @@ int weight(const Local &conv, const T *x, const T *grad, T *to) {
 
 }  // namespace
 
-#define BY_TYPE(function, a, b, c, Result)                                                                  \
-  switch (conv.type) {                                                                                      \
-    case kFloat32:                                                                                          \
-      return function(conv, static_cast<const float *>(a), static_cast<const float *>(b),                   \
-                      static_cast<Result<float> *>(c));                                                     \
-    case kFloat64:                                                                                          \
-      return function(conv, static_cast<const double *>(a), static_cast<const double *>(b),                 \
-                      static_cast<Result<double> *>(c));                                                    \
-    case kBfloat16:                                                                                         \
-      return function(conv, static_cast<const Bfloat16 *>(a), static_cast<const Bfloat16 *>(b),             \
-                      static_cast<Result<Bfloat16> *>(c));                                                  \
-  }                                                                                                         \
-  return kUnknownType
+int unshared_output(const Local &conv, const void *x, const void *w, void *y) {
+  BY_TYPE(T, return output(conv, static_cast<const T *>(x), static_cast<const T *>(w), static_cast<T *>(y)));
+}
 
-template <class T>
-using Same = T;
+int unshared_input(const Local &conv, const void *grad, const void *w, void *x) {
+  BY_TYPE(T, return input(conv, static_cast<const T *>(grad), static_cast<const T *>(w), static_cast<Wide<T> *>(x)));
+}
 
-int unshared_output(const Local &conv, const void *x, const void *w, void *y) { BY_TYPE(output, x, w, y, Same); }
-
-int unshared_input(const Local &conv, const void *grad, const void *w, void *x) { BY_TYPE(input, grad, w, x, Wide); }
-
-int unshared_weight(const Local &conv, const void *x, const void *grad, void *w) { BY_TYPE(weight, x, grad, w, Same); }
+int unshared_weight(const Local &conv, const void *x, const void *grad, void *w) {
+  BY_TYPE(T, return weight(conv, static_cast<const T *>(x), static_cast<const T *>(grad), static_cast<T *>(w)));
+}
 
 }  // namespace TORCHCONV_LEVEL
 }  // namespace torchconv

@@ -29,7 +29,7 @@ class Problem(ctypes.Structure):
     ]
 
 
-def _problem(x: Tensor, y: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes, low: Sizes, groups: int) -> Problem:
+def problem(x: Tensor, y: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes, low: Sizes, groups: int) -> Problem:
     """x and y: tensors of the input's and of the output's shape."""
     channels = (x.shape[1] // groups, y.shape[1] // groups)
     per_axis = ((x.shape[2:], 1), (y.shape[2:], 1), (kernel, 1), (stride, 1), (dilation, 1), (low, 0))
@@ -48,7 +48,7 @@ def _empty_output(x: Tensor, weight: Tensor, *settings: object) -> Tensor:
 def _output(x: Tensor, weight: Tensor, *settings) -> Tensor:
     y = _empty_output(x, weight)
     x, weight = x.contiguous(), weight.contiguous()
-    call("torchconv_unshared_output", _problem(x, y, *settings), x, weight, y)
+    call("torchconv_unshared_output", problem(x, y, *settings), x, weight, y)
     return y
 
 
@@ -60,9 +60,9 @@ def _input_grad(grad: Tensor, weight: Tensor, size: Sizes, *settings) -> Tensor:
     grad, weight = grad.contiguous(), weight.contiguous()
     wide = torch.float32 if grad.dtype == torch.bfloat16 else grad.dtype
     x = torch.zeros_like(_empty_input(grad, weight, size, *settings), dtype=wide)
-    problem = _problem(x, grad, *settings)
-    problem.type = TYPES[grad.dtype]
-    call("torchconv_unshared_input", problem, grad, weight, x)
+    local = problem(x, grad, *settings)
+    local.type = TYPES[grad.dtype]
+    call("torchconv_unshared_input", local, grad, weight, x)
     return x.to(grad.dtype)
 
 
@@ -75,7 +75,7 @@ def _weight_grad(x: Tensor, grad: Tensor, kernel: Sizes, *settings) -> Tensor:
     memory = large_like(shape, x)
     weight = x.new_empty(shape) if memory is None else memory
     x, grad = x.contiguous(), grad.contiguous()
-    call("torchconv_unshared_weight", _problem(x, grad, kernel, *settings), x, grad, weight)
+    call("torchconv_unshared_weight", problem(x, grad, kernel, *settings), x, grad, weight)
     return weight
 
 
