@@ -108,3 +108,28 @@ EXPORT int torchconv_transform_weight_grad(const Transform *problem, const float
   tidy_workspace();
   return status;
 }
+
+EXPORT int torchconv_unshared_output(const Local *problem, const void *x, const void *weight, void *y) {
+  return AT_LEVEL(unshared_output, here(problem), x, weight, y);
+}
+
+// The gradient of x, added to the zeros that it holds; in float where the other numbers are bfloat16.
+EXPORT int torchconv_unshared_input(const Local *problem, const void *grad, const void *weight, void *x) {
+  return AT_LEVEL(unshared_input, here(problem), grad, weight, x);
+}
+
+EXPORT int torchconv_unshared_weight(const Local *problem, const void *x, const void *grad, void *weight) {
+  return AT_LEVEL(unshared_weight, here(problem), x, grad, weight);
+}
+
+EXPORT int torchconv_tiled_output(const Tiled *problem, const void *x, const void *weight, void *y) {
+  return AT_LEVEL(tiled_output, here(problem), x, weight, y);
+}
+
+EXPORT int torchconv_tiled_input(const Tiled *problem, const void *grad, const void *weight, void *x) {
+  return AT_LEVEL(tiled_input, here(problem), grad, weight, x);
+}
+
+EXPORT int torchconv_tiled_weight(const Tiled *problem, const void *x, const void *grad, void *weight) {
+  return AT_LEVEL(tiled_weight, here(problem), x, grad, weight);
+}

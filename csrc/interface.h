@@ -35,6 +35,19 @@ struct Transform {
   int64_t x_strides[4], y_strides[4];
 };
 
+// A convolution whose every output position has a kernel of its own, in three dimensions; arrays are contiguous:
+// x (batch, groups * in, *size), y (batch, groups * out, *outputs), weight (*outputs, groups * out, in, *kernel).
+// low: zeros before the first sample of each axis, of which negative ones cut samples off.
+struct Local {
+  int64_t type, threads, batch, groups, in, out;
+  int64_t size[3], outputs[3], kernel[3], stride[3], dilation[3], low[3];
+};
+
+// The same where output p uses kernel p % period on each axis: weight (*period, groups * out, in, *kernel).
+struct Tiled : Local {
+  int64_t period[3];
+};
+
 // The functions of one instruction set; the families define them in its namespace.
 #define TORCHCONV_DECLARE(level)                                                                                     \
   namespace level {                                                                                                  \
@@ -45,6 +58,12 @@ struct Transform {
   int transform_kernels(const Transform &, const float *weight, float *spectra);                                     \
   int transform_output(const Transform &, const float *x, const float *spectra, const float *bias, float *y);        \
   int transform_weight_grad(const Transform &, const float *x, const float *grad, float *weight);                    \
+  int tiled_output(const Tiled &, const void *x, const void *weight, void *y);                                       \
+  int tiled_input(const Tiled &, const void *grad, const void *weight, void *x);                                     \
+  int tiled_weight(const Tiled &, const void *x, const void *grad, void *weight);                                    \
+  int unshared_output(const Local &, const void *x, const void *weight, void *y);                                    \
+  int unshared_input(const Local &, const void *grad, const void *weight, void *x);                                  \
+  int unshared_weight(const Local &, const void *x, const void *grad, void *weight);                                 \
   }
 TORCHCONV_DECLARE(portable)
 TORCHCONV_DECLARE(avx2)

@@ -12,6 +12,7 @@ from .reference_loops import ReferenceLoops
 from .sparse_matrix import ScipyMatrix, TorchMatrix
 from .torch_bfloat16 import TorchBfloat16
 from .torch_kernels import TorchChannelsLast, TorchKernels
+from .unshared import Unshared
 from .winograd import Winograd
 
 TABLE: tuple[Algorithm, ...] = (
@@ -22,6 +23,7 @@ TABLE: tuple[Algorithm, ...] = (
     Depthwise(),
     Winograd(),
     Fourier(),
+    Unshared(),
     Phases(),
     Patches(),
     TorchMatrix(),

@@ -35,3 +35,20 @@ def call(name: str, problem: Any, *tensors: Tensor) -> None:
     status = function(ctypes.byref(problem), *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors))
     if status:
         raise RuntimeError(f"{name}: {STATUS[status]}")
+
+
+def reason_against(dtype: torch.dtype, device: str) -> str | None:
+    """Why kernels cannot compute with such numbers here; None if they can."""
+    off = _reason_off()
+    if off:
+        return off
+    if device != "cpu":
+        return "the kernels compute on the CPU"
+    if torch.onnx.is_in_onnx_export():
+        return "ONNX has no such operation"
+    return None if dtype in TYPES else f"the kernels have no code for {dtype}"
+
+
+@torch.compiler.assume_constant_result  # so that a compiler does not follow how the library is loaded
+def _reason_off() -> str:
+    return library.library().reason
