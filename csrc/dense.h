@@ -116,19 +116,21 @@ struct Dense {
   template <bool back>
   bool transform(const float *data, bool is_x, int64_t channels, int64_t first, int64_t count, const float *bias,
                  float *spectra, int64_t row, int64_t pitch, int64_t wide = 0) const {
-    const int64_t each = blocks(channels, kWidth), width = wide ? wide : each * kWidth;
-    return share(count * t.groups * each, t.threads, plan.bytes(), [&](int64_t unit, void *memory) {
-      const int64_t start = unit % each * kWidth, group = unit / each % t.groups, tile = unit / each / t.groups;
-      const int64_t channel = group * channels + start;
-      const Lanes lanes = cut.channels(data, is_x, first + tile, channel, channels - start);
-      const Spectrum spectrum{spectra + tile * row + group * kParts * width + start, pitch, width};
+    const int64_t each = blocks(channels, kWidth), width = wide ? wide : each * kWidth, runs = blocks(count, Tile::kRun);
+    return share(runs * t.groups * each, t.threads, plan.bytes(), [&](int64_t unit, void *memory) {
+      const int64_t start = unit % each * kWidth, group = unit / each % t.groups, run = unit / each / t.groups * Tile::kRun;
+      const int64_t channel = group * channels + start, end = smaller(run + Tile::kRun, count);
       Tile one(plan, memory);
-      if (back) {
-        one.output(spectrum, lanes, bias_of(bias, channel, lanes.count));
-      } else if (is_x) {
-        one.input(lanes, spectrum);
-      } else {
-        one.gradient(lanes, spectrum);
+      for (int64_t tile = run; tile < end; ++tile) {
+        const Lanes lanes = cut.channels(data, is_x, first + tile, channel, channels - start);
+        const Spectrum spectrum{spectra + tile * row + group * kParts * width + start, pitch, width};
+        if (back) {
+          one.output(spectrum, lanes, bias_of(bias, channel, lanes.count));
+        } else if (is_x) {
+          one.input(lanes, spectrum);
+        } else {
+          one.gradient(lanes, spectrum);
+        }
       }
     });
   }

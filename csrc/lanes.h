@@ -40,20 +40,16 @@ class Lines {
   // Sample x of row y goes to to[x / 2 * pair + x % 2].
   void read(const Lanes &lanes, int64_t y, vec<float> *to, int64_t pair) const {
     const Window &window = lanes.window[0];
-    const float *rows[kWidth];
     if (lanes.lane) {
       const bool inside = y >= window.top && y < window.bottom;
       const int64_t left = inside ? window.left : length_, right = inside ? window.right : 0;
       if (lanes.lane == 1 && lanes.count == kWidth) return side_by_side(lanes, y, left, right, to, pair);
-      for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lanes.origin[lane] + y * lanes.row;
-      for (int64_t x = 0; x < length_; x += 4) alike(lanes, rows, left, right, x, to, pair);
+      for (int64_t x = 0; x < length_; x += 4) alike(lanes, y * lanes.row, left, right, x, to, pair);
       return;
     }
+    const float *rows[kWidth];
     for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lane < lanes.count ? line(lanes, lane, y) : zeros_;
-    for (int64_t x = 0; x < length_; x += 4) {
-      gather(rows, x, to, pair);
-      for (const float *&row : rows) row += 4;
-    }
+    for (int64_t x = 0; x < length_; x += 4) gather(rows, x, x, to, pair);
   }
 
   // Row y of every lane, of which sample x lies at from[x / 2 * pair + x % 2]; `first` is the first that is wanted.
@@ -85,26 +81,26 @@ class Lines {
       to[x / 2 * pair + x % 2] = x >= left && x < right ? load(from + x * lanes.pixel) : vec<float>{};
   }
 
-  void gather(const float *const *rows, int64_t x, vec<float> *to, int64_t pair) const {
+  void gather(const float *const *rows, int64_t offset, int64_t x, vec<float> *to, int64_t pair) const {
     vec<float> quad[4];
-    gather_quads(rows, quad);
+    gather_quads(rows, offset, quad);
     for (int64_t i = 0; i < 4 && x + i < length_; ++i) to[(x + i) / 2 * pair + i % 2] = quad[i];
   }
 
-  // Samples x .. x + 3 of lanes that have one window; rows: where sample 0 of each is.
-  void alike(const Lanes &lanes, const float *const *rows, int64_t left, int64_t right, int64_t x, vec<float> *to,
+  // Samples x .. x + 3 of lanes that have one window; row: from each origin to the row.
+  void alike(const Lanes &lanes, int64_t row, int64_t left, int64_t right, int64_t x, vec<float> *to,
              int64_t pair) const {
-    const bool direct = lanes.pixel == 1 && x >= left && x + 4 <= right && lanes.count == kWidth;
-    const float *quads[kWidth];
+    if (lanes.pixel == 1 && x >= left && x + 4 <= right && lanes.count == kWidth)
+      return gather(lanes.origin, row + x, x, to, pair);
+    const float *copies[kWidth];
     for (int64_t lane = 0; lane < kWidth; ++lane) {
-      quads[lane] = direct ? rows[lane] + x : copies_ + 4 * lane;
-      if (direct) continue;
+      copies[lane] = copies_ + 4 * lane;
       for (int64_t i = 0; i < 4; ++i) {
         const bool there = lane < lanes.count && x + i >= left && x + i < right;
-        copies_[4 * lane + i] = there ? rows[lane][(x + i) * lanes.pixel] : 0;
+        copies_[4 * lane + i] = there ? lanes.origin[lane][row + (x + i) * lanes.pixel] : 0;
       }
     }
-    gather(quads, x, to, pair);
+    gather(copies, 0, x, to, pair);
   }
 
   // Row y of one lane: where it lies, or a copy with zeros around what is there.
@@ -129,17 +125,14 @@ class Lines {
 
   // Samples x .. x + 3, as far as they are wanted.
   void scatter(const Lanes &lanes, int64_t y, int64_t x, const vec<float> *quad) const {
+    if (lanes.lane && lanes.count == kWidth && wanted(lanes, 0, y, x))
+      return scatter_quads(quad, lanes.origin, y * lanes.row + x);
     float *rows[kWidth];
-    if (lanes.lane && lanes.count == kWidth && wanted(lanes, 0, y, x)) {
-      for (int64_t lane = 0; lane < kWidth; ++lane) rows[lane] = lanes.origin[0] + y * lanes.row + x + lane * lanes.lane;
-      scatter_quads(quad, rows);
-      return;
-    }
     for (int64_t lane = 0; lane < kWidth; ++lane) {
       const bool direct = lane < lanes.count && wanted(lanes, lane, y, x);
       rows[lane] = direct ? lanes.origin[lane] + y * lanes.row + x : copies_ + 4 * lane;
     }
-    scatter_quads(quad, rows);
+    scatter_quads(quad, rows, 0);
     for (int64_t lane = 0; lane < lanes.count; ++lane) {
       const Window &window = lanes.window[lane];
       if (rows[lane] != copies_ + 4 * lane || y >= window.bottom) continue;

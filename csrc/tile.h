@@ -12,7 +12,7 @@ namespace TORCHCONV_LEVEL {
 
 class FourierTile {
  public:
-  static constexpr int kParts = 2;  // real and imaginary
+  static constexpr int kParts = 2, kRun = 1;  // real and imaginary; tiles of one unit of work
 
   struct Plan {
     int64_t height, width, kernel_height, kernel_width;

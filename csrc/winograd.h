@@ -66,7 +66,7 @@ class WinogradTile {
   static constexpr int kLength = Filter::kLength, kOutputs = Filter::kOutputs;
 
  public:
-  static constexpr int kParts = 1;
+  static constexpr int kParts = 1, kRun = 14;  // tiles side by side, which share cache lines
 
   struct Plan {
     bool adjoint;

@@ -11,14 +11,16 @@ from itertools import product
 from math import log2, prod
 
 from ...description import shapes
+from ..roles import OUTPUT, WEIGHT
 from .tiling import lengths_between
 
-STEP = 1.0e-9  # one step of one sample of a vector of tiles, of which a transform of n samples needs n log2(n)
+STEP = 0.75e-9  # one step of one sample of a vector of tiles, of which a transform of n samples needs n log2(n)
+VECTOR = 1.5e-6  # a vector of tiles, whatever their size
 MULTIPLY = 1 / 105e9  # one multiply-add in the products of matrices
-TOUCH = 0.35e-9  # a number of the spectra, written and read again
+TOUCH = 0.32e-9  # a number of the spectra, written and read again
 NUMBER = 0.1e-9  # a number of the arrays, read or written
 LANES = 16  # of a vector
-LONGEST = 2**14  # samples of a tile that stay in a cache
+LONGEST = 2**15  # samples of a tile that stay in a cache
 SHORTEST = 4  # samples of a row, which are transformed as pairs
 WORKSPACE = 4  # times the bytes of the arrays
 
@@ -59,23 +61,29 @@ class Work:
         """With so many outputs each, of all images."""
         return self.batch * prod(shapes.repeats(size, step) for size, step in zip(self.outputs, steps, strict=True))
 
-    def vectors(self, tiles: int) -> int:
+    def vectors(self, tiles: int, role: str) -> int:
         """Transforms of tiles, a vector of channels or of tiles at a time."""
-        return self._cheaper(self.ins, tiles) + self._cheaper(self.outs, tiles)
+        return self._vectors(self.ins, tiles, role) + self._vectors(self.outs, tiles, role)
 
-    def _cheaper(self, channels: int, tiles: int) -> int:
-        group = channels if self.kernels == channels else channels // self.groups  # depthwise: all channels are alike
-        along = channels // group * shapes.repeats(group, LANES) * tiles
-        return min(along, channels * shapes.repeats(tiles, LANES))
+    @property
+    def _is_pointwise(self) -> bool:
+        """Whether each output channel reads one input channel, so that spectra do not leave the cache."""
+        return self.kernels == self.outs
 
-    def seconds(self, lengths: tuple[int, ...]) -> float:
+    def _vectors(self, channels: int, tiles: int, role: str) -> int:
+        group = channels if self._is_pointwise else channels // self.groups
+        across = channels // group * shapes.repeats(group, LANES) * tiles
+        along = channels * shapes.repeats(tiles, LANES)
+        return across if role == WEIGHT and not self._is_pointwise else min(across, along)
+
+    def seconds(self, lengths: tuple[int, ...], role: str = OUTPUT) -> float:
         """One operation with tiles of these lengths."""
         samples, points = prod(lengths), prod(lengths) // 2 + 2
         tiles = self.tiles(tuple(length - taps + 1 for length, taps in zip(lengths, self.kernel, strict=True)))
-        one = STEP * samples * log2(samples)
+        one = VECTOR + STEP * samples * log2(samples)
         copies = NUMBER * self.bytes / 4
-        transforms = one * (self.vectors(tiles) + shapes.repeats(self.kernels, LANES)) + copies
-        if self.kernels == self.outs:  # each output channel reads one input channel: nothing leaves the cache
+        transforms = one * (self.vectors(tiles, role) + shapes.repeats(self.kernels, LANES)) + copies
+        if self._is_pointwise:
             return transforms
         touched = points * 2 * (tiles * (self.ins + self.outs) + self.kernels)
         return transforms + MULTIPLY * 4 * points * tiles * self.kernels + TOUCH * touched

@@ -25,8 +25,8 @@ from .torch_kernels import TorchKernels
 
 DIRECT = TorchKernels()
 KERNEL, TILE, OUTPUTS = (3, 3), (6, 6), (4, 4)
-TRANSFORM = 0.35e-6  # seconds of one vector of tiles
-REORDER = 1.25  # times as long as the others the gradient of the weights takes
+TRANSFORM = 0.2e-6  # seconds of one vector of tiles
+REORDER = 1.2  # times as long as the others the gradient of the weights takes
 CALL = 30e-6
 FEWEST_CHANNELS = 32
 
@@ -60,7 +60,7 @@ class Winograd(Algorithm):
         outputs = shapes.output_sizes(conv.axes, problem.sizes)
         work = Work(outputs, KERNEL, problem.batch, conv.in_channels, conv.out_channels, conv.groups)
         tiles, points = work.tiles(OUTPUTS), TILE[0] * TILE[1]
-        vectors = work.vectors(tiles) + shapes.repeats(work.kernels, LANES)
+        vectors = work.vectors(tiles, role) + shapes.repeats(work.kernels, LANES)
         touched = points * (tiles * (work.ins + work.outs) + work.kernels)
         one = TRANSFORM * vectors + TOUCH * touched + MULTIPLY * points * tiles * work.kernels + NUMBER * work.bytes / 4
         return one * (REORDER if role == WEIGHT else 1) / cost.cores(problem.threads) + CALL

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..memory import large_like
 from . import library
 from .operations import STATUS
 
@@ -87,9 +88,11 @@ def _applied(cut: Cut, x: Tensor, weight: Tensor, shape: Sequence[int], adjoint:
 
 
 def _empty(x: Tensor, shape: Sequence[int]) -> Tensor:
-    last = x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if last else torch.contiguous_format
-    return torch.empty(tuple(shape), dtype=x.dtype, memory_format=layout)
+    shape = tuple(shape)
+    if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    large = large_like(shape, x)
+    return x.new_empty(shape) if large is None else large
 
 
 def _problem(cut: Cut, x: Tensor, y: Tensor, kernel: Sequence[int], adjoint: bool) -> Problem:
