@@ -7,7 +7,7 @@
 
 #include <cstdint>
 #include <cstring>
-#if defined(__AVX512BW__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -44,27 +44,37 @@ inline TORCHCONV_INLINE void store(T *to, vec<T> value) {
 // The first `count` lanes only, and zeros in the others.
 template <class T>
 inline TORCHCONV_INLINE vec<T> load_first(const T *from, int64_t count) {
-#if defined(__AVX512BW__)
-  const __mmask64 bytes = ~0ull >> (kBytes - count * int64_t(sizeof(T)));
-  return reinterpret_cast<vec<T>>(_mm512_maskz_loadu_epi8(bytes, from));
-#else
   T lanes[kLanes<T>] = {};
   std::memcpy(lanes, from, size_t(count) * sizeof(T));
   return load(lanes);
-#endif
 }
 
+// The first `count` lanes only.
 template <class T>
 inline TORCHCONV_INLINE void store_first(T *to, vec<T> value, int64_t count) {
-#if defined(__AVX512BW__)
-  const __mmask64 bytes = ~0ull >> (kBytes - count * int64_t(sizeof(T)));
-  _mm512_mask_storeu_epi8(to, bytes, reinterpret_cast<__m512i>(value));
-#else
   T lanes[kLanes<T>];
   store(lanes, value);
   std::memcpy(to, lanes, size_t(count) * sizeof(T));
-#endif
 }
+
+#if defined(__AVX512F__)  // with masks of one bit for each number; masks of bytes are several times slower
+template <>
+inline TORCHCONV_INLINE vec<float> load_first(const float *from, int64_t count) {
+  return _mm512_maskz_loadu_ps(__mmask16(0xffff >> (16 - count)), from);
+}
+template <>
+inline TORCHCONV_INLINE vec<double> load_first(const double *from, int64_t count) {
+  return _mm512_maskz_loadu_pd(__mmask8(0xff >> (8 - count)), from);
+}
+template <>
+inline TORCHCONV_INLINE void store_first(float *to, vec<float> value, int64_t count) {
+  _mm512_mask_storeu_ps(to, __mmask16(0xffff >> (16 - count)), value);
+}
+template <>
+inline TORCHCONV_INLINE void store_first(double *to, vec<double> value, int64_t count) {
+  _mm512_mask_storeu_pd(to, __mmask8(0xff >> (8 - count)), value);
+}
+#endif
 
 template <class T>
 struct MaskOf;

@@ -57,35 +57,37 @@ struct Window {
       const int64_t source = first_row + number;
       if (source < 0 || source >= height) continue;  // never read
       for (int64_t phase = 0; phase < stride; ++phase)
-        spread(plane + source * width, width, first_column + phase, row(number, phase));
+        spread(plane + source * width, width, first_column + phase, row(number, phase), (height - source) * width);
     }
   }
 
+  // A row of the plane, after which so many numbers of the plane follow, itself included.
   template <class T>
-  void spread(const T *from, int64_t width, int64_t start, W *to) const {
+  void spread(const T *from, int64_t width, int64_t start, W *to, int64_t left) const {
     const int64_t low = start < 0 ? smaller(blocks(-start, stride), columns) : 0;
     const int64_t high = larger(low, smaller(columns, blocks(width - start, stride)));
     clear(to, low);
-    copy(from + start + low * stride, to + low, high - low);
+    copy(from + start + low * stride, to + low, high - low, left - start - low * stride);
     clear(to + high, columns - high);
   }
 
   // Both write whole vectors: what follows is written later, and the buffer has room for a vector more than it says.
+  // Whole vectors are read, too, up to the plane's end: a masked load takes much longer than the numbers it leaves out.
   static void clear(W *to, int64_t count) {
     for (int64_t place = 0; place < count; place += kLanes<W>) store(to + place, vec<W>{});
   }
 
-  void copy(const W *from, W *to, int64_t count) const {
+  void copy(const W *from, W *to, int64_t count, int64_t left) const {
     if (stride > 1) {
       for (int64_t place = 0; place < count; ++place) to[place] = from[place * stride];
       return;
     }
     int64_t place = 0;
-    for (; place + kLanes<W> <= count; place += kLanes<W>) store(to + place, load(from + place));
+    for (; place < count && place + kLanes<W> <= left; place += kLanes<W>) store(to + place, load(from + place));
     if (place < count) store(to + place, load_first(from + place, count - place));
   }
 
-  void copy(const Bfloat16 *from, W *to, int64_t count) const {
+  void copy(const Bfloat16 *from, W *to, int64_t count, int64_t) const {
     for (int64_t place = 0; place < count; ++place) to[place] = widen(from[place * stride]);
   }
 };
