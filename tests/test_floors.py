@@ -61,12 +61,25 @@ HOUSE = [
     "language.parser",
     "translate.layers",
     "translate.build",
+    "signal.job",
+    "signal.views",
+    "signal.nonfinite",
+    "signal.sums",
+    "signal.toeplitz",
+    "signal.fourier",
+    "signal.ways",
+    "signal.ranges",
+    "signal.derivatives",
+    "signal.limbs",
+    "signal.integers",
+    "signal.objects",
+    "signal.arrays",
     "training",
     "complaints",
     "cli",
     "__main__",
 ]
-EMPTY = {"description", "network", "compute", "language", "translate"}
+EMPTY = {"description", "network", "compute", "language", "translate", "signal"}
 
 
 def module_of(path: Path) -> str:

@@ -11,7 +11,18 @@ import pytest
 import torchconv as tc
 from torchconv import errors
 
-PUBLIC = ["Convolution", "TorchconvError", "build", "conv", "conv_input_grad", "conv_weight_grad", "nn", "parse"]
+PUBLIC = [
+    "Convolution",
+    "TorchconvError",
+    "build",
+    "conv",
+    "conv_input_grad",
+    "conv_weight_grad",
+    "convolve",
+    "correlate",
+    "nn",
+    "parse",
+]
 
 
 def test_names():

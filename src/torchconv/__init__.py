@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .description.convolution import Convolution
     from .errors import TorchconvError
     from .language.parser import parse
+    from .signal.arrays import convolve, correlate
     from .translate.build import build
 
 __version__ = "0.1.0"
@@ -25,6 +26,8 @@ _PLACES = {
     "conv": "compute.functional",
     "conv_input_grad": "compute.functional",
     "conv_weight_grad": "compute.functional",
+    "convolve": "signal.arrays",
+    "correlate": "signal.arrays",
     "nn": "nn",
     "parse": "language.parser",
 }
@@ -36,6 +39,8 @@ __all__ = [
     "conv",
     "conv_input_grad",
     "conv_weight_grad",
+    "convolve",
+    "correlate",
     "nn",
     "parse",
 ]
