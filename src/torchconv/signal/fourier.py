@@ -56,7 +56,11 @@ def run(first: Array, second: Array, job: Job, tiled: bool) -> Array:
     forward, inverse = _transforms(first, job, tiles)
     kernel = forward(second.reshape(*batch, *(1,) * job.ndim, *job.taps), tiles.lengths, axes)
     spectra = forward(windows(first, tiles.cuts), tiles.lengths, axes)
-    y = inverse(spectra * kernel, tiles.lengths, axes)[tiles.good]
+    if prod(spectra.shape[: len(job.batch)]) == prod(job.batch):
+        spectra *= kernel  # fresh memory for large arrays takes longer than the product
+    else:
+        spectra = spectra * kernel
+    y = inverse(spectra, tiles.lengths, axes)[tiles.good]
     if tiles.count > 1:
         places = len(job.batch)
         order = [place + axis for axis in range(job.ndim) for place in (places, places + job.ndim)]
@@ -76,9 +80,9 @@ def _transforms(first: Array, job: Job, tiles: Tiles) -> tuple[Any, Any]:
     return _along_several(job.is_complex, workers)
 
 
-def _along_one(transform: Any) -> Any:
+def _along_one(transform: Any, overwrite: bool) -> Any:
     def call(x: Any, lengths: Any, axes: Any) -> Any:
-        return transform(x, lengths[0])
+        return transform(x, lengths[0], overwrite_x=overwrite)
 
     return call
 
@@ -86,12 +90,12 @@ def _along_one(transform: Any) -> Any:
 @lru_cache(maxsize=64)
 def _along_several(is_complex: bool, workers: int) -> tuple[Any, Any]:
     pair = (scipy.fft.fftn, scipy.fft.ifftn) if is_complex else (scipy.fft.rfftn, scipy.fft.irfftn)
-    return partial(pair[0], workers=workers), partial(pair[1], workers=workers)
+    return partial(pair[0], workers=workers), partial(pair[1], workers=workers, overwrite_x=True)
 
 
 _ALONG_ONE = {
-    False: (_along_one(scipy.fft.rfft), _along_one(scipy.fft.irfft)),
-    True: (_along_one(scipy.fft.fft), _along_one(scipy.fft.ifft)),
+    False: (_along_one(scipy.fft.rfft, False), _along_one(scipy.fft.irfft, True)),
+    True: (_along_one(scipy.fft.fft, False), _along_one(scipy.fft.ifft, True)),
 }
 
 
@@ -162,4 +166,4 @@ def _nanoseconds(job: Job, tiles: Tiles) -> float:
 @lru_cache(maxsize=4096)
 def good_length(least: int) -> int:
     """The next length that is a product of 2, 3 and 5: transforms of it are fast, and so their errors are bounded."""
-    return int(scipy.fft.next_fast_len(least, True))
+    return scipy.fft.next_fast_len(least, True)  # type: ignore[return-value]
