@@ -65,9 +65,8 @@ def run(first: Array, second: Array, job: Job, tiled: bool) -> Array:
         places = len(job.batch)
         order = [place + axis for axis in range(job.ndim) for place in (places, places + job.ndim)]
         y = permuted(y, [*range(places), *order])
-        y = y.reshape(*job.batch, *(cut.count * cut.step for cut in tiles.cuts))
-        y = y[(..., *(slice(size) for size in job.outputs))]
-    return y.reshape(job.shape)
+    y = y.reshape(*job.batch, *(cut.count * cut.step for cut in tiles.cuts))
+    return y[(..., *(slice(size) for size in job.outputs))]
 
 
 def _transforms(first: Array, job: Job, tiles: Tiles) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Array = Any  # a NumPy array, or a tensor where NumPy cannot see its device
@@ -69,3 +70,11 @@ def permuted(x: Array, axes: Sequence[int]) -> Array:
 def zeros(like: Array, shape: Sequence[int]) -> Array:
     """Zeros of the type and on the device of an array."""
     return like.new_zeros(shape) if isinstance(like, Tensor) else np.zeros(shape, like.dtype)
+
+
+def converted(x: Array, kind: str) -> Array:
+    """The numbers as another type of numbers, too large ones as Inf."""
+    if isinstance(x, Tensor):
+        return x.to(getattr(torch, kind))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return x.astype(kind)
