@@ -8,9 +8,9 @@ import scipy.signal
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_signal import MODES, nested, shapes
 
 import torchconv as tc
+from test_signal import MODES, nested, shapes
 from torchconv import errors
 from torchconv.signal.ways import METHODS
 
