@@ -81,6 +81,19 @@ HOUSE = [
     "language.parser",
     "translate.layers",
     "translate.build",
+    "signal.job",
+    "signal.views",
+    "signal.nonfinite",
+    "signal.sums",
+    "signal.toeplitz",
+    "signal.fourier",
+    "signal.ways",
+    "signal.ranges",
+    "signal.derivatives",
+    "signal.limbs",
+    "signal.integers",
+    "signal.objects",
+    "signal.arrays",
     "training",
     "complaints",
     "doctor",
@@ -88,7 +101,7 @@ HOUSE = [
     "cli",
     "__main__",
 ]
-EMPTY = {"description", "network", "compute", "compute.native", "language", "translate"}
+EMPTY = {"description", "network", "compute", "compute.native", "language", "translate", "signal"}
 
 
 def module_of(path: Path) -> str:

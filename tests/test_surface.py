@@ -19,6 +19,8 @@ PUBLIC = [
     "conv",
     "conv_input_grad",
     "conv_weight_grad",
+    "convolve",
+    "correlate",
     "nn",
     "parse",
     "plan",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .errors import TorchconvError
     from .language.parser import parse
     from .nn.tuning import tune
+    from .signal.arrays import convolve, correlate
     from .translate.build import build
 
 __version__ = "0.1.0"
@@ -28,6 +29,8 @@ _PLACES = {
     "conv": "compute.functional",
     "conv_input_grad": "compute.functional",
     "conv_weight_grad": "compute.functional",
+    "convolve": "signal.arrays",
+    "correlate": "signal.arrays",
     "nn": "nn",
     "parse": "language.parser",
     "plan": "compute.plan",
@@ -42,6 +45,8 @@ __all__ = [
     "conv",
     "conv_input_grad",
     "conv_weight_grad",
+    "convolve",
+    "correlate",
     "nn",
     "parse",
     "plan",

@@ -50,6 +50,10 @@ class UnsupportedError(TorchconvError):
     """A request that is meaningful, but that the chosen algorithm declines, with its reason."""
 
 
+class IntegerOverflowError(TorchconvError, OverflowError):
+    """An exact result that the type of the integers cannot hold."""
+
+
 def _rebuild(
     kind: type[TorchconvError], what: str, got: object, expected: object, fix: str, where: object
 ) -> TorchconvError:

@@ -1,0 +1,92 @@
+"""NaN and Inf reach exactly the outputs whose windows cover them, whichever way the rest is computed.
+
+Transforms and matrices multiply what they should leave alone by zero, and zero times NaN is NaN. So bad numbers are
+taken out, and what they do is counted: three more convolutions, of zeros and ones, say for each output how many of its
+products are NaN, +Inf and -Inf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .job import Job
+from .views import Array
+
+Run = Callable[[Array, Array, Job], Array]
+
+
+def seems_finite(result: Array) -> bool:
+    """Whether all numbers are finite; a sum that overflows says no, which costs time but is never wrong."""
+    if isinstance(result, Tensor):
+        return bool(torch.isfinite(result.sum()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.add.reduce(result, axis=None)
+    return total - total == 0
+
+
+def mended(first: Array, second: Array, job: Job, run: Run) -> Array:
+    """The job again: finite numbers scaled so that nothing overflows on the way, the others counted."""
+    if job.is_complex:
+        return _complex(first, second, job, run)
+    space: Any = torch if isinstance(first, Tensor) else np
+    with np.errstate(all="ignore"):
+        one, other = _Sorted(first, space), _Sorted(second, space)
+        result = run(one.scaled, other.scaled, job) * 2.0**one.power * 2.0**other.power
+        if one.all_finite and other.all_finite:
+            return result
+        counted = replace(job, kind="float64")
+
+        def count(*pairs: tuple[Array, Array]) -> Array:
+            return space.round(sum(run(a, b, counted) for a, b in pairs))
+
+        nan = count((one.nan, other.ones), (one.ones, other.nan), (one.inf, other.zero), (one.zero, other.inf)) > 0
+        both = count((one.inf, other.some), (one.some, other.inf), (-one.inf, other.inf))
+        surplus = count((one.inf * one.sign, other.sign), (one.sign, other.inf * other.sign)) - count(
+            (one.inf * one.sign, other.inf * other.sign)
+        )
+    up, down = both + surplus > 0, both - surplus > 0
+    result[up] = float("inf")
+    result[down] = -float("inf")
+    result[nan | (up & down)] = float("nan")
+    return result
+
+
+class _Sorted:
+    """The numbers of an operand by kind: scaled finite ones, and the rest as zeros and ones."""
+
+    def __init__(self, x: Array, space: Any) -> None:
+        finite = space.isfinite(x)
+        self.all_finite = bool(finite.all())
+        clean = space.where(finite, x, space.zeros_like(x))
+        self.power = int(np.frexp(float(abs(clean).max()))[1])
+        # In two steps: 2 to the power itself may be beyond the largest or the smallest number.
+        self.scaled = clean * 2.0 ** (-self.power // 2) * 2.0 ** (-self.power - -self.power // 2)
+
+        def as_numbers(mask: Array) -> Array:
+            return mask.to(torch.float64) if space is torch else mask.astype(np.float64)
+
+        nan = space.isnan(x)
+        self.nan, self.ones = as_numbers(nan), as_numbers(nan | ~nan)
+        self.inf, self.zero = as_numbers(space.isinf(x)), as_numbers(x == 0)
+        self.some = as_numbers((x != 0) & ~nan)
+        self.sign = as_numbers(x > 0) - as_numbers(x < 0)
+
+
+def _complex(first: Array, second: Array, job: Job, run: Run) -> Array:
+    """By real and imaginary parts, as complex numbers are multiplied: (a + ib)(c + id) = ac - bd + i(ad + bc)."""
+    real = replace(job, kind="float32" if job.is_single else "float64")
+    (a, b), (c, d) = ((x.real + 0, x.imag + 0) for x in (first, second))
+    ac, bd, ad, bc = (mended(x, y, real, run) for x, y in ((a, c), (b, d), (a, d), (b, c)))
+    with np.errstate(invalid="ignore"):
+        real_part, imaginary = ac - bd, ad + bc
+    if isinstance(first, Tensor):
+        return torch.complex(real_part, imaginary)
+    result = np.empty(real_part.shape, first.dtype)
+    result.real, result.imag = real_part, imaginary
+    return result

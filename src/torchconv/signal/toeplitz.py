@@ -1,0 +1,78 @@
+"""Convolution as products with a Toeplitz matrix: the outputs in blocks, one small matrix for all of them.
+
+A block of T outputs reads T + k - 1 samples through one matrix of that shape, the same for every block. There are
+(T + k - 1) / k times more multiplications than needed, but a matrix product does them many times faster than a loop.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from torch import Tensor
+
+from ..description import shapes
+from .job import Job
+from .views import Array, Cut, flipped, permuted, windows, zeros
+
+CALL, PER_NUMBER, PER_PRODUCT = 18_000, 0.6, 0.042  # nanoseconds of one core
+UNTHREADED = 2**18  # products up to which BLAS libraries use one core; waking another costs more than it gives
+BLOCK = 2**17  # numbers that are lined up at once
+
+
+def run(first: Array, second: Array, job: Job) -> Array:
+    """The job by products of matrices; the second operand must be the same for all of the batch."""
+    wide = _block(job)
+    cuts = [
+        Cut(start - taps + 1, stop - start, 1, taps)
+        for taps, (start, stop) in zip(job.taps[:-1], job.spans[:-1], strict=True)
+    ]
+    taps, (start, stop) = job.taps[-1], job.spans[-1]
+    cuts.append(Cut(start - taps + 1, shapes.repeats(stop - start, wide), wide, wide + taps - 1))
+    lined_up = windows(first, cuts)  # (*batch, *leading outputs, blocks, *leading taps, T + k - 1)
+    matrix = _matrix(second.reshape(job.taps), wide)
+    result = zeros(first, (*lined_up.shape[: lined_up.ndim - job.ndim], wide))
+    each = max(1, BLOCK // max(1, prod(lined_up.shape[1:])))
+    for begin in range(0, len(lined_up), each):
+        part = result[begin : begin + each]
+        _multiply(lined_up[begin : begin + each].reshape(-1, len(matrix)), matrix, part.reshape(-1, wide))
+    result = result.reshape(*job.batch, *job.outputs[:-1], -1)
+    return result[..., : stop - start]
+
+
+def _multiply(rows: Array, matrix: Array, into: Array) -> None:
+    """rows @ matrix, so many rows at a time that the library stays on one core."""
+    if isinstance(rows, Tensor):
+        into.copy_(rows @ matrix)
+        return
+    each = max(1, UNTHREADED // matrix.size)
+    even = len(rows) // each * each
+    if even:
+        np.matmul(rows[:even].reshape(-1, each, len(matrix)), matrix, into[:even].reshape(-1, each, matrix.shape[1]))
+    if even < len(rows):
+        np.matmul(rows[even:], matrix, into[even:])
+
+
+def _matrix(kernel: Array, wide: int) -> Array:
+    """(*leading taps, k) to (leading taps * (T + k - 1), T): the entry at row i and column t is tap t - i + k - 1."""
+    taps = kernel.shape[-1]
+    bands = windows(kernel, [*(Cut(0, 1, 1, n) for n in kernel.shape[:-1]), Cut(1 - wide, wide + taps - 1, 1, wide)])
+    places = kernel.ndim - 1  # (*ones, rows, *leading taps, T)
+    bands = permuted(bands, [*range(places), *range(places + 1, 2 * places + 1), places, 2 * places + 1])
+    return flipped(bands, range(bands.ndim - 1)).reshape(-1, wide)
+
+
+def _block(job: Job) -> int:
+    """T: about as wide as the kernel, but not so wide that most products are with zeros."""
+    return min(job.outputs[-1], 16 if job.taps[-1] <= 10 else 32 if job.taps[-1] <= 64 else 64)
+
+
+def seconds(job: Job) -> float:
+    """What the job takes, about."""
+    wide = _block(job)
+    rows = prod(job.batch) * prod(job.outputs[:-1]) * shapes.repeats(job.outputs[-1], wide)
+    inner = prod(job.taps[:-1]) * (wide + job.taps[-1] - 1)
+    speed = (0.5 if job.is_single else 1) * (4 if job.is_complex else 1)
+    numbers = rows * (inner + 2 * wide) + inner * wide
+    few = 1 + 8 / max(1, UNTHREADED // (inner * wide))  # products of few rows read the matrix again and again
+    return (CALL + numbers * PER_NUMBER * speed + rows * inner * wide * PER_PRODUCT * speed * few) * 1e-9
