@@ -19,8 +19,8 @@ from .base import Algorithm, Problem
 
 # Multiply-adds of a core in a second while the sums are in registers, and seconds for every plane and every number
 # that is copied in or out besides, float32; by role, because the gradient of the weights reads two planes.
-RATE = {OUTPUT: 75e9, INPUT: 75e9, WEIGHT: 60e9}
-PLANE = {OUTPUT: 0.1e-6, INPUT: 0.1e-6, WEIGHT: 0.25e-6}
+RATE = {OUTPUT: 115e9, INPUT: 115e9, WEIGHT: 80e9}
+PLANE = {OUTPUT: 0.08e-6, INPUT: 0.1e-6, WEIGHT: 0.1e-6}
 NUMBER = 0.2e-9
 LANES = 16
 CALL = 15e-6
