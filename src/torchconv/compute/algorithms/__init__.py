@@ -9,6 +9,7 @@ from .patches import Patches
 from .phases import Phases
 from .reference_loops import ReferenceLoops
 from .sparse_matrix import ScipyMatrix, TorchMatrix
+from .tiled import Tiled
 from .torch_bfloat16 import TorchBfloat16
 from .torch_kernels import TorchChannelsLast, TorchKernels
 from .unshared import Unshared
@@ -20,6 +21,7 @@ TABLE: tuple[Algorithm, ...] = (
     TorchBfloat16(),
     Fourier(),
     Unshared(),
+    Tiled(),
     Phases(),
     Patches(),
     TorchMatrix(),
