@@ -75,6 +75,21 @@ struct Box {
   }
 };
 
+// Rows of `columns` channels, of which `real` are there, to planes of channels and back: samples `step` apart.
+template <class W, class T>
+__attribute__((noinline)) void write_lines(const W *lines, int64_t columns, int64_t real, int64_t count, T *planes,
+                                           int64_t plane, int64_t step) {
+  for (int64_t lane = 0; lane < real; ++lane)
+    for (int64_t n = 0; n < count; ++n) narrow(lines[n * columns + lane], planes + lane * plane + n * step);
+}
+template <class W, class T>
+__attribute__((noinline)) void read_lines(W *lines, int64_t columns, int64_t real, int64_t count, const T *planes,
+                                          int64_t plane, int64_t step) {
+  for (int64_t lane = 0; lane < columns; ++lane)
+    for (int64_t n = 0; n < count; ++n)
+      lines[n * columns + lane] = lane < real ? widen(planes[lane * plane + n * step]) : W(0);
+}
+
 constexpr int kMostLanes = kRegisters == 32 ? 4 : 2;  // vectors of a row of factors
 constexpr int rows_beside(int vectors) { return kRegisters == 16 ? 6 : vectors == 4 ? 6 : 8; }
 constexpr int64_t kMostRows = 8;

@@ -42,10 +42,7 @@ int results(const Tiled &t, bool back, const T *source, const T *weight, Result 
         const int64_t first = strip * plan.columns, real = smaller(plan.columns, plan.outs - first);
         Result *planes = to + ((image * t.groups + group) * plan.outs + first) * plane;
         plan.each_row(c, part, [&](int64_t done, int64_t, int64_t result, int64_t wide) {
-          const int64_t step = plan.axes[2].step();
-          for (int64_t lane = 0; lane < real; ++lane)
-            for (int64_t n = 0; n < wide; ++n)
-              narrow(sums[(done + n) * plan.columns + lane], planes + lane * plane + result + n * step);
+          write_lines(sums + done * plan.columns, plan.columns, real, wide, planes + result, plane, plan.axes[2].step());
         });
       }
     }
@@ -53,59 +50,96 @@ int results(const Tiled &t, bool back, const T *source, const T *weight, Result 
   return share(t.batch * t.groups * plan.parts, t.threads, size_t(bytes), unit_of_work) ? kDone : kNoMemory;
 }
 
-// The gradient of the weights: sums over all images and positions, for some channels of the input at a time.
+// The gradient of the weights: sums over all images and positions, of some kernels and channels of the input at a time.
 template <class T>
-int weight_gradient(const Tiled &t, const T *x, const T *grad, T *to) {
+struct WeightGradient {
   typedef Wide<T> W;
-  const int64_t taps = product(t.kernel), kernels = product(t.period);
-  const int64_t row_bytes = taps * blocks(t.out, kLanes<W>) * kBytes;
-  const int64_t slices = larger(blocks(t.in * row_bytes, kSumBytes), blocks(4 * t.threads, kernels * t.groups));
-  const int64_t slice = blocks(t.in, smaller(t.in, slices)), count = blocks(t.in, slice);
-  const Plan<W> plan(t, false, slice);
-  const int64_t most = slice * taps + kMostRows, box_places = slice * product(plan.sizes);
-  const int64_t sums_places = most * plan.columns, positions = plan.positions() + kMostRows;
-  const int64_t bytes = Pieces::bytes<W>(box_places) + Pieces::bytes<int64_t>(most) +
-                        Pieces::bytes<int64_t>(positions) + Pieces::bytes<W>(positions * plan.columns) +
-                        Pieces::bytes<W>(sums_places * plan.strips);
-  const auto unit_of_work = [&](int64_t unit, void *memory) {
-    const int64_t first = unit % count * slice, group = unit / count % t.groups, number = unit / count / t.groups;
-    const int64_t channels = smaller(slice, t.in - first), rows = channels * taps, plane = product(t.outputs);
-    Pieces pieces{static_cast<char *>(memory)};
-    W *box_memory = pieces.take<W>(box_places);
-    int64_t *places = pieces.take<int64_t>(most), *offsets = pieces.take<int64_t>(positions), c[3];
-    W *lines = pieces.take<W>(positions * plan.columns), *sums = pieces.take<W>(sums_places * plan.strips);
-    std::memset(sums, 0, size_t(sums_places * plan.strips) * sizeof(W));
-    c[0] = number / t.period[2] / t.period[1], c[1] = number / t.period[2] % t.period[1], c[2] = number % t.period[2];
+  const Tiled &t;
+  const int64_t taps, kernels;
+  int64_t slice, slices;    // channels of the input at a time, and how often
+  int64_t bundle, bundles;  // kernels at a time, and how often
+  const Plan<W> plan;
+  int64_t rows, box_places, positions, sums_places;  // memory for a slice; sums: of one kernel
+
+  explicit WeightGradient(const Tiled &t)
+      : t(t), taps(product(t.kernel)), kernels(product(t.period)), slice(slice_of(t)), slices(blocks(t.in, slice)),
+        bundle(smaller(kernels, larger(kernels * slices * t.groups / (2 * t.threads), 1))),
+        bundles(blocks(kernels, bundle)), plan(t, false, slice), rows(slice * taps + kMostRows),
+        box_places(slice * product(plan.sizes)), positions(plan.positions() + kMostRows),
+        sums_places(rows * plan.columns * plan.strips) {}
+
+  static int64_t slice_of(const Tiled &t) {
+    const int64_t bytes = product(t.kernel) * blocks(t.out, kLanes<W>) * kBytes;  // of sums, for one channel
+    const int64_t slices = larger(blocks(t.in * bytes, kSumBytes), blocks(2 * t.threads, product(t.period) * t.groups));
+    return blocks(t.in, smaller(t.in, slices));
+  }
+  int64_t units() const { return t.groups * slices * bundles; }
+  size_t bytes() const {
+    return size_t(Pieces::bytes<W>(box_places) + Pieces::bytes<int64_t>(rows * bundle) +
+                  Pieces::bytes<int64_t>(positions) + Pieces::bytes<W>(positions * plan.columns) +
+                  Pieces::bytes<W>(sums_places * bundle));
+  }
+  void phase_of(int64_t kernel, int64_t *c) const {
+    c[0] = kernel / t.period[2] / t.period[1], c[1] = kernel / t.period[2] % t.period[1], c[2] = kernel % t.period[2];
+  }
+
+  // Where the rows of the sums, (channel, tap), begin in the box.
+  void row_places(int64_t kernel, int64_t channels, int64_t *places) const {
+    int64_t c[3];
+    phase_of(kernel, c);
     plan.each_term(c, [&](int64_t term, int64_t offset, int64_t, int64_t) {
       for (int64_t channel = 0; channel < channels; ++channel)
         places[channel * taps + term] = channel * product(plan.sizes) + offset;
     });
-    for (int64_t more = 0; more < kMostRows; ++more) places[rows + more] = places[rows - 1];
+    for (int64_t more = 0; more < kMostRows; ++more) places[channels * taps + more] = places[channels * taps - 1];
+  }
+
+  void run(int64_t unit, void *memory, const T *x, const T *grad, T *to) const {
+    const int64_t first = unit % slices * slice, group = unit / slices % t.groups;
+    const int64_t kernel = unit / slices / t.groups * bundle, count = smaller(bundle, kernels - kernel);
+    const int64_t channels = smaller(slice, t.in - first), plane = product(t.outputs);
+    Pieces pieces{static_cast<char *>(memory)};
+    W *box_memory = pieces.take<W>(box_places);
+    int64_t *places = pieces.take<int64_t>(rows * bundle), *offsets = pieces.take<int64_t>(positions), c[3];
+    W *lines = pieces.take<W>(positions * plan.columns), *sums = pieces.take<W>(sums_places * bundle);
+    std::memset(sums, 0, size_t(sums_places * bundle) * sizeof(W));
+    for (int64_t k = 0; k < count; ++k) row_places(kernel + k, channels, places + k * rows);
     for (int64_t piece = 0; piece < t.batch * plan.parts; ++piece) {
       const int64_t part = piece % plan.parts, image = piece / plan.parts;
-      const int64_t found = plan.places(c, part, offsets);
-      if (!found) continue;
       const Box<W> box = plan.box(box_memory, part);
       box.fill(x + ((image * t.groups + group) * t.in + first) * product(t.size), t.size, channels);
-      for (int64_t strip = 0; strip < plan.strips; ++strip) {
-        const int64_t column = strip * plan.columns, real = smaller(plan.columns, t.out - column);
-        const T *planes = grad + ((image * t.groups + group) * t.out + column) * plane;
-        plan.each_row(c, part, [&](int64_t done, int64_t, int64_t result, int64_t wide) {
-          for (int64_t lane = 0; lane < plan.columns; ++lane)
-            for (int64_t n = 0; n < wide; ++n)
-              lines[(done + n) * plan.columns + lane] =
-                  lane < real ? widen(planes[lane * plane + result + n * plan.axes[2].step()]) : W(0);
-        });
-        gather(box.memory, places, rows, offsets, found, lines, sums + strip * sums_places, plan.vectors, true);
+      for (int64_t k = 0; k < count; ++k) {
+        phase_of(kernel + k, c);
+        const int64_t found = plan.places(c, part, offsets);
+        for (int64_t strip = 0; found && strip < plan.strips; ++strip) {
+          const int64_t column = strip * plan.columns, real = smaller(plan.columns, t.out - column);
+          const T *planes = grad + ((image * t.groups + group) * t.out + column) * plane;
+          plan.each_row(c, part, [&](int64_t done, int64_t, int64_t result, int64_t wide) {
+            read_lines(lines + done * plan.columns, plan.columns, real, wide, planes + result, plane,
+                       plan.axes[2].step());
+          });
+          W *into = sums + k * sums_places + strip * rows * plan.columns;
+          gather(box.memory, places + k * rows, channels * taps, offsets, found, lines, into, plan.vectors, true);
+        }
       }
     }
-    T *kernel = to + ((number * t.groups + group) * t.out * t.in + first) * taps;
-    for (int64_t channel = 0; channel < t.out; ++channel)
-      for (int64_t row = 0; row < rows; ++row)
-        narrow(sums[channel / plan.columns * sums_places + row * plan.columns + channel % plan.columns],
-               kernel + channel * t.in * taps + row);
-  };
-  return share(kernels * t.groups * count, t.threads, size_t(bytes), unit_of_work) ? kDone : kNoMemory;
+    for (int64_t k = 0; k < count; ++k)
+      for (int64_t strip = 0; strip < plan.strips; ++strip) {
+        const int64_t column = strip * plan.columns, width = t.in * taps;
+        T *from = to + (((kernel + k) * t.groups + group) * t.out + column) * width + first * taps;
+        write_lines(sums + k * sums_places + strip * rows * plan.columns, plan.columns,
+                    smaller(plan.columns, t.out - column), channels * taps, from, width, 1);
+      }
+  }
+};
+
+template <class T>
+int weight_gradient(const Tiled &t, const T *x, const T *grad, T *to) {
+  const WeightGradient<T> sums(t);
+  const bool complete = share(sums.units(), t.threads, sums.bytes(), [&](int64_t unit, void *memory) {
+    sums.run(unit, memory, x, grad, to);
+  });
+  return complete ? kDone : kNoMemory;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import torchconv as tc
+from torchconv.compute.algorithms import Problem
 from torchconv.compute.planner import BY_NAME
 from torchconv.errors import SettingError, ShapeError, UnsupportedError
 
@@ -51,10 +52,13 @@ def test_flip_is_the_convolution_of_mathematics():
     np.testing.assert_allclose(tc.conv(a, b, padding="full", flip=True)[0, 0], expected, rtol=1e-5)
 
 
+# Those that take one kernel for all positions and many channels, in float64.
+_PLAIN = Problem(tc.Convolution(4, 6, (3, 2)), torch.float64, "cpu")
+ORDINARY = [name for name, algorithm in BY_NAME.items() if algorithm.declines(_PLAIN) is None]
+
+
 @pytest.mark.parametrize("settings", [{}, {"stride": 2, "padding": 1}, {"dilation": 2}, {"groups": 2}])
-@pytest.mark.parametrize(
-    "name", ["auto", *(name for name in BY_NAME if name not in ("dense-table", "phases", "torch-bf16"))]
-)
+@pytest.mark.parametrize("name", ["auto", *ORDINARY])
 def test_companions_are_those_of_torch_nn_grad(name, settings):
     x = torch.randn(2, 4, 6, 5, dtype=torch.float64)
     weight = torch.randn(6, 4 // settings.get("groups", 1), 3, 2, dtype=torch.float64)

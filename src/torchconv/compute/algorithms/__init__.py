@@ -10,6 +10,7 @@ from .patches import Patches
 from .phases import Phases
 from .reference_loops import ReferenceLoops
 from .sparse_matrix import ScipyMatrix, TorchMatrix
+from .tiled import Tiled
 from .torch_bfloat16 import TorchBfloat16
 from .torch_kernels import TorchChannelsLast, TorchKernels
 from .unshared import Unshared
@@ -24,6 +25,7 @@ TABLE: tuple[Algorithm, ...] = (
     Winograd(),
     Fourier(),
     Unshared(),
+    Tiled(),
     Phases(),
     Patches(),
     TorchMatrix(),

@@ -41,20 +41,20 @@ class Unshared(Algorithm):
         return max(memory, arithmetic) / cost.cores(problem.threads) + cost.CALL
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
-        settings = _settings(conv, x.shape[2:])
+        settings = settings_of(conv, x.shape[2:])
         return unshared.output(borders.spread(x, conv.input_dilation), weight, *settings)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         size = [shapes.dilated(axis, samples) for axis, samples in zip(conv.axes, input_size, strict=True)]
-        x = unshared.input_grad(grad, weight, size, *_settings(conv, input_size))
+        x = unshared.input_grad(grad, weight, size, *settings_of(conv, input_size))
         return borders.unspread(x, conv.input_dilation)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
-        settings = _settings(conv, x.shape[2:])
+        settings = settings_of(conv, x.shape[2:])
         return unshared.weight_grad(borders.spread(x, conv.input_dilation), grad, *settings)
 
 
-def _settings(conv: Convolution, input_size: Sequence[int]) -> tuple[Any, ...]:
+def settings_of(conv: Convolution, input_size: Sequence[int]) -> tuple[Any, ...]:
     """Kernel, stride, dilation, low padding and groups, as the kernels take them."""
     low = [shapes.padding(axis, size)[0] for axis, size in zip(conv.axes, input_size, strict=True)]
     return conv.kernel_size, conv.stride, conv.dilation, low, conv.groups

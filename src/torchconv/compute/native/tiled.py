@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -20,12 +21,12 @@ Sizes = Sequence[int]
 class Problem(unshared.Problem):
     """`Tiled` of csrc/interface.h."""
 
-    _fields_ = [("period", ctypes.c_int64 * unshared.AXES)]  # noqa: RUF012
+    _fields_: ClassVar = [("period", ctypes.c_int64 * unshared.AXES)]
 
 
 def _problem(x: Tensor, y: Tensor, period: Sizes, *settings) -> Problem:
     local = unshared.problem(x, y, *settings)
-    fields = (getattr(local, field[0]) for field in unshared.Problem._fields_)
+    fields = (getattr(local, name) for name, *_ in unshared.Problem._fields_)
     return Problem(*fields, (ctypes.c_int64 * unshared.AXES)(*[1] * (unshared.AXES - len(period)), *period))
 
 
