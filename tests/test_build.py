@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -158,3 +159,26 @@ def test_weights_before_a_rectifier_are_those_of_he() -> None:
     usual, he = 3**-0.5, 2**0.5
     expected = {"conv1": he, "conv2": usual, "conv3": usual, "fc1": he, "fc2": usual}
     assert stds == {f"{name}.weight": pytest.approx(value, rel=0.05) for name, value in expected.items()}
+
+
+@pytest.mark.parametrize("text", ["UPSAMPLE[100000000] - FC", "CONV[8, padding=1099511627776] - FC"])
+def test_what_fits_into_no_memory_is_refused(text: str) -> None:
+    with pytest.raises(ShapeError, match="one that fits into memory"):
+        build(text)
+
+
+@pytest.mark.parametrize("volume", [(), 3, None, "abc"])
+def test_a_volume_that_is_none_is_refused(volume: Any) -> None:
+    with pytest.raises(SettingError, match="input"):
+        build("CONV - FC", input=volume)
+
+
+def test_norms_over_places_or_neighbours_need_axes() -> None:
+    for kind in ("instance", "local"):
+        with pytest.raises(ShapeError, match=rf"NORM\[{kind}\]"):
+            build(f"INPUT[9x9x3] - GLOBALPOOL - NORM[{kind}]")
+
+
+def test_a_binding_is_one_number() -> None:
+    with pytest.raises(SettingError, match="N: got tensor"):
+        parse("(CONV)*N - FC").bind(N=torch.tensor([1, 2]))

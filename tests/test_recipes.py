@@ -80,7 +80,10 @@ def test_whitened_patches_are_uncorrelated() -> None:
 
 
 @pytest.mark.parametrize("text", ["INPUT[8x8x3] - CONV[25, 2x2] - FC", "INPUT[8x8x3] - POOL - CONV[2] - FC",
-                                  "INPUT[8x8x3] - CONV[26, 2x2] - FC", "INPUT[8x8x3] - FC"])  # fmt: skip
+                                  "INPUT[8x8x3] - CONV[26, 2x2] - FC", "INPUT[8x8x3] - FC",
+                                  "INPUT[8x8x3] - CONV[4, 9x9] - FC",
+                                  "INPUT[8x8x3] - CONV[4, transposed, stride=2] - FC",
+                                  "INPUT[8x8x3] - CONV[4, input_dilation=2] - FC"])  # fmt: skip
 def test_what_cannot_whiten_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="a recipe that whitens: got"):
         initialisation.prepare(build(text), recipe(whitening=True), torch.zeros(2, 3, 8, 8))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from torchconv.description import fitting, shapes
 from torchconv.description.axis import BOUNDARIES, Axis
-from torchconv.errors import TorchconvError
+from torchconv.errors import ShapeError, TorchconvError
 
 axes = st.builds(
     Axis,
@@ -62,6 +62,7 @@ def test_counts_of_taps_and_unread_samples(axis, size):
         return
     table = shapes.sources(axis, size)
     assert np.array_equal(shapes.reads_per_tap(axis, size), (table >= 0).sum(axis=0))
+    assert shapes.reads(axis, size) == (table >= 0).sum()
     unread = set(range(size)) - set(table[table >= 0].tolist())
     assert {i for first, last in fitting.fit(axis, size).unread for i in range(first, last + 1)} == unread
 
@@ -89,3 +90,13 @@ def test_windows_on_padding_only_are_found(axis: Axis, size: int):
         return
     if axis.boundary == "zeros" and count > 0:
         assert shapes.has_empty_window(axis, size) == (shapes.sources(axis, size) < 0).all(axis=1).any()
+
+
+def test_huge_kernels_are_counted_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shapes.reads(Axis(1024, padding="same", boundary="circular"), 96_000) == 1024 * 96_000
+    with pytest.raises(ShapeError, match="at most 1000000 taps"):
+        shapes.reads(Axis(10**9, padding="full", input_dilation=2), 32)
+    axis = Axis(7, stride=2, dilation=3, padding=(9, 4))
+    expected = shapes.reads(axis, 12)
+    monkeypatch.setattr(shapes, "MOST_TAPS", 0)
+    assert shapes.reads(axis, 12) == expected

@@ -11,7 +11,7 @@ import torch
 
 from test_data import write_folder
 from torchconv.errors import DataError, SettingError, ShapeError, TextError
-from torchconv.training import report, run_folder, train
+from torchconv.training import limits, report, run_folder, train
 from torchconv.training.classifier import Classifier
 from torchconv.training.evaluate import Evaluation, evaluate
 from torchconv.training.keep import Keep
@@ -185,3 +185,12 @@ def test_a_report_that_fails_loses_nothing(
     monkeypatch.setattr(report, "write_report", broken)
     assert train.train(text="INPUT - FC", out=tmp_path / "run", progress=False, epochs=1).test_accuracy
     assert capsys.readouterr().err == "torchconv: no report was written: no room\n"
+
+
+def test_a_connection_table_learns(pets: Path, tmp_path: Path) -> None:
+    assert train.train(str(pets), "lenet5", tmp_path / "run", False, epochs=1).parameters == 60_170
+
+
+def test_only_what_is_about_memory_is_said_to_be() -> None:
+    assert limits.no_memory(RuntimeError("can't allocate memory: you tried to allocate 8 bytes"))
+    assert not limits.no_memory(RuntimeError("cannot repeat_interleave a meta tensor"))

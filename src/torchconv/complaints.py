@@ -40,6 +40,8 @@ def status(app: Callable[..., Any], arguments: Sequence[str]) -> int:
         if not error.name or error.name.partition(".")[0] in ("torchconv", "torch"):
             raise
         return _complain(f'this needs the package {error.name}. Install it: pip install "torchconv[train]"', 2)
+    except MemoryError:
+        return _complain("the memory of this machine is not enough. Make the network or the images smaller.", 2)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         return _complain(f"{error.strerror or error}{where}", 2)

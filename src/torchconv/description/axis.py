@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Literal
 
 from ..errors import SettingError
@@ -143,11 +144,15 @@ def integer(name: str, value: Any) -> int:
     >>> integer("padding", -1)
     -1
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        number = index(value)
+    except TypeError:  # arrays and tensors have the method, whatever they hold
+        number = None
+    if number is None or isinstance(value, bool):
         raise SettingError(name, got=repr(value), expected="an integer")
-    if abs(int(value)) > LARGEST:
+    if abs(number) > LARGEST:
         raise SettingError(name, got=value, expected=f"at most {LARGEST}")
-    return int(value)
+    return number
 
 
 def _resolved(padding: Any, reach: int, stride: int) -> tuple[int, int] | Literal["same"]:

@@ -7,7 +7,7 @@ from math import prod
 
 from .axis import Axis
 from .connections import Connections
-from .shapes import customary_windows, output_sizes, reads_per_tap
+from .shapes import customary_windows, output_sizes, reads
 from .sharing import Sharing
 
 
@@ -20,7 +20,7 @@ def weight_shape(
 
 def macs(axes: Sequence[Axis], pairs: int, input_size: Sequence[int]) -> int:
     """Products with a real sample, for `pairs` channel pairs; products with padding are not counted."""
-    return pairs * prod(int(reads_per_tap(axis, size).sum()) for axis, size in zip(axes, input_size, strict=True))
+    return pairs * prod(reads(axis, size) for axis, size in zip(axes, input_size, strict=True))
 
 
 def macs_ignoring_borders(axes: Sequence[Axis], pairs: int, input_size: Sequence[int]) -> int:

@@ -16,6 +16,7 @@ from ..errors import ShapeError
 from .axis import Axis, integer, plain, positive
 
 MOST_LOOKED_AT = 10**7
+MOST_TAPS = 10**6
 
 
 def dilated(axis: Axis, size: int) -> int:
@@ -147,6 +148,32 @@ def has_empty_window(axis: Axis, size: int) -> bool:
     if output_size(axis, size) * axis.kernel > MOST_LOOKED_AT:
         return True  # so many windows, and gaps wider than the input: one of them falls into a gap
     return bool((sources(axis, size) < 0).all(axis=1).any())
+
+
+def reads(axis: Axis, size: int) -> int:
+    """How often a real sample is read, by all outputs through all taps; exact, in a memory that does not grow.
+
+    Raises ShapeError where it would take too long: for huge kernels that a border or zeros in between break up.
+
+    >>> reads(Axis(3, padding=1), 4), reads(Axis(10**9, dilation=2, padding="same"), 32)
+    (10, 512)
+    """
+    outputs = max(output_size(axis, size), 0)
+    if axis.boundary != "zeros" and axis.input_dilation == 1:
+        return outputs * axis.kernel  # a border of samples: there is one wherever the kernel looks
+    if axis.kernel <= MOST_TAPS and (axis.boundary == "zeros" or outputs * axis.kernel <= MOST_LOOKED_AT):
+        return int(reads_per_tap(axis, size).sum())
+    if axis.input_dilation == 1 and outputs <= MOST_LOOKED_AT:  # few windows: how many of its taps each has inside
+        low, _ = padding(axis, size)
+        start = low - np.arange(outputs, dtype=np.int64) * axis.stride  # from the first tap to the first sample
+        first = np.maximum(-(-start // axis.dilation), 0)
+        last = np.minimum((start + size - 1) // axis.dilation, axis.kernel - 1)
+        return int(np.maximum(last - first + 1, 0).sum())
+    got, expected = (
+        f"a kernel of {axis.kernel} on {size} samples",
+        f"at most {MOST_TAPS} taps, {MOST_LOOKED_AT} in all windows",
+    )
+    raise ShapeError("counting multiply-accumulates", got=got, expected=expected, fix="Use a smaller kernel.")
 
 
 def reads_per_tap(axis: Axis, size: int) -> np.ndarray:

@@ -69,7 +69,7 @@ class Architecture:
             _check(name, value, kinds[name])
         if not values:
             return self
-        chain = self.chain.bound({name: _plain(value) for name, value in values.items()})
+        chain = self.chain.bound({name: plain(value) for name, value in values.items()})
         return Architecture(chain if chain.items else Chain((NOTHING,)))
 
     def expand(self, **values: Any) -> Iterator[Architecture]:
@@ -122,12 +122,7 @@ def _choices(values: Any) -> tuple[Any, ...]:
 
 
 def _check(name: str, value: Any, kind: type) -> None:
-    if kind is bool and not isinstance(_plain(value), bool):
+    if kind is bool and not isinstance(plain(value), bool):
         raise SettingError(name, got=value, expected="True or False")
     if kind is int and integer(name, value) < 0:
         raise SettingError(name, got=value, expected="an integer >= 0")
-
-
-def _plain(value: Any) -> Any:
-    """A NumPy number as Python's."""
-    return value.item() if hasattr(value, "item") else value

@@ -57,8 +57,8 @@ class Norm(Elementwise):
     def output(self, volume: Volume) -> Volume:
         if self.kind == "group" and volume.channels % self.groups:
             raise ShapeError("NORM", got=f"{self.groups} groups", expected=f"a divisor of {volume.channels} channels")
-        if self.kind == "instance" and not volume.size:
-            raise ShapeError("NORM[instance]", got=f"a volume {volume}", expected="axes and channels")
+        if self.kind in ("instance", "local") and not volume.size:
+            raise ShapeError(f"NORM[{self.kind}]", got=f"a volume {volume}", expected="axes and channels")
         return volume
 
     def parameters(self, volume: Volume) -> int:

@@ -25,18 +25,18 @@ def reset(convolution: Convolution, weight: Tensor | None, bias: Tensor | None, 
         width = (channels.out_channels if layout == TRANSPOSED else channels.in_channels) // channels.groups
         fan, reads = width * taps, None
     else:
-        fan, reads = taps, torch.tensor([max(len(row), 1) for row in channels.rows])
+        fan, reads = taps, channels.rows
     gain = torch.nn.init.calculate_gain("leaky_relu", sqrt(5))
     with torch.no_grad():
         if weight is not None:
             _uniform(weight, sqrt(3.0) * gain / sqrt(fan))
             if reads is not None:
-                each = reads.repeat_interleave(torch.tensor([len(row) for row in channels.rows or ()]))
-                weight.div_(each.sqrt().reshape(-1, *(1,) * convolution.ndim).to(weight.device))
+                each = torch.tensor([len(row) for row in reads for _ in row], device=weight.device)
+                weight.div_(each.sqrt().reshape(-1, *(1,) * convolution.ndim))
         if bias is not None:
             _uniform(bias, 1 / sqrt(fan))
             if reads is not None:
-                bias.div_(reads.sqrt().to(bias.device))
+                bias.div_(torch.tensor([max(len(row), 1) for row in reads], device=bias.device).sqrt())
 
 
 def _uniform(tensor: Tensor, bound: float) -> None:

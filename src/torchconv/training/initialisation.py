@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -27,7 +29,7 @@ def prepare(module: NetworkModule, recipe: Recipe, images: Tensor) -> None:
             child.momentum = recipe.norm_momentum
             if child.weight is not None:
                 child.weight.requires_grad_(recipe.norm_scales)
-    first = whitened(module) if recipe.whitening else None
+    first = whitened(module, images.shape[2:]) if recipe.whitening else None
     if first is not None:
         whiten(first, images[:IMAGES], recipe.whitening_noise)
     if recipe.identity:
@@ -53,12 +55,12 @@ def normalised(module: NetworkModule) -> list[torch.nn.Module]:
     ]
 
 
-def whitened(module: NetworkModule) -> Conv:
-    """The convolution that reads the images; raises SettingError where there is none that can whiten them."""
+def whitened(module: NetworkModule, size: Sequence[int]) -> Conv:
+    """The convolution that reads images of this size; raises SettingError where there is none that can whiten them."""
     nodes = module.network.nodes
     node = next((node for node in nodes if isinstance(node.operation, ops.Convolve)), None)
     first = None if node is None or node.inputs[0] != nodes[0].name else module.get_submodule(node.name)
-    plain = first if isinstance(first, Conv) and _ordinary(first) and first.groups == 1 else None
+    plain = first if isinstance(first, Conv) and _whitens(first, size) else None
     most = 2 * plain.weight[0].numel() if plain else 0
     if plain is None or plain.out_channels % 2 or plain.out_channels > most:
         raise SettingError(
@@ -66,10 +68,19 @@ def whitened(module: NetworkModule) -> Conv:
             got=f"{first.convolution} as the first layer"
             if isinstance(first, Conv)
             else "no convolution to begin with",
-            expected="an ordinary convolution whose outputs are an even number" + (f" up to {most}" if most else ""),
+            expected="an ordinary convolution, no larger than the image, whose outputs are an even number"
+            + (f" up to {most}" if most else ""),
             fix="Begin the text with INPUT - CONV[24, 2x2, valid], or use another --recipe.",
         )
     return plain
+
+
+def _whitens(conv: Conv, size: Sequence[int]) -> bool:
+    """Whether the outputs of a convolution are one kernel's on patches of an image of this size."""
+    spans = [axis.span for axis in conv.convolution.axes]
+    undilated = set(conv.convolution.input_dilation) == {1}
+    fits = all(span <= length for span, length in zip(spans, size, strict=True))
+    return _ordinary(conv) and conv.groups == 1 and undilated and fits
 
 
 @torch.no_grad()

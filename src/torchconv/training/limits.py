@@ -10,7 +10,7 @@ import torch
 
 from ..errors import DataError, ShapeError, TorchconvError
 from ..network.graph import Network
-from ..translate.build import build
+from ..translate.build import build, no_memory
 from .preparation import shrunk
 
 BYTES = 20  # for a parameter: weight, gradient, AdamW's two moments, average
@@ -34,8 +34,8 @@ def check_memory(network: Network, images: int) -> None:
 def takes_shrunk(network: Network, share: float) -> bool:
     """Whether a network built for images of one size also runs on ones with sides of this share."""
     with torch.device("meta"):
-        module = build(network).eval()
         try:
+            module = build(network).eval()
             module.scores(shrunk(torch.empty(1, network.input.channels, *network.input.size), share), any_size=True)
         except (RuntimeError, ValueError):
             return False
@@ -55,6 +55,6 @@ def explained() -> Iterator[None]:
             got, expected = "one value per channel", "at least two"
             fix = "Raise --batch-size, or leave out the NORM where the volume is 1x1."
             raise ShapeError("NORM in a batch of one image", got=got, expected=expected, fix=fix) from error
-        memory = isinstance(error, MemoryError) or "memory" in reason or "alloc" in reason
-        fix = "Lower --batch-size, or make the network smaller." if memory else "Try another text or other settings."
+        smaller = "Lower --batch-size, or make the network smaller."
+        fix = smaller if no_memory(error) else "Try another text or other settings."
         raise DataError("the training cannot go on", got=reason, fix=fix) from error

@@ -49,7 +49,7 @@ class Task:
         found = recipes.named(recipe, source.kind)
         found = found.changed({**settings, "text": found.text if text is None else written(text)})
         network, canonical = _network(found.text, source)
-        if "shrunk_share" not in settings and not takes_shrunk(network, found.shrunk_size):
+        if found.shrunk_share and "shrunk_share" not in settings and not takes_shrunk(network, found.shrunk_size):
             found = found.changed({"shrunk_share": 0.0})
         parts = source.parts(found.seed)
         if source.kind != "digits" and recipe == "default":

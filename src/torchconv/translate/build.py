@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..description.axis import positive
+from ..description.axis import LARGEST, plain, positive
 from ..errors import SettingError, ShapeError
 from ..language.architecture import Architecture
 from ..language.parser import parse
@@ -91,13 +91,21 @@ def build(
     (torch.Size([2, 10]), ['conv1.weight', 'conv1.bias', 'fc1.weight', 'fc1.bias'])
     """
     network = _network(architecture, input, classes, bindings)
+    size = f"{network.parameters:,} parameters"
+    large = ShapeError("a network", got=size, expected="one that fits into memory", fix="Use fewer of them.")
+    if network.parameters > LARGEST:
+        raise large
     try:
         return NetworkModule(network)
-    except (RuntimeError, MemoryError) as error:  # torch says so where the memory is not there
-        size = f"{network.parameters:,} parameters"
-        raise ShapeError(
-            "a network", got=size, expected="one that fits into memory", fix="Use fewer of them."
-        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if no_memory(error):
+            raise large from error
+        raise
+
+
+def no_memory(error: Exception) -> bool:
+    """Whether Python or torch says that the memory is not there."""
+    return isinstance(error, MemoryError) or any(word in str(error) for word in ("memory", "alloc", "overflow"))
 
 
 def _network(
@@ -113,5 +121,8 @@ def _network(
             )
         return architecture
     found = architecture.bind(**bindings) if isinstance(architecture, Architecture) else parse(architecture, **bindings)
-    channels, *size = (positive("input", value) for value in input)
+    given = plain(input)
+    if not isinstance(given, list) or not given:
+        raise SettingError("input", got=repr(input), expected="(channels, *size), as in (3, 32, 32)")
+    channels, *size = (positive("input", value) for value in given)
     return found.network(Volume(channels, tuple(size)), None if classes is None else positive("classes", classes))
