@@ -166,3 +166,14 @@ def test_mutated_texts_are_networks_or_refused() -> None:
     """The first few thousand of the hundred thousand that `python -m benchmarks.language` goes through."""
     found = fuzz(3000)
     assert all(count > 20 for count in found.values()), found
+
+
+@pytest.mark.parametrize(("text", "meant"), [("resnet19", "resnet18"), ("LeNet5", "lenet5"), ("ResNet18", "resnet18"),
+                                             ("lenet-5", "lenet5")])  # fmt: skip
+def test_mistyped_names_of_the_zoo(text: str, meant: str) -> None:
+    with pytest.raises(TextError, match=f"Did you mean {meant}"):
+        parse(text)
+
+
+def test_a_rate_may_have_an_exponent() -> None:
+    assert str(parse("DROPOUT[1e-1] - FC")) == "DROPOUT[1e-1] - FC"

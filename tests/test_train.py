@@ -194,3 +194,10 @@ def test_a_connection_table_learns(pets: Path, tmp_path: Path) -> None:
 def test_only_what_is_about_memory_is_said_to_be() -> None:
     assert limits.no_memory(RuntimeError("can't allocate memory: you tried to allocate 8 bytes"))
     assert not limits.no_memory(RuntimeError("cannot repeat_interleave a meta tensor"))
+
+
+def test_what_is_no_classifier_is_refused_in_a_short_message(pets: Path) -> None:
+    with pytest.raises(ShapeError, match=r"^training needs a classifier: got an output of 388x388x2"):
+        train.train(str(pets), "unet")
+    with pytest.raises(DataError, match="give --data"):
+        train.train("digits", "cifar10")

@@ -5,7 +5,6 @@ torch and all that needs it is imported inside the commands only, so that --help
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from . import __version__, planning
 from .complaints import Stopped, Unread, status
 from .errors import SettingError
 from .planning import AsJson, RunFolder
-from .training.show import printable, show_evaluation, show_predictions, show_result
+from .training.show import json_text, printable, show_evaluation, show_predictions, show_result
 
 if TYPE_CHECKING:
     from .training.train import Result
@@ -173,7 +172,7 @@ def evaluate(
 
     found = measure(run, data, progress=not as_json)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        typer.echo(json_text(found.to_dict()))
     else:
         show_evaluation(found)
 
@@ -195,7 +194,7 @@ def predict(
 
     found = classify(run, image, top)
     if as_json:
-        typer.echo(json.dumps([one.to_dict() for one in found], indent=2, ensure_ascii=False))
+        typer.echo(json_text([one.to_dict() for one in found]))
     else:
         show_predictions(found)
 

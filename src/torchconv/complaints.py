@@ -35,7 +35,8 @@ def status(app: Callable[..., Any], arguments: Sequence[str]) -> int:
         return _complain(str(stop), 130)
     except TorchconvError as error:
         where = "" if error.where is None else f"\n{error.where}"
-        return _complain(printable(str(error).removesuffix(where)) + where, 2)
+        lines = where.split("\n")
+        return _complain(printable(str(error).removesuffix(where)) + "\n".join(map(printable, lines)), 2)
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] in ("torchconv", "torch"):
             raise

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .training.show import show_findings
+from .training.show import json_text, show_findings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train prints it.")]
@@ -61,6 +60,6 @@ def doctor(as_json: AsJson = False) -> None:
 
     found = findings()
     if as_json:
-        typer.echo(json.dumps([one._asdict() for one in found], indent=2, ensure_ascii=False))
+        typer.echo(json_text([one._asdict() for one in found]))
     else:
         show_findings(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ..errors import TextError, TorchconvError
 from . import zoo
 from .architecture import Architecture
 from .syntax import Branches, Chain, Item, Layer, Optional, Place, Repeat, Setting, pointed
-from .vocabulary import read
+from .vocabulary import close, read
 
 DEEPEST = 20  # brackets inside one another
 LONGEST = 1_000_000  # characters
@@ -55,6 +56,7 @@ def parse(text: str, /, **bindings: int | bool) -> Architecture:
         raise TextError("an architecture", got=f"{len(text)} characters", expected=f"at most {LONGEST}")
     if text.strip() in zoo.names():
         text = zoo.text(text.strip())
+    _check_name(text.strip())
     try:
         tree = _grammar().parse(text)
     except UnexpectedInput as error:
@@ -66,6 +68,12 @@ def parse(text: str, /, **bindings: int | bool) -> Architecture:
     for layer in found.layers():
         read(layer)
     return Architecture(found).bind(**bindings)
+
+
+def _check_name(text: str) -> None:
+    """Raise TextError for a mistyped name of the zoo; words of the language are in capital letters."""
+    if text != text.upper() and re.fullmatch(r"\w[\w-]*", text) and (fix := close(text, zoo.names())):
+        raise TextError("a name in the zoo", got=repr(text), expected=f"one of {', '.join(zoo.names())}", fix=fix)
 
 
 @cache

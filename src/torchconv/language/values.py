@@ -39,8 +39,8 @@ def sizes(text: str) -> int | tuple[int, ...] | None:
 
 
 def rate(text: str) -> float | None:
-    """A number with or without a point."""
-    return float(text) if re.fullmatch(r"\d*\.?\d+", text) else None
+    """A number with or without a point, or with an exponent."""
+    return float(text) if re.fullmatch(r"\d*\.?\d+([eE][+-]?\d+)?", text) else None
 
 
 def name(text: str) -> str | None:

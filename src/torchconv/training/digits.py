@@ -34,7 +34,7 @@ class Digits:
                 "the INPUT of a network for digits",
                 got=volume,
                 expected=self.volume,
-                fix="Write INPUT[8x8x1], or INPUT alone.",
+                fix="Write INPUT[8x8x1], or INPUT alone; without --data the data are digits: give --data for others.",
             )
 
     def parts(self, seed: int = 0) -> dict[str, Part]:

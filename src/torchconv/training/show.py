@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,12 @@ def printable(text: str) -> str:
     'a�b'
     """
     return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+
+
+def json_text(value: object) -> str:
+    """JSON as standard output can hold it: names of files may have letters that its encoding lacks."""
+    unicode = sys.stdout is not None and (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return json.dumps(value, indent=2, ensure_ascii=not unicode)
 
 
 def _console() -> Console:

@@ -118,7 +118,7 @@ def written(text: str) -> str:
     if Path(text).suffix not in SUFFIXES or "\n" in text:
         return text
     try:
-        return Path(text).read_text(encoding="utf-8")
+        return Path(text).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "bytes that are no UTF-8"
         raise TextError(f"text {text} cannot be read", got=reason, expected="a file with an architecture") from None
@@ -131,6 +131,9 @@ def _network(text: str, source: data.Source) -> tuple[Network, str]:
     source.check(volume)
     network = architecture.network(volume, len(source.classes))
     if network.output != Volume(len(source.classes)):
+        if network.output.size:
+            got, expected = f"an output of {network.output}", "one row of scores for each image"
+            raise ShapeError("training needs a classifier", got=got, expected=expected, fix="End with GLOBALPOOL - FC.")
         raise ShapeError(
             f"the last layer of {architecture}",
             got=f"a volume {network.output}",
