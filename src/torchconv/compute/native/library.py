@@ -38,7 +38,7 @@ def library() -> Library:
         return Library(None, f"{VARIABLE}=none leaves the kernels off")
     path = Path(str(files(__name__.rpartition(".")[0]).joinpath(NAME)))  # in an editable install not beside this file
     if not path.is_file():
-        return Library(None, "this installation has no compiled kernels: there was no C++ compiler, or none for it")
+        return Library(None, "this installation has no compiled kernels: there was no C++ compiler that works")
     try:
         handle = _opened(path)
     except (OSError, ValueError, AttributeError) as error:
