@@ -39,12 +39,7 @@ def convolved(first: np.ndarray, second: np.ndarray, job: Job, method: str, kind
     """The job for arrays of integers, as numbers of one kind; IntegerOverflowError where they do not fit."""
     largest = _largest(first), _largest(second)
     bound = largest[0] * largest[1] * _terms(job)
-    if (
-        bound < 2**63
-        and first.ndim == job.ndim == 1
-        and first.size * second.size <= SMALL
-        and method in ("auto", "direct")
-    ):
+    if bound < 2**63 and method in ("auto", "direct") and _is_short(job):
         return _fitting(sums.run(first.astype(np.int64), second.astype(np.int64), job), bound, kind)
     first, second = (
         x if x.dtype == np.uint64 and most >= 2**63 else x.astype(np.int64)
@@ -59,6 +54,12 @@ def convolved(first: np.ndarray, second: np.ndarray, job: Job, method: str, kind
     if not fits:
         raise _overflow(kind)
     return _fitting(result, bound, kind)
+
+
+def _is_short(job: Job) -> bool:
+    """Whether NumPy's loop over int64 is faster than what there is for float64."""
+    few = min(job.size[0], job.taps[0])
+    return job.ndim == 1 and not job.batch and (few <= sums.FEW or few * job.outputs[0] <= SMALL)
 
 
 def convolved_objects(first: np.ndarray, second: np.ndarray, job: Job, method: str) -> np.ndarray:
