@@ -40,9 +40,11 @@ def convolved(first: np.ndarray, second: np.ndarray, job: Job, method: str, kind
     largest = _largest(first), _largest(second)
     bound = largest[0] * largest[1] * _terms(job)
     if bound < 2**63 and method in ("auto", "direct") and _is_short(job):
-        return _fitting(sums.run(first.astype(np.int64), second.astype(np.int64), job), bound, kind)
+        return _fitting(
+            sums.run(first.astype(np.int64, copy=False), second.astype(np.int64, copy=False), job), bound, kind
+        )
     first, second = (
-        x if x.dtype == np.uint64 and most >= 2**63 else x.astype(np.int64)
+        x if x.dtype == np.uint64 and most >= 2**63 else x.astype(np.int64, copy=False)
         for x, most in zip((first, second), largest, strict=True)
     )
     cutting = cut(job, largest[0].bit_length(), largest[1].bit_length(), method)
@@ -66,9 +68,9 @@ def convolved_objects(first: np.ndarray, second: np.ndarray, job: Job, method: s
     """The job for arrays of Python integers."""
     bits = [max((int(value).bit_length() for value in x.flat), default=0) for x in (first, second)]
     if max(bits) < 63 and sum(bits) + _terms(job).bit_length() < 63:
-        return convolved(first.astype(np.int64), second.astype(np.int64), job, method, np.dtype(np.int64)).astype(
-            object
-        )
+        return convolved(
+            first.astype(np.int64, copy=False), second.astype(np.int64, copy=False), job, method, np.dtype(np.int64)
+        ).astype(object)
     cutting = cut(job, *bits, method, in_bytes=True)
     if method == "auto" and cutting.seconds > _loop_seconds(job, *bits):
         return sums.run(first, second, replace(job, kind="object"))

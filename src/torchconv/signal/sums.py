@@ -49,17 +49,29 @@ def _packs(job: Job) -> bool:
 
 def _packed(first: np.ndarray, second: np.ndarray, job: Job) -> np.ndarray:
     """Several axes as one: rows padded to the full length and put one after another do not meet (Kronecker)."""
-    ends = [_row(x, job.full) for x in (first, second)]
-    return np.convolve(ends[0], ends[1]).reshape(job.full)[tuple(slice(*span) for span in job.spans)].copy()
+    strides = _strides(job)
+    span = _packed_span(job)
+    row = _along_one(_row(first, job.full, strides), _row(second, job.full, strides), span)
+    steps = tuple(stride * row.strides[0] for stride in strides)
+    return np.ndarray(job.outputs, row.dtype, np.ascontiguousarray(row), 0, steps).copy()
 
 
-def _row(x: np.ndarray, full: tuple[int, ...]) -> np.ndarray:
+def _strides(job: Job) -> list[int]:
+    return [prod(job.full[axis + 1 :]) for axis in range(job.ndim)]
+
+
+def _packed_span(job: Job) -> tuple[int, int]:
+    """Where the wanted outputs begin and end when the axes are put one after another."""
+    strides = _strides(job)
+    first, last = (sum(span[end] * stride for span, stride in zip(job.spans, strides, strict=True)) for end in (0, 1))
+    return first, last - sum(strides) + 1
+
+
+def _row(x: np.ndarray, full: tuple[int, ...], strides: list[int]) -> np.ndarray:
     """The padded rows as one, without the zeros at its end."""
-    strides = [prod(full[axis + 1 :]) for axis in range(len(full))]
     last = sum((size - 1) * stride for size, stride in zip(x.shape, strides, strict=True))
-    return padded(x, [(0, 0), *((0, n - size) for n, size in zip(full[1:], x.shape[1:], strict=True))]).reshape(-1)[
-        : last + 1
-    ]
+    pads = [(0, 0), *((0, n - size) for n, size in zip(full[1:], x.shape[1:], strict=True))]
+    return padded(x, pads).reshape(-1)[: last + 1]
 
 
 def _shifted(first: np.ndarray, second: np.ndarray, job: Job) -> np.ndarray:
@@ -100,9 +112,13 @@ def _loop(outputs: int, taps: int) -> float:
 
 
 def _packing(job: Job) -> float:
-    row = prod(job.full[1:])
-    taps = min(job.taps[0], job.size[0]) * row
-    return PACKING + _loop(prod(job.full), taps)
+    strides, (start, stop) = _strides(job), _packed_span(job)
+    few, many = sorted(
+        sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True)) + 1
+        for sizes in (job.size, job.taps)
+    )
+    valid = start >= few - 1 and stop <= many
+    return PACKING + _loop(many - few + 1 if valid else prod(job.full), few)
 
 
 def _passes(job: Job) -> float:
