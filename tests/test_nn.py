@@ -9,6 +9,7 @@ import torch
 
 import torchconv as tc
 from test_convolution import TABLE
+from torchconv.compute.planner import is_settled
 from torchconv.errors import SettingError, ShapeError
 
 ORDINARY = [
@@ -32,13 +33,15 @@ def test_torchs_layers_from_the_same_seed(kind, ndim, arguments, settings):
         k: v.tolist() for k, v in theirs.state_dict().items()
     }
     x = torch.randn(2, 4, *(9,) * ndim)
-    assert torch.equal(ours(x), theirs(x))
+    if is_settled(ours.convolution):
+        assert torch.equal(ours(x), theirs(x))
+    torch.testing.assert_close(ours(x), theirs(x))
     torch.testing.assert_close(ours(x[0]), theirs(x[0]))
     for attribute in ("in_channels", "out_channels", "kernel_size", "stride", "dilation", "groups", "padding_mode"):
         assert getattr(ours, attribute) == getattr(theirs, attribute), attribute
     ours.load_state_dict(getattr(torch.nn, name)(*arguments, **settings).state_dict())
     theirs.load_state_dict(ours.state_dict())
-    assert torch.equal(ours(x), theirs(x))
+    torch.testing.assert_close(ours(x), theirs(x))
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 import torchconv as tc
 from torchconv import errors
+from torchconv.signal.job import spans_of
+from torchconv.signal.ranges import ranged
 from torchconv.signal.ways import METHODS
 
 MODES = ("full", "same", "valid")
@@ -163,6 +165,18 @@ def test_gradients_along_some_axes():
     assert torch.autograd.gradcheck(lambda a, b: tc.convolve(a.T, b.T, "valid", axes=0), (a, b))
 
 
+def test_numbers_in_another_order_of_bytes_or_memory():
+    a, b = numbers((30, 20), "float64", 0), numbers((5, 6), "float64", 1)
+    for method in METHODS:
+        for change in (
+            lambda x: x.astype(x.dtype.newbyteorder()),
+            lambda x: x[::-1, ::-1][::-1, ::-1],
+            np.asfortranarray,
+        ):
+            np.testing.assert_allclose(tc.convolve(change(a), change(b), method=method), scipy.signal.convolve(a, b))
+    assert tc.convolve(np.arange(3, dtype=">i4"), np.arange(3, dtype=">i4")).tolist() == [0, 0, 1, 4, 4]
+
+
 def test_tensors_keep_their_type():
     for kind in (torch.bfloat16, torch.float16, torch.float32, torch.int16, torch.uint8, torch.bool):
         x = torch.ones(4).to(kind)
@@ -218,3 +232,15 @@ def test_errors_say_what_was_expected(arguments, settings, error, words):
 def test_nothing_along_an_axis_that_is_not_convolved():
     assert tc.convolve(np.ones((0, 4)), np.ones((1, 3)), axes=1).shape == (0, 6)
     assert tc.convolve(torch.ones(4, 0), torch.ones(3, 1), axes=0).shape == (6, 0)
+
+
+@given(shapes(), st.sampled_from(MODES), st.sampled_from(METHODS), st.sampled_from(TYPES), st.booleans())
+def test_devices_that_numpy_cannot_see(sizes, mode, method, kind, bad):
+    """The same steps in torch's spelling, here on tensors that NumPy could see."""
+    if mode == "valid" and not nested(*sizes):
+        return
+    a, b = (numbers(shape, kind, seed) for seed, shape in enumerate(sizes))
+    if bad:
+        a.reshape(-1)[a.size // 2] = np.nan
+    got = ranged(torch.tensor(a), torch.tensor(b), spans_of(mode, *sizes), method, tensors=True)
+    np.testing.assert_allclose(got.numpy(), tc.convolve(a, b, mode, "direct"), rtol=0, atol=1e-3)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingError, ShapeError
-from . import derivatives, integers, objects
+from . import derivatives, integers, objects, sums
 from .job import Spans, spans_of
 from .ranges import job_of, ranged
 from .ways import check_method
 
 MODES = ("full", "same", "valid")
-FEW = 2**14  # products up to which NumPy's loop over one axis is not worth a thought
+SHORT = 2**12  # products up to which NumPy's loop over one axis is not worth a thought
 SIMPLE = frozenset(np.dtype(kind) for kind in ("float32", "float64", "complex64", "complex128"))
 
 
@@ -64,8 +64,7 @@ def _is_simple(a: Any, b: Any, mode: str, method: str, axes: Any) -> bool:
         and a.dtype is b.dtype
         and a.ndim == b.ndim == 1
         and 0 < b.size <= a.size
-        and a.size * b.size <= FEW
-        and (b.size <= 11 or a.size * b.size <= FEW // 4)
+        and (b.size <= sums.FEW or a.size * b.size <= SHORT)
         and a.dtype in SIMPLE
         and method == "auto"
         and axes is None
@@ -169,6 +168,8 @@ def _computed(a: Any, b: Any, request: Request, method: str) -> Any:
     if isinstance(a, Tensor):
         return _of_tensors(a, b, request, method)
     kind = a.dtype if a.dtype is b.dtype else np.result_type(a.dtype, b.dtype)
+    if not kind.isnative:
+        kind = kind.newbyteorder("=")
     if kind.kind not in "biufcO":
         raise SettingError("operands", got=f"{a.dtype} and {b.dtype}", expected="numbers, or Python objects that are")
     if request.empty is not None:

@@ -39,15 +39,12 @@ def convolved(first: np.ndarray, second: np.ndarray, job: Job, method: str, kind
     """The job for arrays of integers, as numbers of one kind; IntegerOverflowError where they do not fit."""
     largest = _largest(first), _largest(second)
     bound = largest[0] * largest[1] * _terms(job)
-    if (
-        bound < 2**63
-        and first.ndim == job.ndim == 1
-        and first.size * second.size <= SMALL
-        and method in ("auto", "direct")
-    ):
-        return _fitting(sums.run(first.astype(np.int64), second.astype(np.int64), job), bound, kind)
+    if bound < 2**63 and method in ("auto", "direct") and _is_short(job):
+        return _fitting(
+            sums.run(first.astype(np.int64, copy=False), second.astype(np.int64, copy=False), job), bound, kind
+        )
     first, second = (
-        x if x.dtype == np.uint64 and most >= 2**63 else x.astype(np.int64)
+        x if x.dtype == np.uint64 and most >= 2**63 else x.astype(np.int64, copy=False)
         for x, most in zip((first, second), largest, strict=True)
     )
     cutting = cut(job, largest[0].bit_length(), largest[1].bit_length(), method)
@@ -61,13 +58,19 @@ def convolved(first: np.ndarray, second: np.ndarray, job: Job, method: str, kind
     return _fitting(result, bound, kind)
 
 
+def _is_short(job: Job) -> bool:
+    """Whether NumPy's loop over int64 is faster than what there is for float64."""
+    few = min(job.size[0], job.taps[0])
+    return job.ndim == 1 and not job.batch and (few <= sums.FEW or few * job.outputs[0] <= SMALL)
+
+
 def convolved_objects(first: np.ndarray, second: np.ndarray, job: Job, method: str) -> np.ndarray:
     """The job for arrays of Python integers."""
     bits = [max((int(value).bit_length() for value in x.flat), default=0) for x in (first, second)]
     if max(bits) < 63 and sum(bits) + _terms(job).bit_length() < 63:
-        return convolved(first.astype(np.int64), second.astype(np.int64), job, method, np.dtype(np.int64)).astype(
-            object
-        )
+        return convolved(
+            first.astype(np.int64, copy=False), second.astype(np.int64, copy=False), job, method, np.dtype(np.int64)
+        ).astype(object)
     cutting = cut(job, *bits, method, in_bytes=True)
     if method == "auto" and cutting.seconds > _loop_seconds(job, *bits):
         return sums.run(first, second, replace(job, kind="object"))

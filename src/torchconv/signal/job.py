@@ -28,6 +28,13 @@ class Job:
     kind: str
     tensors: bool = False
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # jobs are keys of every table, at every call
+        return hash((self.first, self.second, self.spans, self.kind))
+
     @cached_property
     def ndim(self) -> int:
         """Number of convolved axes."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,25 +43,51 @@ def _along_one(first: np.ndarray, second: np.ndarray, span: tuple[int, int]) -> 
     return np.convolve(first, second)[slice(*span)]
 
 
+@lru_cache(maxsize=4096)
 def _packs(job: Job) -> bool:
     return (
-        not job.batch and job.kind in ("float32", "float64", "complex64", "complex128") and _packing(job) < _passes(job)
+        not job.batch
+        and job.kind in ("float32", "float64", "complex64", "complex128")
+        and _packing(job).nanoseconds < _passes(job)
     )
 
 
 def _packed(first: np.ndarray, second: np.ndarray, job: Job) -> np.ndarray:
     """Several axes as one: rows padded to the full length and put one after another do not meet (Kronecker)."""
-    ends = [_row(x, job.full) for x in (first, second)]
-    return np.convolve(ends[0], ends[1]).reshape(job.full)[tuple(slice(*span) for span in job.spans)].copy()
+    packing = _packing(job)
+    one, other = (
+        padded(x, pads).reshape(-1)[:length]
+        for x, pads, length in zip((first, second), packing.pads, packing.lengths, strict=True)
+    )
+    row = np.ascontiguousarray(_along_one(one, other, packing.span))
+    steps = tuple(stride * row.itemsize for stride in packing.strides)
+    return np.ndarray(job.outputs, row.dtype, row, 0, steps).copy()
 
 
-def _row(x: np.ndarray, full: tuple[int, ...]) -> np.ndarray:
-    """The padded rows as one, without the zeros at its end."""
-    strides = [prod(full[axis + 1 :]) for axis in range(len(full))]
-    last = sum((size - 1) * stride for size, stride in zip(x.shape, strides, strict=True))
-    return padded(x, [(0, 0), *((0, n - size) for n, size in zip(full[1:], x.shape[1:], strict=True))]).reshape(-1)[
-        : last + 1
-    ]
+class Packing(NamedTuple):
+    """How axes become one: the step of each, zeros around and length of both operands, the wanted span, the time."""
+
+    strides: tuple[int, ...]
+    pads: list[list[tuple[int, int]]]
+    lengths: list[int]
+    span: tuple[int, int]
+    nanoseconds: float
+
+
+@lru_cache(maxsize=4096)
+def _packing(job: Job) -> Packing:
+    strides = tuple(prod(job.full[axis + 1 :]) for axis in range(job.ndim))
+
+    def place(sizes: Iterable[int]) -> int:
+        return sum(size * stride for size, stride in zip(sizes, strides, strict=True))
+
+    shapes = job.size, job.taps
+    pads = [[(0, 0), *((0, n - size) for n, size in zip(job.full[1:], shape[1:], strict=True))] for shape in shapes]
+    lengths = [place(size - 1 for size in shape) + 1 for shape in shapes]
+    start, stop = place(low for low, _ in job.spans), place(high - 1 for _, high in job.spans) + 1
+    few, many = sorted(lengths)
+    outputs = many - few + 1 if start >= few - 1 and stop <= many else prod(job.full)
+    return Packing(strides, pads, lengths, (start, stop), PACKING + _loop(outputs, few))
 
 
 def _shifted(first: np.ndarray, second: np.ndarray, job: Job) -> np.ndarray:
@@ -92,17 +120,11 @@ def seconds(job: Job) -> float:
     """What the job takes, about."""
     if job.ndim == 1 and not job.batch:
         return (CALL + _loop(job.outputs[0], min(job.size[0], job.taps[0]))) * 1e-9
-    return min(_packing(job) if not job.batch else float("inf"), _passes(job)) * 1e-9
+    return min(_packing(job).nanoseconds if not job.batch else float("inf"), _passes(job)) * 1e-9
 
 
 def _loop(outputs: int, taps: int) -> float:
     return outputs * (PER_TAP * taps if taps <= FEW else PER_OUTPUT + PER_LATER_TAP * taps)
-
-
-def _packing(job: Job) -> float:
-    row = prod(job.full[1:])
-    taps = min(job.taps[0], job.size[0]) * row
-    return PACKING + _loop(prod(job.full), taps)
 
 
 def _passes(job: Job) -> float:

@@ -15,7 +15,7 @@ from . import fourier, nonfinite, sums, toeplitz
 from .job import Job
 from .views import Array, converted
 
-MANY = 32  # taps along several axes from which sums in single precision lose more than transforms
+MANY = 16  # taps along several axes from which sums in single precision lose more than transforms
 FLOATING = ("float32", "float64", "complex64", "complex128")
 
 
