@@ -113,16 +113,17 @@ int64_t slab_rows(const Local &conv) {
   return blocks(smaller(conv.out, larger(kSlabBytes / bytes, kRows)), kRows) * kRows;
 }
 
-// How many images' windows stay in the first-level cache; fewer than 4 would read the weights too often.
+// How many columns of a block of images' windows stay in the first-level cache.
 template <class W>
-int64_t block_images(int64_t pitch) {
-  return kBlock > 4 && kBlock * pitch * int64_t(sizeof(W)) > kBlockBytes ? kBlock / 2 : kBlock;
+int64_t part_columns(int64_t columns) {
+  const int64_t parts = blocks(columns * kBlock * int64_t(sizeof(W)), kBlockBytes);
+  return blocks(blocks(columns, parts), kLanes<W>) * kLanes<W>;
 }
 
-// body(first, count) for blocks of at most `most` images, all of sizes that the products are compiled for.
+// body(first, count) for blocks of images, all of sizes that the products are compiled for.
 template <class Body>
-inline TORCHCONV_INLINE void in_blocks(int64_t images, int64_t most, const Body &body) {
-  for (int64_t first = 0, size = most; first < images; first += size) {
+inline TORCHCONV_INLINE void in_blocks(int64_t images, const Body &body) {
+  for (int64_t first = 0, size = kBlock; first < images; first += size) {
     while (size > images - first) size /= 2;
     body(first, size);
   }

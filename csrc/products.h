@@ -32,9 +32,10 @@ struct Images {
   int64_t pitch, count;
 };
 
-// outputs[b][r] = sum over the columns of weights[r] * windows[b].
+// outputs[b][r] (+)= sum over the columns of weights[r] * windows[b].
 template <class T, int R, int B>
-void multiply(const Rows<T> &weights, const Wide<T> *windows, int64_t pitch, Wide<T> *outputs, int64_t output_pitch) {
+void multiply(const Rows<T> &weights, const Wide<T> *windows, int64_t pitch, Wide<T> *outputs, int64_t output_pitch,
+              bool add) {
   typedef Wide<T> W;
   vec<W> total[R * B] = {};
   const int64_t whole = weights.columns / kLanes<W> * kLanes<W>;
@@ -56,7 +57,10 @@ void multiply(const Rows<T> &weights, const Wide<T> *windows, int64_t pitch, Wid
   W found[R * B];
   sums<W, R * B>(total, found);
   for (int r = 0; r < R; ++r)
-    for (int b = 0; b < B; ++b) outputs[b * output_pitch + r] = found[r * B + b];
+    for (int b = 0; b < B; ++b) {
+      W *to = outputs + b * output_pitch + r;
+      *to = add ? *to + found[r * B + b] : found[r * B + b];
+    }
 }
 
 // windows[b] (+)= sum over the rows of grads[b][r] * weights[r], for V vectors of columns or a part of one.

@@ -19,17 +19,17 @@ inline TORCHCONV_INLINE int64_t ahead_in(int64_t ahead, int64_t block, int64_t p
 
 // All rows of some weights against the windows of B images.
 template <class T, int B>
-void multiply_rows(const Rows<T> &weights, const Images<Wide<T>> &windows, Wide<T> *outputs, int64_t pitch, int64_t pass,
-                   int64_t passes) {
+void multiply_rows(const Rows<T> &weights, const Images<Wide<T>> &windows, Wide<T> *outputs, int64_t pitch, bool add,
+                   int64_t pass, int64_t passes) {
   constexpr int R = rows_for(B);
   for (int64_t row = 0; row < weights.rows;) {
     Rows<T> rows = weights;
     rows.memory += row * weights.pitch;
     rows.ahead = ahead_in(weights.ahead, row / R, pass, passes);
     if (row + R <= weights.rows) {
-      multiply<T, R, B>(rows, windows.memory, windows.pitch, outputs + row, pitch), row += R;
+      multiply<T, R, B>(rows, windows.memory, windows.pitch, outputs + row, pitch, add), row += R;
     } else {
-      multiply<T, 1, B>(rows, windows.memory, windows.pitch, outputs + row, pitch), row += 1;
+      multiply<T, 1, B>(rows, windows.memory, windows.pitch, outputs + row, pitch, add), row += 1;
     }
   }
 }
@@ -38,17 +38,19 @@ void multiply_rows(const Rows<T> &weights, const Images<Wide<T>> &windows, Wide<
 template <class T>
 void forward(const Division<Wide<T>> &cut, const T *weight, int64_t position, int64_t group,
              const Images<Wide<T>> &windows, Wide<T> *outputs) {
-  const int64_t out = cut.conv.out, most = block_images<Wide<T>>(cut.pitch), passes = blocks(windows.count, most);
+  const int64_t out = cut.conv.out, passes = blocks(windows.count, kBlock), part = part_columns<Wide<T>>(cut.columns);
   in_parts(out, slab_rows<T>(cut.conv), [&](int64_t slab, int64_t count) {
-    const Rows<T> rows = rows_of(cut.conv, weight, position, group, slab, count, 0, cut.columns);
-    in_blocks(windows.count, most, [&](int64_t image, int64_t images) {
-      const Images<Wide<T>> block{windows.memory + image * windows.pitch, windows.pitch, images};
-      Wide<T> *to = outputs + image * out + slab;
-      const int64_t pass = image / most;
-      if (images == 8) multiply_rows<T, kBlock>(rows, block, to, out, pass, passes);
-      if (images == 4) multiply_rows<T, 4>(rows, block, to, out, pass, passes);
-      if (images == 2) multiply_rows<T, 2>(rows, block, to, out, pass, passes);
-      if (images == 1) multiply_rows<T, 1>(rows, block, to, out, pass, passes);
+    in_parts(cut.columns, part, [&](int64_t column, int64_t columns) {
+      const Rows<T> rows = rows_of(cut.conv, weight, position, group, slab, count, column, columns);
+      in_blocks(windows.count, [&](int64_t image, int64_t images) {
+        const Images<Wide<T>> block{windows.memory + image * windows.pitch + column, windows.pitch, images};
+        Wide<T> *to = outputs + image * out + slab;
+        const int64_t pass = image / kBlock;
+        if (images == 8) multiply_rows<T, kBlock>(rows, block, to, out, column > 0, pass, passes);
+        if (images == 4) multiply_rows<T, 4>(rows, block, to, out, column > 0, pass, passes);
+        if (images == 2) multiply_rows<T, 2>(rows, block, to, out, column > 0, pass, passes);
+        if (images == 1) multiply_rows<T, 1>(rows, block, to, out, column > 0, pass, passes);
+      });
     });
   });
 }
@@ -105,7 +107,7 @@ void backward(const Division<Wide<T>> &cut, const T *weight, int64_t position, i
   const int64_t passes = blocks(grads.count, kBlock);
   in_parts(cut.conv.out, slab_rows<T>(cut.conv), [&](int64_t slab, int64_t count) {
     const Rows<T> rows = rows_of(cut.conv, weight, position, group, slab, count, first, columns);
-    in_blocks(grads.count, kBlock, [&](int64_t image, int64_t images) {
+    in_blocks(grads.count, [&](int64_t image, int64_t images) {
       const Images<Wide<T>> block{grads.memory + image * grads.pitch + slab, grads.pitch, images};
       Wide<T> *to = windows + image * cut.pitch;
       const int64_t pass = image / kBlock;
