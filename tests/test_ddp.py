@@ -29,7 +29,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     weights = [load_file(tmp_path / name / "weights.safetensors") for name in "12"]
     assert list(weights[0]) == list(weights[1])
     for name in weights[0]:
-        torch.testing.assert_close(weights[0][name], weights[1][name], atol=1e-5, rtol=0)
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-5, atol=1e-5)
     rows = [json.loads((tmp_path / name / "metrics.json").read_text())["epochs"] for name in "12"]
     for one, two in zip(*rows, strict=True):
         del one["seconds"], two["seconds"]

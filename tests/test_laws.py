@@ -48,7 +48,7 @@ def test_law(name, law):
     obeyed = 0
 
     @given(problem=problems(max_ndim=2 if name == "reference" else 3))
-    @settings(max_examples=25 if name == "reference" else 60)
+    @settings(max_examples={"reference": 25, "dense-table": 200}.get(name, 60))
     def check(problem):
         nonlocal obeyed
         conv, size = problem

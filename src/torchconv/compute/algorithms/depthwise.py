@@ -47,11 +47,13 @@ class Depthwise(Algorithm):
         return library.off()
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
+        if convolution.in_channels == 1 < convolution.out_channels:
+            return False
         return self.declines(Problem(convolution, *FLOAT32_ON_CPU)) is None
 
     def seconds(self, problem: Problem, role: str) -> float:
-        if problem.device != "cpu":
-            return inf
+        if problem.device != "cpu" or problem.convolution.in_channels == 1 < problem.convolution.out_channels:
+            return inf  # one channel read by many: torch's sums for the gradient of the weights are more exact
         conv, sizes = problem.convolution, problem.sizes
         outputs = shapes.output_sizes(conv.axes, sizes)
         planes, width = problem.batch * conv.out_channels, sizes[-1] if role == INPUT else outputs[-1]
