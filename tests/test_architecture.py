@@ -64,7 +64,11 @@ def test_what_does_not_fit_is_named_with_both_sizes(text: str, words: list[str])
         ("INPUT - MARK[a] - CONV - FROM[b] - FC[2]", ["FROM: got b", "before it: a"]),
         ("INPUT - MARK[a] - CONV - FROM[a] - FC[2]", ["layer conv1: got an output that nothing reads", "column 19:"]),
         ("INPUT - MARK[a] - CONV - SUM(INPUT | CONV)", ["INPUT after other layers"]),
-        ("INPUT - CONV - SOFTMAX - RELU - SOFTMAX", ["outputs of SOFTMAX: got none"]),
+        ("INPUT - CONV - RELU - SOFTMAX", ["outputs of SOFTMAX: got none"]),
+        ("INPUT - FC[4] - SOFTMAX - RELU - FC[2]", ["SOFTMAX: got layers after it", "at the end", "column 17:"]),
+        ("INPUT - (FC[4] - SOFTMAX)*2", ["SOFTMAX: got layers after it", "column 18:"]),
+        ("INPUT - SUM(CONV - SOFTMAX | IDENTITY)", ["SOFTMAX: got layers after it"]),
+        ("INPUT - MARK[a] - CONV - MARK[a] - FC[2]", ["MARK: got a in a second place", "column 26:"]),
         ("INPUT - CONV - INPUT", ["INPUT after other layers", "column 16:"]),
         ("INPUT - CONV*99999", ["at most 10000 layers"]),
         ("INPUT - ((CONV)*999)*999", ["at most 10000 layers"]),
@@ -150,6 +154,12 @@ def test_values_that_do_not_go_with_their_names(values: dict[str, int], message:
         parse("(CONV)*N - POOL?", **values)
     with pytest.raises(SettingError, match=message):
         parse("(CONV)*N - POOL?").expand(**{"N": 1, **values})
+
+
+def test_a_name_is_a_count_or_an_option() -> None:
+    with pytest.raises(TextError, match="deep: got it as a count and as an option") as caught:
+        parse("(CONV)*deep - POOL?deep")
+    assert "column 15:" in str(caught.value)
 
 
 def test_expand_wants_values_for_every_count() -> None:

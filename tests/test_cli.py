@@ -118,6 +118,10 @@ MISTAKES = {
     "one class": (["train", "--data", "one"], ["one class only (cat)", "at least two"]),
     "unreadable": (["train", "--data", "torn"], ["torn/cat/0.png cannot be read", "Repair or remove it."]),
     "full out": (["train", "--out", "pets"], ["run folder pets: got a folder that is not empty"]),
+    "huge volumes": (
+        ["train", "UPSAMPLE[5000] - CONV[1] - GLOBALPOOL - FC", "--data", "pets"],
+        ["the memory of a step of", "the largest", "Lower --batch-size"],
+    ),
     "four channels": (["train", "INPUT[8x8x4]-FC", "--data", "pets"], ["got 8x8x4", "1 channel (grey) or 3"]),
     "no run": (["evaluate", "nothing"], ["run nothing: got no such folder"]),
     "other folder": (["predict", "pets", "pets/cat/0.png"], ["run pets: got no config.json"]),
@@ -194,13 +198,15 @@ def test_few_images_are_trained_for_300_steps(call: Callable[..., Outcome], tmp_
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
-def test_a_reader_that_is_gone_ends_the_training_quietly(tmp_path: Path) -> None:
+def test_a_reader_that_is_gone_ends_the_training_in_one_line(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "torchconv", "train", "INPUT - FC", "--epochs", "1"]
     found = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
-    assert (found.returncode, found.stderr) == (141, "")
+    assert found.returncode == 141
+    assert found.stderr.endswith("continue with: torchconv train --resume runs/digits-1\n")
+    assert found.stderr.count("\n") == 1
 
 
 def test_version_and_help(call: Callable[..., Outcome]) -> None:

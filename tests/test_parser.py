@@ -97,7 +97,7 @@ def test_other_ways_to_write_the_same(written: str, canonical: str) -> None:
         ("INPUT -\n CONV[16, strid=2]", 2, 11, ["'strid=2'", "Did you mean stride?"]),
         ("INPUT - POOL[2, mx]", 1, 17, ["'mx'", "Did you mean max?"]),
         ("INPUT - RELU[3]", 1, 14, ["no settings"]),
-        ("INPUT - CONV[16, 3, same, valid]", 1, 27, ["'valid'"]),
+        ("INPUT - CONV[16, 3, same, valid]", 1, 27, ["padding twice"]),
         ("INPUT - CONV[stride=1, stride=2]", 1, 24, ["stride twice"]),
         ("INPUT - CONV[16", 1, 16, ["the end of the text", "']'"]),
         ("INPUT - - CONV", 1, 9, ["'-'", "a layer such as CONV"]),

@@ -51,6 +51,43 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(Keep, "on_train_batch_start", start)
 
 
+@pytest.mark.parametrize(("file", "kept"), [(NAME, True), ("weights.safetensors", True), ("classes.json", False)])
+def test_a_full_disk_keeps_what_can_be_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, kept: bool
+) -> None:
+    replace = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target.name == file:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    said = "Make room, then continue with: torchconv train --resume" if kept else "Make room, or give --out"
+    with pytest.raises(DataError, match=f"{file} cannot be written: got No space left on device. {said}"):
+        train.train(text=TEXT, epochs=2, out=tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    assert (tmp_path / "run").exists() == kept
+    if kept:
+        train.resume(tmp_path / "run", progress=False)
+        train.train(text=TEXT, epochs=2, out=tmp_path / "whole", progress=False)
+        assert results(tmp_path / "run") == results(tmp_path / "whole")
+
+
+def test_nobody_reads_the_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start(self: Keep, *_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "nobody reads the progress")
+
+    monkeypatch.setattr(Keep, "on_train_batch_start", start)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)  # of the tests' own output
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["train", TEXT, "--out", str(tmp_path / "run")])
+    assert stopped.value.code == 141
+    assert "continue with: torchconv train --resume" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks")
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """Ten times by SIGKILL, four times by Ctrl-C, and once before every file is in its place."""

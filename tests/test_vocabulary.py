@@ -88,22 +88,46 @@ def test_the_other_words() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("CONV[4, 3x3x3]", "got 3x3x3, expected one size for each of its 2 axes"),
-        ("CONV[4, groups=2]", "groups: got 2, expected a divisor of in_channels=3"),
-        ("DROPOUT[1.5]", "dropout rate: got 1.5"),
-        ("POOL[stride=0]", "stride: got 0"),
-        ("CONV[transposed, padding_mode=reflect]", "padding_mode: got with transposed"),
-        ("CONV[output_padding=1]", "output_padding: got no transposed"),
-        ("UPSAMPLE[2x2x2]", "factor of UPSAMPLE on a volume 32x32x3: got 2x2x2"),
-        ("NORM[groups=0]", "groups: got 0"),
-        ("NORM[eps=2]", "eps: got 2.0"),
+        ("CONV[4, ^3x3x3]", "got 3x3x3, expected one size for each of its 2 axes"),
+        ("CONV[4, ^groups=2]", "groups: got 2, expected a divisor of in_channels=3"),
+        ("DROPOUT[^1.5]", "dropout rate: got 1.5"),
+        ("POOL[3, ^stride=0]", "stride: got 0"),
+        ("POOL[3, ^dilation=0]", "dilation: got 0"),
+        ("CONV[transposed, ^padding_mode=reflect]", "padding_mode: got with transposed"),
+        ("CONV[^output_padding=1]", "output_padding: got no transposed"),
+        ("CONV[8, bias=no, ^bias_sharing=2]", "bias_sharing: got one with bias=no"),
+        ("UPSAMPLE[^2x2x2]", "factor of UPSAMPLE on a volume 32x32x3: got 2x2x2"),
+        ("NORM[group, ^groups=0]", "groups: got 0"),
+        ("NORM[batch, ^groups=4]", "groups of NORM[batch]: got 4, expected none: only NORM[group] has it"),
+        ("NORM[local, ^eps=0.1]", "eps of NORM[local]: got 0.1"),
+        ("NORM[layer, ^momentum=0.1]", "momentum of NORM[layer]"),
+        ("NORM[^eps=2]", "eps: got 2.0"),
     ],
 )
-def test_settings_that_cannot_be_point_at_the_layer(text: str, message: str) -> None:
+def test_settings_that_cannot_be_point_at_themselves(text: str, message: str) -> None:
     with pytest.raises(SettingError) as caught:
+        made(text.replace("^", ""))
+    assert message in str(caught.value)
+    assert f"column {len('INPUT - ') + text.index('^') + 1}:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("CONV[16, 3, 5]", "kernel twice, as 3 and as 5, expected each once. Join the sizes of the axes: 3x5."),
+        ("CONV[16, same, valid]", "padding twice, as same and as valid"),
+        ("CONV[16, same, padding=1]", "padding twice, as same and as padding=1"),
+        ("CONV[stride=1_0]", "got '1_0', expected an integer"),
+        ("CONV[stride=+2]", "got '+2', expected an integer"),
+        ("CONV[stride=\u0662]", "expected an integer"),
+        ("CONV[\u0662]", "got '\u0662', expected filters"),
+        ("NORM[eps=1_0]", "a number such as 0.1"),
+    ],
+)
+def test_settings_that_cannot_be_read(text: str, message: str) -> None:
+    with pytest.raises(TextError) as caught:
         made(text)
     assert message in str(caught.value)
-    assert "column 9:" in str(caught.value)
 
 
 def test_a_switch_is_yes_or_no() -> None:

@@ -33,8 +33,9 @@ class Program(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             raise Stopped(str(stop) or "interrupted") from None
-        except BrokenPipeError:
-            raise Unread from None
+        except BrokenPipeError as unread:
+            kept = unread.strerror or ""
+            raise Unread(kept if kept.startswith("interrupted") else "") from None
 
 
 app = typer.Typer(

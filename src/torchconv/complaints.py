@@ -28,9 +28,9 @@ def status(app: Callable[..., Any], arguments: Sequence[str]) -> int:
         if sys.stdout:
             sys.stdout.flush()
         return found
-    except (Unread, BrokenPipeError):
+    except (Unread, BrokenPipeError) as unread:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python itself would complain at its end
-        return 141
+        return _complain(str(unread), 141) if isinstance(unread, Unread) and str(unread) else 141
     except Stopped as stop:
         return _complain(str(stop), 130)
     except TorchconvError as error:
@@ -63,7 +63,8 @@ def _usage(error: Any, arguments: Sequence[str]) -> str:
         given = [after for word, after in pairwise(arguments) if word == name]
         given += [word.partition("=")[2] for word in arguments if word.startswith(f"{name}=")]
         message = f"{name}: " + (f"got {given[-1]!r}, " if given else "") + f"expected {expected}"
-    return f"{printable(message)}. Try: {context.command_path if context else 'torchconv'} --help"
+    end = "" if message.endswith("?") else "."
+    return f"{printable(message)}{end} Try: {context.command_path if context else 'torchconv'} --help"
 
 
 def _complain(message: str, status: int) -> int:

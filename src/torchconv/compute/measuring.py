@@ -32,7 +32,8 @@ class Bench:
 
         def numbers(*shape: int) -> Tensor:
             drawn = torch.randn(shape, generator=generator, device=problem.device, dtype=torch.float32)
-            return drawn.to(problem.dtype)
+            last = problem.channels_last and len(shape) == 4
+            return drawn.to(problem.dtype, memory_format=torch.channels_last if last else torch.preserve_format)
 
         self.problem = problem
         self.x = numbers(problem.batch, conv.in_channels, *problem.sizes)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import Parameter
 
-LARGE = 2**24  # bytes
+LARGE, LINE = 2**24, 64  # bytes
 
 
 def large_like(shape: Sequence[int], like: Tensor) -> Tensor | None:
@@ -22,7 +22,9 @@ def large_like(shape: Sequence[int], like: Tensor) -> Tensor | None:
     size = torch.Size(shape).numel() * like.element_size()
     if like.device.type != "cpu" or size < LARGE or not has_numbers(like):
         return None
-    return torch.from_numpy(np.empty(size, np.uint8)).view(like.dtype).view(tuple(shape))
+    memory = np.empty(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE  # as torch's own memory begins, for kernels that write whole lines
+    return torch.from_numpy(memory[start : start + size]).view(like.dtype).view(tuple(shape))
 
 
 def has_numbers(tensor: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,10 +43,9 @@ def read_per_axis(text: str, read: Callable[[str], Any]) -> Any:
 
 def read_integer(text: str) -> int:
     """An integer, or a TextError that shows the text."""
-    try:
-        return int(text)
-    except ValueError:
-        raise TextError("a number", got=repr(text), expected="an integer such as 3") from None
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):  # int() also takes +2, 1_0 and other alphabets' digits
+        raise TextError("a number", got=repr(text), expected="an integer such as 3")
+    return int(text)
 
 
 def read_pad(text: str) -> Any:
@@ -76,7 +76,7 @@ def read_period(text: str) -> int | str:
     """A period of weight sharing, or one of its words."""
     if text in ("full", "none"):
         return text
-    if not text.isdigit():
+    if not re.fullmatch(r"[0-9]+", text):
         raise TextError("sharing", got=repr(text), expected="full, none or a period such as 2")
     return read_integer(text)
 

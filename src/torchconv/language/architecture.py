@@ -8,12 +8,12 @@ from itertools import product
 from typing import Any
 
 from ..description.axis import integer, plain
-from ..errors import SettingError
+from ..errors import SettingError, TextError
 from ..network.graph import Network
 from ..network.operations import Input, Volume
 from .construction import Construction
 from .layers import Surroundings
-from .syntax import NOTHING, Chain, Layer, Optional, Repeat
+from .syntax import NOTHING, Chain, Item, Layer, Optional, Repeat, pointed
 from .vocabulary import close, operations
 
 BOTH = (True, False)
@@ -109,11 +109,18 @@ class Architecture:
         """The kind of each name: int for a count, bool for an option."""
         kinds: dict[str, type] = {}
         for item in self.chain.walk():
-            if isinstance(item, Repeat) and isinstance(item.count, str):
-                kinds.setdefault(item.count, int)
-            if isinstance(item, Optional):
-                kinds[item.name] = bool
+            name, kind = _named(item)
+            if name and kinds.setdefault(name, kind) is not kind:
+                error = TextError(name, got="it as a count and as an option", expected="a name of its own for each")
+                raise pointed(error, item.place)
         return kinds
+
+
+def _named(item: Item) -> tuple[str, type]:
+    """The name an item waits for, or "", and the kind of its values."""
+    if isinstance(item, Optional):
+        return item.name, bool
+    return (item.count if isinstance(item, Repeat) and isinstance(item.count, str) else ""), int
 
 
 def _choices(values: Any) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ class Construction:
         self._input, self._classes = input, classes
         self._counts = {"layers": 0, "repeats": 0}
         self._marks: dict[str, str] = {}
+        self._marking: dict[str, Leaf] = {}
         self._places: dict[str, Place | None] = {}
         leaves = list(self._written_out(chain))
         starts = bool(leaves) and leaves[0].word == "INPUT"
@@ -38,7 +39,7 @@ class Construction:
         last = _last(rest)
         here = made.word
         for number, leaf in enumerate(rest):
-            here = self._add(leaf, here, number == last)
+            here = self._add(leaf, here, number == last, number == len(rest) - 1)
         self.network = self._finished(here, rest[-1].place if rest else first.place)
 
     def _written_out(self, chain: Chain) -> Iterator[Leaf]:
@@ -62,11 +63,14 @@ class Construction:
             error = TextError("an architecture", got=f"more {what}", expected=f"at most {MOST_LAYERS} layers in all")
             raise pointed(error, place)
 
-    def _add(self, leaf: Leaf, here: str, last: bool = False) -> str:
+    def _add(self, leaf: Leaf, here: str, last: bool = False, ends: bool = False) -> str:
         """The node in which a layer that reads node `here` ends."""
         if leaf.word == "INPUT":
             error = TextError("the start of the chain", got="INPUT after other layers", expected="INPUT there only")
             raise pointed(error, leaf.place)
+        if leaf.word == "SOFTMAX" and not ends:
+            fix = "Inside a network the activations are RELU, GELU, TANH and their like."
+            raise pointed(TextError("SOFTMAX", got="layers after it", expected="it at the end", fix=fix), leaf.place)
         if leaf.word in ("MARK", "FROM"):
             return self._go(leaf, here)
         sources = [here]
@@ -94,6 +98,8 @@ class Construction:
 
     def _go(self, leaf: Leaf, here: str) -> str:
         name = read(leaf)["name"]
+        if leaf.word == "MARK" and self._marking.setdefault(name, leaf) is not leaf:  # but a repeat may come again
+            raise pointed(TextError("MARK", got=f"{name} in a second place", expected="another name"), leaf.place)
         if leaf.word == "MARK":
             self._marks[name] = here
         elif name not in self._marks:

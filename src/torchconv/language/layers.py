@@ -20,6 +20,8 @@ POOL_DEFAULTS = {"kernel": 2, "statistic": "max", "padding": "valid"}
 UPSAMPLE_FACTOR = 2
 DROPOUT_RATE = 0.5
 FC_OUTPUTS = 128
+# The kinds of NORM that a setting says something to.
+NORM_SETTINGS = {"groups": ("group",), "momentum": ("batch",), "eps": ("batch", "layer", "instance", "group")}
 
 Values = dict[str, Any]
 
@@ -58,6 +60,8 @@ def make_conv(values: Values, around: Surroundings) -> Operation:
     settings = {**CONV_DEFAULTS, **values}
     kernel = per_axis(settings.pop("kernel"), around.volume, "CONV")
     channels, filters = around.volume.channels, settings.pop("filters")
+    if settings.get("bias") is False and "bias_sharing" in settings:
+        raise SettingError("bias_sharing", got="one with bias=no", expected="a bias", fix="Leave one of them out.")
     if settings.pop("transposed", None) is None:
         if "output_padding" in settings:
             raise SettingError("output_padding", got="no transposed", expected="CONV[..., transposed] with it")
@@ -76,6 +80,16 @@ def _transposed(channels: int, filters: int, kernel: tuple[int, ...], settings: 
     biases = Sharing.of(settings.get("bias_sharing", shared), len(kernel))
     table = Connections.of(channels, filters, settings.get("groups", 1), settings.get("connections"))
     return Convolution.of_parts(table, axes, shared, settings.get("bias", True), biases)
+
+
+def make_norm(values: Values, around: Surroundings) -> Operation:
+    """NORM: of the kind it says, with the settings which that kind has."""
+    kind = values.get("kind", elementwise.Norm.kind)
+    for name in sorted(values.keys() - {"kind"}):
+        if kind not in (kinds := NORM_SETTINGS[name]):
+            takers = " or ".join(f"NORM[{one}]" for one in kinds)
+            raise SettingError(f"{name} of NORM[{kind}]", got=values[name], expected=f"none: only {takers} has it")
+    return elementwise.Norm(**values)
 
 
 def make_pool(values: Values, around: Surroundings) -> Operation:

@@ -13,6 +13,7 @@ from ..errors import TextError
 
 # A slot recognises a value without a name: it returns what it says, or None if it is not of its kind.
 Recognise = Callable[[str], Any]
+DECIMAL = r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?"
 
 
 def number(text: str) -> int | None:
@@ -21,7 +22,7 @@ def number(text: str) -> int | None:
     >>> number("12"), number("same")
     (12, None)
     """
-    return positive("a size", notation.read_integer(text)) if re.fullmatch(r"\d+", text) else None
+    return positive("a size", notation.read_integer(text)) if re.fullmatch(r"[0-9]+", text) else None
 
 
 def sizes(text: str) -> int | tuple[int, ...] | None:
@@ -30,7 +31,7 @@ def sizes(text: str) -> int | tuple[int, ...] | None:
     >>> sizes("5"), sizes("32x32x3"), sizes("same")
     (5, (32, 32, 3), None)
     """
-    if not re.fullmatch(r"\d+(x\d+)*", text):
+    if not re.fullmatch(r"[0-9]+(x[0-9]+)*", text):
         return None
     found = notation.read_per_axis(text, notation.read_integer)
     for size in found if isinstance(found, tuple) else (found,):
@@ -40,7 +41,7 @@ def sizes(text: str) -> int | tuple[int, ...] | None:
 
 def rate(text: str) -> float | None:
     """A number with or without a point, or with an exponent."""
-    return float(text) if re.fullmatch(r"\d*\.?\d+([eE][+-]?\d+)?", text) else None
+    return float(text) if re.fullmatch(DECIMAL, text) else None
 
 
 def name(text: str) -> str | None:
@@ -55,11 +56,8 @@ def one_of(*words: str) -> Recognise:
 
 def read_decimal(text: str) -> float:
     """A number as `0.1` or `1e-5`; raises TextError for anything else."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = rate(text)
+    if value is None or not math.isfinite(value):
         raise TextError("a number", got=repr(text), expected="a number such as 0.1")
     return value
 

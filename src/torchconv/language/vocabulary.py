@@ -15,7 +15,7 @@ Whatever a layer does not say has its default, and all defaults are here:
     SCALE       nothing
     DROPOUT     rate                                                 0.5
     RELU, LEAKYRELU, ELU, GELU, SILU, TANH, SIGMOID: nothing
-    SOFTMAX     nothing                                              FC to the classes first, unless scores are there
+    SOFTMAX     nothing; it stands at the end only                   FC to the classes first, unless scores are there
     IDENTITY    nothing: it is what a branch without layers says
     MARK, FROM  a name: FROM[a] goes on from where MARK[a] stands
     SUM(a | b), CONCAT(a | b): branches; in brackets crop            branches of equal sizes
@@ -43,7 +43,7 @@ from ..network import operations as ops
 from ..network.operations import Operation
 from . import layers, values
 from .layers import Surroundings, Values
-from .syntax import Branches, Layer, Setting, pointed
+from .syntax import Branches, Layer, Place, Setting, pointed
 
 Made = Operation | list[Operation]
 
@@ -93,7 +93,7 @@ def read(layer: Layer | Branches) -> Values:
         try:
             name, value = _read_setting(layer.word, word, setting, found)
             if name in found:
-                raise TextError(f"settings of {layer.word}", got=f"{name} twice", expected="each once")
+                raise _twice(layer, name, found, setting)
         except TorchconvError as error:
             raise pointed(error, setting.place or layer.place) from None
         found[name] = value
@@ -110,7 +110,7 @@ def operations(layer: Layer | Branches, around: Surroundings) -> list[Operation]
     try:
         made = make(found, around) if make else []
     except TorchconvError as error:
-        raise pointed(error, layer.place) from None
+        raise pointed(error, _blamed(layer, found, error)) from None
     return made if isinstance(made, list) else [made]
 
 
@@ -138,15 +138,31 @@ def _word(layer: Layer | Branches) -> Word:
 def _read_setting(text: str, word: Word, setting: Setting, taken: Values) -> tuple[str, Any]:
     what = f"settings of {text}"
     if setting.name is None:
-        for name, recognise in word.slots:
-            if name not in taken and (value := recognise(setting.value)) is not None:
-                return name, value
+        fitting = [(name, value) for name, one in word.slots if (value := one(setting.value)) is not None]
+        if fitting:  # the last one where all are taken, so that it is said to be given twice
+            return next((slot for slot in fitting if slot[0] not in taken), fitting[-1])
         fix = close(setting.value, _choices(word))
         raise TextError(what, got=repr(setting.value), expected=word.accepts, fix=fix)
     if setting.name not in word.names:
         fix = close(setting.name, word.names)
         raise TextError(what, got=repr(str(setting)), expected=word.accepts, fix=fix)
     return setting.name, word.names[setting.name](setting.value)
+
+
+def _twice(layer: Layer | Branches, name: str, found: Values, second: Setting) -> TextError:
+    """The error of a setting that is given a second time."""
+    first = layer.settings[list(found).index(name)]
+    sized = name in ("kernel", "factor") and isinstance(found[name], int) and second.name is None
+    fix = f"Join the sizes of the axes: {first.value}x{second.value}." if sized else ""
+    got = f"{name} twice, as {first} and as {second}"
+    return TextError(f"settings of {layer.word}", got=got, expected="each once", fix=fix)
+
+
+def _blamed(layer: Layer | Branches, found: Values, error: TorchconvError) -> Place | None:
+    """The place of the setting that an error names, or that of the layer."""
+    named = error.what.replace("out_channels", "filters").replace("kernel_size", "kernel").split()
+    places = {name: setting.place for name, setting in zip(found, layer.settings, strict=True) if name in named}
+    return next(iter(places.values()), None) or layer.place
 
 
 def _choices(word: Word) -> list[str]:
@@ -175,7 +191,7 @@ WORDS: dict[str, Word] = {
     "UPSAMPLE": Word(layers.make_upsample, (("factor", values.sizes), ("mode", values.one_of(*ops.Upsample.modes)))),
     **_ACTIVATIONS,
     "NORM": Word(
-        lambda values, around: elementwise.Norm(**values),
+        layers.make_norm,
         (("kind", values.one_of(*elementwise.Norm.kinds)),),
         {"groups": notation.read_integer, "momentum": values.read_decimal, "eps": values.read_decimal},
     ),

@@ -16,8 +16,11 @@ from .preparation import shrunk
 BYTES = 20  # for a parameter: weight, gradient, AdamW's two moments, average
 
 
-def check_memory(network: Network, images: int) -> None:
-    """Raise ShapeError or DataError where the weights, or the decoded images, do not fit into the physical memory."""
+def check_memory(network: Network, images: int, batch: int = 0, value_bytes: int = 4) -> None:
+    """Raise ShapeError or DataError where weights, decoded images or a step's volumes do not fit into the memory.
+
+    images: all of them. batch: images in one step of a training. value_bytes: of one value of a layer's output.
+    """
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -26,6 +29,13 @@ def check_memory(network: Network, images: int) -> None:
     if (needed := BYTES * network.parameters) > memory:
         got = f"about {needed / 1e9:.1f} GB for {network.parameters:,} parameters"
         raise ShapeError("the network's memory", got=got, expected=expected, fix="POOL more before FC.")
+    kept = sum(row.volume.numel for row in network.rows)  # what the layers' gradients need
+    if (needed := value_bytes * batch * kept) > memory:
+        largest = max(network.rows, key=lambda row: row.volume.numel)
+        got = f"about {needed / 1e9:.1f} GB for the outputs of the layers, the largest {largest.node.name}, "
+        got += f"{largest.volume}"
+        fix = "Lower --batch-size, or make the volumes smaller."
+        raise ShapeError(f"the memory of a step of {batch} images", got=got, expected=expected, fix=fix)
     if (needed := images * network.input.numel) > memory:
         got = f"{needed / 1e9:.1f} GB for {images:,} images of {network.input}"
         raise DataError("the images' memory", got=got, expected=expected, fix="Give INPUT a smaller size.")

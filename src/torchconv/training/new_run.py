@@ -28,6 +28,10 @@ class _Taken(DataError):
     """Another program made the folder in between."""
 
 
+class Unwritable(DataError):
+    """The disk is full, or does not let this program write."""
+
+
 class NewRun:
     """A run folder that is being written, by one program at a time until `release`. `discard` takes away what it made.
 
@@ -149,7 +153,7 @@ def write(path: Path, content: bytes | memoryview) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise DataError(f"{path} cannot be written", got=error.strerror) from None
+        raise Unwritable(f"{path} cannot be written", got=error.strerror) from None
 
 
 def lock(path: Path) -> int | None:

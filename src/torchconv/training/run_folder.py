@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -142,26 +142,41 @@ def _config(path: Path) -> Config:
             fix="Update torchconv.",
         )
     try:
+        _check_names(found)
         config = Config(**found)
-        channels = config.volume.channels
-        if channels < 1 or any(size < 1 for size in config.volume.size) or not isinstance(config.settings, dict):
-            raise ValueError(config.input)
-        numbers = [*config.mean, *config.std]
-        if not len(config.mean) == len(config.std) == channels or not all(_finite(value) for value in numbers):
-            raise ValueError(f"scaling of {channels} channels")
-        if not all(value > 0 for value in config.std):
-            raise ValueError(f"scaling by {config.std}")
-        names = (config.data, config.data_kind, config.files)
-        if not all(isinstance(name, str) for name in names) or "\0" in config.data or not config.data:
-            raise ValueError(f"data {config.data!r:.60} of kind {config.data_kind!r:.60}")
-        seed = config.settings.get("seed", 0)
-        if type(seed) is not int or not 0 <= seed < 2**32:
-            raise ValueError(f"seed {seed!r:.60}")
-        if not all(type(value) is int for value in config.images.values()):
-            raise ValueError("images")
+        _check_values(config)
         return config
     except (TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path} is damaged", got=str(error), fix="Train again, or restore the file.") from None
+
+
+def _check_names(found: dict[str, Any]) -> None:
+    """Raise ValueError for a value that is missing, or one that nobody knows."""
+    known = {one.name: one.default is MISSING and one.default_factory is MISSING for one in fields(Config)}
+    if missing := [name for name, needed in known.items() if needed and name not in found]:
+        raise ValueError(f"no {missing[0]}")
+    if unknown := found.keys() - known.keys():
+        raise ValueError(f"an unknown {min(unknown)!r:.60}")
+
+
+def _check_values(config: Config) -> None:
+    """Raise TypeError, ValueError or AttributeError for values of the wrong kind or out of range."""
+    channels = config.volume.channels
+    if channels < 1 or any(size < 1 for size in config.volume.size) or not isinstance(config.settings, dict):
+        raise ValueError(config.input)
+    numbers = [*config.mean, *config.std]
+    if not len(config.mean) == len(config.std) == channels or not all(_finite(value) for value in numbers):
+        raise ValueError(f"scaling of {channels} channels")
+    if not all(value > 0 for value in config.std):
+        raise ValueError(f"scaling by {config.std}")
+    names = (config.data, config.data_kind, config.files)
+    if not all(isinstance(name, str) for name in names) or "\0" in config.data or not config.data:
+        raise ValueError(f"data {config.data!r:.60} of kind {config.data_kind!r:.60}")
+    seed = config.settings.get("seed", 0)
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ValueError(f"seed {seed!r:.60}")
+    if not all(type(value) is int for value in config.images.values()):
+        raise ValueError("images")
 
 
 def _finite(value: Any) -> bool:

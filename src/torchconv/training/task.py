@@ -88,7 +88,9 @@ class Task:
         if recipe.shrunk_share and not takes_shrunk(network, recipe.shrunk_size):
             expected = "a network for any size, such as one that ends with GLOBALPOOL - FC"
             raise SettingError("shrunk share", got=recipe.shrunk_share, expected=f"0, or {expected}")
-        check_memory(network, sum(len(part) for part in parts.values()))
+        images = sum(len(part) for part in parts.values())
+        batch = min(recipe.batch_size, len(parts["train"])) // place.world
+        check_memory(network, images, batch, 4 if recipe.precision == "32-true" else 2)
         shown = progress and place.rank == 0
         batches = {name: source.read(part, network.input, shown) for name, part in parts.items() if len(part)}
         counts = {name: len(part) for name, part in parts.items()}

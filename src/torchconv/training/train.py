@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 from contextlib import suppress
@@ -21,7 +22,7 @@ from .fit import classifier, fit
 from .keep import Keep
 from .limits import explained
 from .mistakes import Mistakes
-from .new_run import NewRun
+from .new_run import NewRun, Unwritable
 from .processes import Place, members
 from .run_folder import CONFIG, METRICS, REPORT, WEIGHTS, Description, load_weights
 from .task import Task
@@ -69,8 +70,10 @@ def train(
     try:
         _describe(run, task)
         return _train(task, learner, keep, None, progress)
-    except KeyboardInterrupt:
-        raise Interrupted(_interrupted(keep)) from None
+    except (KeyboardInterrupt, BrokenPipeError, Unwritable) as stop:
+        if isinstance(stop, Unwritable) and not (run.path / CONFIG).exists():
+            run.discard()
+        raise _stopped(stop, keep) from None
     except BaseException:
         if not (run.path / checkpoint.NAME).exists() and not (run.path / WEIGHTS).exists():
             run.discard()
@@ -106,8 +109,8 @@ def _resume(run: NewRun, task: Task, progress: bool) -> Result:
     try:
         learner = classifier(task)
         return _train(task, learner, keep, keep.again(learner), progress)
-    except KeyboardInterrupt:
-        raise Interrupted(_interrupted(keep)) from None
+    except (KeyboardInterrupt, BrokenPipeError, Unwritable) as stop:
+        raise _stopped(stop, keep) from None
 
 
 def _describe(run: NewRun, task: Task) -> None:
@@ -201,6 +204,17 @@ def _finished(run: NewRun, final: dict[str, Any]) -> Result:
     if not (run.path / REPORT).exists():
         _report(run.path)
     return result
+
+
+def _stopped(stop: BaseException, keep: Keep) -> BaseException:
+    """What ended a training that can be gone on with, and how to do that."""
+    if isinstance(stop, Unwritable):
+        again = f"Make room, then continue with: torchconv train --resume {shlex.quote(str(keep.path))}"
+        fix = again if (keep.path / CONFIG).exists() else "Make room, or give --out a folder on another disk."
+        return Unwritable(stop.what, got=stop.got, fix=fix)
+    if isinstance(stop, BrokenPipeError):
+        return BrokenPipeError(errno.EPIPE, _interrupted(keep))
+    return Interrupted(_interrupted(keep))
 
 
 def _interrupted(keep: Keep) -> str:

@@ -16,8 +16,8 @@ from ..native import operations, unshared
 from ..roles import WEIGHT
 from .base import Algorithm, Problem
 
-# Of one core: multiply-adds in a second, and bytes of weights read (all cores together share the memory) and written.
-RATE, READ, WRITTEN = 60e9, 20e9, 10e9
+# Of one core in a second: multiply-adds, bytes of weights read, and bytes written to memory that is new.
+RATE, READ, WRITTEN = 60e9, 25e9, 13e9
 
 
 class Unshared(Algorithm):
@@ -36,9 +36,9 @@ class Unshared(Algorithm):
     def seconds(self, problem: Problem, role: str) -> float:
         conv = problem.convolution
         bytes_ = prod(conv.weight_shape(problem.sizes)) * problem.dtype.itemsize
-        memory = bytes_ / (WRITTEN if role == WEIGHT else READ)
         arithmetic = problem.macs / (RATE / 2 if problem.dtype == torch.float64 else RATE)
-        return max(memory, arithmetic) / cost.cores(problem.threads) + cost.CALL
+        memory = bytes_ / (WRITTEN if role == WEIGHT else READ)
+        return (arithmetic + memory) / cost.cores(problem.threads) + cost.CALL
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         settings = settings_of(conv, x.shape[2:])
