@@ -39,9 +39,14 @@ struct Outlet {
 
   void finish(const Tile &tile) const {
     if (sizeof(T) == sizeof(W) && step == 1) return;
-    for (int64_t row = 0; row < tile.rows; ++row)
-      for (int64_t column = 0; column < tile.columns; ++column)
-        narrow(sums[row * sums_pitch + column], first + row * pitch + column * step);
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      const W *from = sums + row * sums_pitch;
+      T *to = first + row * pitch;
+      int64_t column = 0;
+      for (; step == 1 && column + kLanes<W> <= tile.columns; column += kLanes<W>)
+        store_narrow(to + column, load(from + column));
+      for (; column < tile.columns; ++column) narrow(from[column], to + column * step);
+    }
   }
 };
 

@@ -1,15 +1,48 @@
-// What simd.h lacks for rows that are not whole vectors, and for memory that is written once and not read soon.
+// Numbers as memory holds them, and what simd.h lacks: rows that are not whole vectors, memory that is not read soon.
 #pragma once
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-#include "window.h"
+#include "simd.h"
 
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
+// Memory holds bfloat16 as its upper half of a float32; everything is computed in float or double.
+struct Bfloat16 {
+  uint16_t bits;
+};
+
+inline double widen(double value) { return value; }
+inline float widen(float value) { return value; }
+inline float widen(Bfloat16 value) {
+  const uint32_t bits = uint32_t(value.bits) << 16;
+  float wide;
+  std::memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+inline void narrow(double value, double *to) { *to = value; }
+inline void narrow(float value, float *to) { *to = value; }
+inline void narrow(float value, Bfloat16 *to) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;  // to nearest, ties to even
+  to->bits = uint16_t(value != value ? 0x7fc0 : rounded);
+}
+
+template <class T>
+struct WideOf {
+  typedef T type;
+};
+template <>
+struct WideOf<Bfloat16> {
+  typedef float type;
+};
+template <class T>
+using Wide = typename WideOf<T>::type;
 
 // A statement with T standing for the type of conv's numbers.
 #define BY_TYPE(T, ...)                            \

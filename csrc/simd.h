@@ -101,13 +101,21 @@ inline TORCHCONV_INLINE vec<T> kept(vec<T> value, typename MaskOf<T>::type mask)
   return reinterpret_cast<vec<T>>(reinterpret_cast<typename MaskOf<T>::type>(value) & mask);
 }
 
+// sums[0] becomes the sum of 2 * Half numbers, in pairs, so that no addition waits for more than the halves before it.
+template <int Half>
+inline TORCHCONV_INLINE void unrolled_halves(double *sums) {
+  for (int lane = 0; lane < Half; ++lane) sums[lane] += sums[lane + Half];
+  if constexpr (Half > 1) unrolled_halves<Half / 2>(sums);
+}
+
 template <class T>
 inline double sum(vec<T> value) {
   T lanes[kLanes<T>];
+  double sums[kLanes<T>];
   store(lanes, value);
-  double total = 0;
-  for (int lane = 0; lane < kLanes<T>; ++lane) total += double(lanes[lane]);
-  return total;
+  for (int lane = 0; lane < kLanes<T>; ++lane) sums[lane] = double(lanes[lane]);
+  unrolled_halves<kLanes<T> / 2>(sums);
+  return sums[0];
 }
 
 // body(Index<First>()), .. , body(Index<End - 1>()), unrolled before the compiler looks for what fits into registers:

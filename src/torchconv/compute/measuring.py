@@ -11,6 +11,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from . import layouts
 from .algorithms import Algorithm, Problem
 from .algorithms.torch_kernels import TorchKernels
 from .operator import Operator
@@ -32,8 +33,8 @@ class Bench:
 
         def numbers(*shape: int) -> Tensor:
             drawn = torch.randn(shape, generator=generator, device=problem.device, dtype=torch.float32)
-            last = problem.channels_last and len(shape) == 4
-            return drawn.to(problem.dtype, memory_format=torch.channels_last if last else torch.preserve_format)
+            last = layouts.CHANNELS_LAST.get(len(shape) - 2) if problem.channels_last else None
+            return drawn.to(problem.dtype, memory_format=last or torch.preserve_format)
 
         self.problem = problem
         self.x = numbers(problem.batch, conv.in_channels, *problem.sizes)

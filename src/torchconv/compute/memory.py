@@ -19,12 +19,28 @@ def large_like(shape: Sequence[int], like: Tensor) -> Tensor | None:
     NumPy asks the kernel for huge pages, torch does not: to touch 100 MB for the first time, page by page, takes
     several times as long as to fill them. It matters for the gradient of unshared weights, which is mostly that.
     """
+    if like.device.type != "cpu" or not has_numbers(like):
+        return None
     size = torch.Size(shape).numel() * like.element_size()
-    if like.device.type != "cpu" or size < LARGE or not has_numbers(like):
+    if size < LARGE:
         return None
     memory = np.empty(size + LINE, np.uint8)
     start = -memory.ctypes.data % LINE  # as torch's own memory begins, for kernels that write whole lines
     return torch.from_numpy(memory[start : start + size]).view(like.dtype).view(tuple(shape))
+
+
+def empty_like(shape: Sequence[int], like: Tensor) -> Tensor:
+    """The same, or torch's own allocation, with its channels where those of `like` are in memory."""
+    if like.ndim == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last):
+        batch, channels, *size = shape
+        shape = (batch, *size, channels)
+        return _empty(shape, like).movedim(-1, 1)
+    return _empty(shape, like)
+
+
+def _empty(shape: Sequence[int], like: Tensor) -> Tensor:
+    large = large_like(shape, like)
+    return like.new_empty(tuple(shape)) if large is None else large
 
 
 def has_numbers(tensor: Tensor) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.convolution import Convolution
-from .. import cost
+from .. import cost, layouts
 from ..native import depthwise, library
 from ..native.operations import TYPES
 from ..roles import INPUT, OUTPUT, WEIGHT
@@ -67,13 +67,13 @@ class Depthwise(Algorithm):
         stride, padding = _planes(conv, x.shape[2:])
         size = shapes.output_sizes(conv.axes, x.shape[2:])
         y = depthwise.output(_plane(conv, x), _plane(conv, weight)[:, 0], stride, padding, _sizes(size))
-        return y.flatten(2, 3) if conv.ndim == 1 else y
+        return y.flatten(2, 3) if conv.ndim == 1 else layouts.ordered_as(y, x)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         stride, padding = _planes(conv, input_size)
         kernel, channels = _plane(conv, weight)[:, 0], conv.in_channels
         x = depthwise.input_grad(_plane(conv, grad), kernel, stride, padding, _sizes(input_size), channels)
-        return x.flatten(2, 3) if conv.ndim == 1 else x
+        return x.flatten(2, 3) if conv.ndim == 1 else layouts.ordered_as(x, grad)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         stride, padding = _planes(conv, x.shape[2:])

@@ -187,10 +187,9 @@ class TorchChannelsLast(TorchKernels):
     """The same kernels with the channels of one position side by side in memory."""
 
     name: ClassVar[str] = "torch-channels-last"
-    layouts: ClassVar[dict[int, torch.memory_format]] = {2: torch.channels_last, 3: torch.channels_last_3d}
 
     def declines(self, problem: Problem) -> str | None:
-        if problem.convolution.ndim not in self.layouts:
+        if problem.convolution.ndim not in layouts.CHANNELS_LAST:
             return "torch has a channels-last layout for 2 and 3 axes"
         return super().declines(problem)
 
@@ -201,8 +200,18 @@ class TorchChannelsLast(TorchKernels):
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
         return convolution.ndim == 2 and max(convolution.kernel_size) >= cost.LARGE_KERNEL
 
+    def bound(self, conv: Convolution, input_size: Sequence[int]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        compute = super().bound(conv, input_size)
+        return lambda x, weight, bias: layouts.ordered_as(compute(x, weight, bias), x)
+
+    def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
+        return layouts.ordered_as(super().input_grad(conv, grad, weight, input_size), grad)
+
+    def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
+        return layouts.ordered_as(super().weight_grad(conv, x, grad), x)
+
     def _laid_out(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=self.layouts[x.ndim - 2])
+        return x.contiguous(memory_format=layouts.CHANNELS_LAST[x.ndim - 2])
 
 
 def _by_parts(operation: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..memory import empty_like
 from .operations import TYPES, call, register
 
 FIELDS = (
@@ -51,11 +52,11 @@ def _weight_grad(x: Tensor, grad: Tensor, stride: Sizes, padding: Sizes, size: S
 
 
 def _empty_output(x: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, size: Sizes) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0], *size)
+    return empty_like((x.shape[0], weight.shape[0], *size), x)
 
 
 def _empty_input(grad: Tensor, weight: Tensor, stride: Sizes, padding: Sizes, size: Sizes, channels: int) -> Tensor:
-    return grad.new_empty(grad.shape[0], channels, *size)
+    return empty_like((grad.shape[0], channels, *size), grad)
 
 
 def _empty_weight(x: Tensor, grad: Tensor, stride: Sizes, padding: Sizes, size: Sizes) -> Tensor:

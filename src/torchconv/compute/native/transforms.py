@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..memory import large_like
+from ..memory import empty_like
 from . import library
 from .operations import STATUS
 
@@ -65,7 +65,7 @@ def weight_grad(cut: Cut, x: Tensor, grad: Tensor, kernel: Sequence[int]) -> Ten
 
 def kernels(cut: Cut, x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
     """The transforms of kernels that do not change, for `applied` to inputs of the shape of x."""
-    problem = _problem(cut, x, _empty(x, (x.shape[0], weight.shape[0], *size)), weight.shape[2:], False)
+    problem = _problem(cut, x, empty_like((x.shape[0], weight.shape[0], *size), x), weight.shape[2:], False)
     count = library.handle().torchconv_transform_floats
     count.restype = ctypes.c_int64
     found = x.new_empty(count(ctypes.byref(problem)))
@@ -75,24 +75,16 @@ def kernels(cut: Cut, x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
 
 def applied(cut: Cut, x: Tensor, spectra: Tensor, shape: Sequence[int], size: Sequence[int]) -> Tensor:
     """`output` with the transforms of a weight of this shape."""
-    y = _empty(x, (x.shape[0], shape[0], *size))
+    y = empty_like((x.shape[0], shape[0], *size), x)
     _call("torchconv_transform_apply", _problem(cut, x, y, shape[2:], False), x, spectra, None, y)
     return y
 
 
 def _applied(cut: Cut, x: Tensor, weight: Tensor, shape: Sequence[int], adjoint: bool) -> Tensor:
-    y = _empty(x, shape)
+    y = empty_like(shape, x)
     problem = _problem(cut, x, y, weight.shape[2:], adjoint)
     _call("torchconv_transform_output", problem, x, weight.contiguous(), None, y)
     return y
-
-
-def _empty(x: Tensor, shape: Sequence[int]) -> Tensor:
-    shape = tuple(shape)
-    if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-        return torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
-    large = large_like(shape, x)
-    return x.new_empty(shape) if large is None else large
 
 
 def _problem(cut: Cut, x: Tensor, y: Tensor, kernel: Sequence[int], adjoint: bool) -> Problem:
