@@ -132,7 +132,20 @@ def test_empty_batches_and_both_layouts():
     last = x.contiguous(memory_format=torch.channels_last)
     for name in ("torch", "torch-channels-last", "patches"):
         torch.testing.assert_close(tc.conv(last, weight, algorithm=name), F.conv2d(x, weight), rtol=1e-4, atol=1e-4)
-    assert tc.conv(x, weight, algorithm="torch-channels-last").is_contiguous(memory_format=torch.channels_last)
+    assert tc.conv(x, weight, algorithm="torch-channels-last").is_contiguous()  # as torch's own: x.view works on it
+
+
+@pytest.mark.parametrize("name", ["torch", "torch-channels-last", "depthwise", "fft"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_results_lie_in_memory_as_what_is_given(name: str, layout: torch.memory_format):
+    if BY_NAME[name].declines(Problem(tc.Convolution(4, 4, (5, 5), groups=4), torch.float32, "cpu")):
+        pytest.skip("without kernels")
+    x = torch.randn(2, 4, 9, 9).contiguous(memory_format=layout).requires_grad_()
+    weight = torch.randn(4, 1, 5, 5)
+    y = tc.conv(x, weight, groups=4, padding=2, algorithm=name)
+    (grad,) = torch.autograd.grad(y, x, torch.randn(2, 4, 9, 9).contiguous(memory_format=layout))
+    assert y.is_contiguous(memory_format=layout)
+    assert grad.is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize(

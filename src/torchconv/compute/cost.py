@@ -13,7 +13,8 @@ from .roles import INPUT, OUTPUT, WEIGHT
 
 MANY_CHANNELS = 16  # in a group, from which on oneDNN's kernels for matrix products are used
 LARGE_KERNEL = 14  # samples along an axis, from which on other kernels are used
-TOUCH = 2e9  # numbers that a core copies into another order in a second
+TOUCH = 1e9  # numbers that a core copies into another order in a second
+GATHER = 0.45e9  # the same for those that are put side by side, from where the channels were
 CALL = 5e-6  # seconds of any call
 
 Rates = tuple[float, float, float]
@@ -23,9 +24,12 @@ Rates = tuple[float, float, float]
 RATES: dict[str, tuple[Rates, Rates]] = {
     "dense": ((90, 90, 70), (95, 95, 65)),
     "dense large": ((45, 20, 10), (120, 120, 0.35)),
-    "depthwise tiny": ((10, 9.5, 6), (17, 15, 12)),
-    "depthwise": ((35, 30, 1.7), (50, 40, 6)),
+    "depthwise tiny": ((6, 4, 4), (15, 7, 9)),
+    "depthwise small": ((15, 11, 0.4), (28, 16, 2.5)),
+    "depthwise strided": ((2, 0.8, 2), (7, 2.3, 4)),
+    "depthwise": ((28, 17, 1.7), (45, 32, 3)),
     "depthwise large": ((1.9, 40, 1.8), (80, 42, 1.8)),
+    "one to many": ((1.6, 1.6, 2.9), (3.7, 6, 16)),
     "thin": ((20, 6, 12), (20, 18, 15)),
     "thin large": ((20, 5, 4.3), (17, 18, 0.3)),
     "single": ((6, 0.4, 5), (6, 0.4, 5)),
@@ -40,9 +44,12 @@ RATES: dict[str, tuple[Rates, Rates]] = {
 BFLOAT16: dict[str, tuple[Rates, Rates]] = {
     "dense": ((200, 200, 120), (210, 210, 120)),
     "dense large": ((195, 190, 45), (260, 260, 0.25)),
-    "depthwise tiny": ((7.5, 7, 5), (20, 15, 15)),
-    "depthwise": ((25, 22, 1.6), (48, 38, 2.5)),
-    "depthwise large": ((3.1, 40, 1.5), (80, 45, 1.8)),
+    "depthwise tiny": ((7.5, 5, 5), (20, 13, 12)),
+    "depthwise small": ((17, 12, 0.3), (34, 20, 1.2)),
+    "depthwise strided": ((2.5, 0.2, 2.5), (10, 0.25, 6)),
+    "depthwise": ((28, 20, 1.6), (45, 36, 2)),
+    "depthwise large": ((3.1, 50, 1.5), (105, 55, 1.8)),
+    "one to many": ((3.3, 3.7, 5.5), (7.7, 10, 43)),
     "single": ((4, 0.7, 1.4), (4, 0.7, 1.4)),
     "dense line": ((45, 45, 40), (45, 45, 40)),
     "dense line large": ((110, 100, 22), (110, 100, 22)),
@@ -61,7 +68,7 @@ def torch_rate(convolution: Convolution, dtype: torch.dtype, role: str, channels
     table = BFLOAT16 if dtype == torch.bfloat16 and name in BFLOAT16 else RATES
     rate = table[name][channels_last][PLACES[role]] * 1e9
     fewest = min(convolution.in_channels, convolution.out_channels) // convolution.groups
-    if fewest < MANY_CHANNELS and not name.startswith(("depthwise", "single")):  # as a first layer's three
+    if fewest < MANY_CHANNELS and not name.startswith(("depthwise", "single", "one")):  # as a first layer's three
         rate *= fewest / 4 if name.startswith("thin") else 0.6
     return rate / 2 if dtype == torch.float64 else rate
 
@@ -80,7 +87,16 @@ def kind(convolution: Convolution) -> str:
         name = "single"
     else:
         name = "depthwise" if convolution.in_channels == convolution.groups > 1 else "thin"
-    line = " line" if convolution.ndim == 1 and name != "thin" else ""
-    if longest >= LARGE_KERNEL:
-        return f"{name}{line} large"
-    return "depthwise tiny" if name == "depthwise" and not line and longest <= 3 else name + line
+    if convolution.ndim == 1:
+        name = name if name == "thin" else f"{name} line"
+    elif convolution.in_channels == 1 < convolution.out_channels and longest < LARGE_KERNEL:
+        return "one to many"
+    elif name == "depthwise" and longest < LARGE_KERNEL:
+        return _depthwise(convolution, longest)
+    return f"{name} large" if longest >= LARGE_KERNEL else name
+
+
+def _depthwise(convolution: Convolution, longest: int) -> str:
+    if max(convolution.stride) > 1:
+        return "depthwise strided"
+    return "depthwise tiny" if longest <= 3 else "depthwise small" if longest <= 5 else "depthwise"

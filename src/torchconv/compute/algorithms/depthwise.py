@@ -20,8 +20,9 @@ from .base import Algorithm, Problem
 # Multiply-adds of a core in a second while the sums are in registers, and seconds for every plane and every number
 # that is copied in or out besides, float32; by role, because the gradient of the weights reads two planes.
 RATE = {OUTPUT: 115e9, INPUT: 115e9, WEIGHT: 80e9}
-PLANE = {OUTPUT: 0.08e-6, INPUT: 0.1e-6, WEIGHT: 0.1e-6}
-NUMBER = 0.2e-9
+PLANE = {OUTPUT: 0.12e-6, INPUT: 0.15e-6, WEIGHT: 0.35e-6}
+NUMBER = 0.4e-9
+TYPE = {torch.float32: 1.0, torch.float64: 2.0, torch.bfloat16: 1.2}  # times as long; bfloat16 is widened first
 LANES = 16
 CALL = 15e-6
 FLOAT32_ON_CPU = (torch.float32, "cpu")
@@ -60,8 +61,9 @@ class Depthwise(Algorithm):
         waste = shapes.repeats(width, LANES) * LANES / width
         numbers = planes * (prod(sizes) + prod(outputs))
         one = problem.macs * waste / RATE[role] + planes * PLANE[role] + numbers * NUMBER
-        one += problem.channels_last * problem.numbers / cost.TOUCH
-        return one * problem.dtype.itemsize / 4 / cost.cores(problem.threads) + CALL
+        one *= TYPE.get(problem.dtype, 1.0)
+        one += problem.channels_last * problem.numbers / cost.GATHER
+        return one / cost.cores(problem.threads) + CALL
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         stride, padding = _planes(conv, x.shape[2:])

@@ -68,6 +68,7 @@ class Fourier(Algorithm):
         lengths = _compiled(work) if problem.dtype in COMPILED else None
         if lengths is not None:
             moved = 0 if steps.is_plain else work.bytes / 4 / cost.TOUCH
+            moved += problem.numbers / cost.TOUCH if problem.dtype in NARROW else 0
             return (work.seconds(lengths, role) + moved) / cost.cores(problem.threads) + CALL
         one = tiling.least_seconds(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
         return (one + problem.channels_last * problem.numbers / cost.TOUCH) / cost.cores(problem.threads) + CALLS

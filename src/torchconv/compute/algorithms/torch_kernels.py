@@ -195,7 +195,7 @@ class TorchChannelsLast(TorchKernels):
 
     def seconds(self, problem: Problem, role: str) -> float:
         best = self._seconds(problem, role, True)
-        return best if problem.channels_last else best + problem.numbers / cost.TOUCH / cost.cores(problem.threads)
+        return best if problem.channels_last else best + problem.numbers / cost.GATHER / cost.cores(problem.threads)
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
         return convolution.ndim == 2 and max(convolution.kernel_size) >= cost.LARGE_KERNEL
