@@ -3,9 +3,9 @@
 import copy
 import os
 import pickle
-import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import torch
@@ -262,8 +262,9 @@ def test_data_loaders_forked_after_the_kernels_were_used(case):
         case.close([got], [expected])
 
 
-def _train_in_a_process(rank: int, port: int, folder: str, names: list[str]) -> None:
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _train_in_a_process(rank: int, folder: str, names: list[str]) -> None:
+    wait = timedelta(seconds=60)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/store", wait, rank=rank, world_size=2)
     torch.set_num_threads(1)
     for number, name in enumerate(names):
         case = Case(name)
@@ -276,10 +277,7 @@ def _train_in_a_process(rank: int, port: int, folder: str, names: list[str]) -> 
 @needs_kernels
 def test_two_process_ddp(tmp_path):
     names = [name for name, (_, shape, _) in LAYERS.items() if shape[0] % 2 == 0 and name != "fft tuned"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_train_in_a_process, (port, str(tmp_path), names), nprocs=2)
+    torch.multiprocessing.spawn(_train_in_a_process, (str(tmp_path), names), nprocs=2)
     for number, name in enumerate(names):
         case = Case(name)
         case.layer(case.x).square().mean().backward()

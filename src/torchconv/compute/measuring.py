@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from math import inf
 from statistics import median
 
 import torch
@@ -70,15 +71,22 @@ class Bench:
         exact = torch.float64 if self.problem.dtype in (torch.float32, torch.float64) else torch.float32
         try:
             truth = self.run(_reference(self.problem, algorithms), role, exact).double()
-        except RuntimeError:
-            return algorithms
+        except RuntimeError:  # as where the memory is too small: what cannot be checked is not believed
+            return []
         scale = float(truth.abs().max()) or 1.0
-        errors = {one.name: float((self.run(one, role).double() - truth).abs().max()) / scale for one in algorithms}
+        errors = {one.name: self._error(one, role, truth) / scale for one in algorithms}
         direct = errors.get(TorchKernels.name, 0.0)
         least = ROUNDING.get(self.problem.dtype, 1e-6)
         usual = direct if direct < 100 * least else least  # else torch itself is wrong here
         limit = ALLOWED[self.problem.precision] * max(usual, least)
         return [one for one in algorithms if errors[one.name] <= limit]
+
+    def _error(self, algorithm: Algorithm, role: str, truth: Tensor) -> float:
+        """The largest; inf for what fails."""
+        try:
+            return float((self.run(algorithm, role).double() - truth).abs().max())
+        except RuntimeError:
+            return inf
 
 
 @lru_cache(maxsize=64)
