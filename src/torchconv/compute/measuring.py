@@ -35,9 +35,13 @@ class Bench:
             drawn = torch.randn(shape, generator=generator, device=problem.device, dtype=torch.float32)
             return drawn.to(problem.dtype)
 
+        def images(*shape: int) -> Tensor:
+            drawn = numbers(*shape)
+            return drawn.movedim(1, -1).contiguous().movedim(-1, 1) if problem.channels_last else drawn
+
         self.problem = problem
-        self.x = numbers(problem.batch, conv.in_channels, *problem.sizes)
-        self.grad = numbers(problem.batch, conv.out_channels, *conv.output_size(problem.sizes))
+        self.x = images(problem.batch, conv.in_channels, *problem.sizes)
+        self.grad = images(problem.batch, conv.out_channels, *conv.output_size(problem.sizes))
         self.weight = numbers(*conv.weight_shape(problem.sizes))
 
     def run(self, algorithm: Algorithm, role: str, dtype: torch.dtype | None = None) -> Tensor:
