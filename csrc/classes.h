@@ -39,7 +39,7 @@ struct Plan {
   void cut(int64_t channels) {
     const int64_t whole = axes[axis].count(0), units = larger(t.batch * t.groups, 1);
     parts = smaller(whole, blocks(2 * t.threads, units));
-    for (;; ++parts) {
+    for (;; parts = blocks(whole, block - 1)) {  // so that each block is shorter than the last
       block = blocks(whole, parts), parts = blocks(whole, block);
       for (int a = 0; a < 3; ++a) sizes[a] = axes[a].span(a == axis ? block : axes[a].count(0));
       if (block == 1 || (channels * product(sizes) + positions() * columns) * int64_t(sizeof(W)) <= kUnitBytes) return;

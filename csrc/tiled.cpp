@@ -19,8 +19,10 @@ int results(const Tiled &t, bool back, const T *source, const T *weight, Result 
   const Buffer shared(Factors<W>::bytes(plan));
   if (!shared.memory) return kNoMemory;
   const Factors<W> factors(plan, shared.memory);
-  share(plan.classes() * t.groups, t.threads, 0,
-        [&](int64_t unit, void *) { factors.fill(unit / t.groups, unit % t.groups, weight); });
+  const bool filled = share(plan.classes() * t.groups, t.threads, 0, [&](int64_t unit, void *) {
+    factors.fill(unit / t.groups, unit % t.groups, weight);
+  });
+  if (!filled) return kNoMemory;
 
   const int64_t rows = plan.positions() + kMostRows, box_places = plan.ins * product(plan.sizes);
   const int64_t bytes =

@@ -15,6 +15,7 @@ from torchconv.compute import measuring, planner, wisdom
 from torchconv.compute.algorithms import Problem
 from torchconv.compute.algorithms.fourier import Fourier
 from torchconv.compute.algorithms.torch_kernels import TorchKernels
+from torchconv.compute.native import library
 from torchconv.compute.roles import INPUT, OUTPUT, WEIGHT
 
 SMALL = tc.Convolution(4, 4, (9, 9), padding="same")
@@ -126,6 +127,52 @@ def test_an_answer_that_declines_is_not_followed() -> None:
     assert tc.plan(SMALL, (2, 4, 32, 32)).algorithm in planner.BY_NAME
 
 
+def test_a_layer_in_use_goes_the_way_that_was_measured_for_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    convolution = tc.Convolution(2, 2, (31, 31), padding=15)
+    layer, x, used = tc.nn.Conv.of(convolution), torch.randn(2, 2, 40, 40), []
+    expected = layer(x)
+    here = replace(problem(convolution), input_size=(40, 40))
+    wisdom.remember(here, dict.fromkeys((OUTPUT, INPUT, WEIGHT), "patches"), {})
+    planner.forget_choices()
+    patches = planner.BY_NAME["patches"]
+    output = patches.output
+    monkeypatch.setattr(type(patches), "output", lambda self, *arguments: (used.append(1), output(*arguments))[1])
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-4)
+    assert used == [1]
+    torch.set_num_threads(here.threads + 1)
+    try:
+        layer(x)
+    finally:
+        torch.set_num_threads(here.threads)
+    layer(x.contiguous(memory_format=torch.channels_last))
+    assert used == [1]
+
+
+@pytest.mark.skipif(not library.available(), reason="no C++ kernels here")
+def test_what_the_kernels_can_do_is_part_of_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    wisdom.remember(problem(), dict.fromkeys((OUTPUT, INPUT, WEIGHT), "torch"), {})
+    monkeypatch.setattr(library, "instructions", lambda: "none of today's")
+    assert wisdom.recall(problem()) == {}
+
+
+def test_no_home_and_nested_files_are_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    wisdom.remember(problem(), dict.fromkeys((OUTPUT, INPUT, WEIGHT), "torch"), {})
+    (path,) = wisdom.folder().iterdir()
+    path.write_text("[" * 10**6)
+    wisdom._LEARNED.clear()
+    assert wisdom.recall(problem()) == {}
+    assert wisdom.convolutions() == frozenset()
+    path.unlink()
+    for name in (wisdom.FOLDER_VARIABLE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(
+        Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory."))
+    )
+    wisdom.remember(problem(), dict.fromkeys((OUTPUT, INPUT, WEIGHT), "torch"), {})
+    wisdom._LEARNED.clear()
+    assert wisdom.recall(problem()) == {}
+
+
 def test_many_writers_leave_whole_files() -> None:
     names = ["patches", "fft", "torch"]
     with ThreadPoolExecutor(8) as pool:
@@ -153,6 +200,16 @@ def test_a_wrong_algorithm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     output = Fourier.output
     monkeypatch.setattr(Fourier, "output", lambda self, *arguments: output(self, *arguments) * 1.001)
     assert bench.right(both, OUTPUT) == both[:1]
+
+
+def test_what_fails_or_cannot_be_checked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> torch.Tensor:
+        raise RuntimeError("there is not enough memory for the kernels' buffers")
+
+    monkeypatch.setattr(Fourier, "output", fail)
+    bench, both = measuring.Bench(problem()), [planner.BY_NAME["torch"], planner.BY_NAME["fft"]]
+    assert bench.right(both, OUTPUT) == both[:1]
+    assert bench.right(both[::-1], OUTPUT) == []
 
 
 def test_bfloat16_only_where_it_is_allowed() -> None:

@@ -89,6 +89,14 @@ def test_every_level_computes_what_patches_do(shape, sharing, level):
                 assert abs(got.double() - exact).max() <= tolerance * max(1.0, float(abs(exact).max()))
 
 
+def test_many_channels_are_cut_into_ever_shorter_parts():
+    """Thirteen results of a kernel: their halves, thirds, fourths and fifths are all too much for a unit of work."""
+    conv, *tensors = problem((512, 8, (3, 3), (26, 42), 1, {"padding": 1}), 2)
+    expected = operations(BY_NAME["phases"], conv, *tensors)
+    for got, other in zip(operations(BY_NAME["tiled"], conv, *tensors), expected, strict=True):
+        torch.testing.assert_close(got, other, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("sharing", ["none", 2])
 def test_the_definition(sharing, level):
     conv, x, weight, grad = (t.double() if torch.is_tensor(t) else t for t in problem(SHAPES[2], sharing))

@@ -72,14 +72,19 @@ def extender(conv: Convolution, input_size: Sequence[int]) -> Callable[[Tensor],
         return lambda x: _extended_by_index(conv, x)
     if len(pads) == 1:
         mode, sides = pads[0]
-        return lambda x: F.pad(x, sides, mode=mode)
+        return lambda x: _padded(x, sides, mode)
     return lambda x: _padded_in_turn(x, pads)
 
 
 def _padded_in_turn(x: Tensor, pads: Sequence[tuple[str, list[int]]]) -> Tensor:
     for mode, sides in pads:
-        x = F.pad(x, sides, mode=mode)
+        x = _padded(x, sides, mode)
     return x
+
+
+def _padded(x: Tensor, sides: list[int], mode: str) -> Tensor:
+    """torch's padding; under autocast on a processor that is one in float32."""
+    return F.pad(x, sides, mode=mode).to(x.dtype)
 
 
 def _extended_by_index(conv: Convolution, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..description.connections import Connections
 from ..description.convolution import Convolution
+from .memory import has_numbers
 
 PLAIN = "plain"  # (*phases, out, in // groups, *kernel)
 FLIPPED = "flipped"  # the same with the taps in reverse order: true convolution
@@ -49,5 +50,7 @@ def channels_last(x: Tensor) -> bool:
 
 def ordered_as(result: Tensor, given: Tensor) -> Tensor:
     """A result in the order in memory of what was given: torch's rule, on which x.view and later layers rely."""
+    if not (has_numbers(given) or torch.compiler.is_compiling()):  # inside vmap torch knows no such orders
+        return result
     last = CHANNELS_LAST.get(given.ndim - 2) if channels_last(given) else None
     return result.contiguous(memory_format=last or torch.contiguous_format)

@@ -112,6 +112,8 @@ class Operator:
             weight.dtype,
             x.device.type,
             layouts.channels_last(x),
+            torch.get_num_threads(),
+            planner.age,
         )
         run = self._known.get(key)
         if run is None:

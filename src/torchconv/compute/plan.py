@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, prod
 from typing import Any
 
@@ -84,12 +84,14 @@ def plan(
     device: str | torch.device = "cpu",
     measure: bool = False,
     precision: str | None = None,
+    channels_last: bool = False,
 ) -> Plan:
     """How a convolution, or a layer of one, will be computed on an input (batch, in, *size).
 
     measure: run the promising algorithms, refuse those whose results are not exact enough, and remember the fastest
     on disk for every later call with this very convolution, shape, type, number of threads and processor.
     precision: "auto", or "fast" or "bf16", which allow less exact algorithms; a layer's own if it is left out.
+    channels_last: whether the channels of a position will lie side by side in memory.
     Seconds are of one operation. Raises ShapeError for an input that does not fit.
     Source: Frigo, Johnson 2005, The design and implementation of FFTW3, section II.
 
@@ -105,6 +107,7 @@ def plan(
     asked = getattr(operator, "algorithm", "auto")
     planner.check_precision(precision)
     problem = _problem(convolution, input_shape, dtype, torch.device(device).type, precision)
+    problem = replace(problem, channels_last=channels_last)
     if measure and asked == "auto":
         return _measured(problem)
     chosen = planner.choose(problem, asked)

@@ -13,6 +13,7 @@ from .roles import INPUT, OUTPUT, WEIGHT
 
 BY_NAME = {algorithm.name: algorithm for algorithm in TABLE}
 PRECISIONS = ("auto", "fast", "bf16")
+age = 0  # grows whenever choices are forgotten, so that those who keep them can tell
 MARGIN = 1.3  # how many times faster another way must be expected to be than the first: estimates are estimates
 
 
@@ -82,6 +83,8 @@ def _fastest(problem: Problem) -> Choice:
 
 def forget_choices() -> None:
     """Choose anew what was chosen before something was measured."""
+    global age
+    age += 1
     _fastest.cache_clear()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..description import counts, shapes
 from ..description.convolution import Convolution
 from .planner import Choice
 from .roles import INPUT, OPERANDS, OUTPUT, WEIGHT
@@ -31,14 +32,24 @@ def apply(
 def compute(
     role: str, choice: Choice, conv: Convolution, first: Tensor, second: Tensor, input_size: Sequence[int]
 ) -> Tensor:
-    """The operation itself."""
-    first, second = first.resolve_conj(), second.resolve_conj()
+    """The operation itself, on numbers as they are in memory: conjugate and negative views are carried out."""
+    if first.shape[0] == 0 and not torch.compiler.is_compiling():
+        return _of_no_images(role, conv, first, input_size)
+    first, second = (operand.resolve_conj().resolve_neg() for operand in (first, second))
     algorithm = choice[role]
     if role == OUTPUT:
         return algorithm.output(conv, first, second)
     if role == INPUT:
         return algorithm.input_grad(conv, first, second, input_size)
     return algorithm.weight_grad(conv, first, second)
+
+
+def _of_no_images(role: str, conv: Convolution, first: Tensor, input_size: Sequence[int]) -> Tensor:
+    """The result for an empty batch, which algorithms need not know about."""
+    outputs = shapes.output_sizes(conv.axes, input_size)
+    if role == WEIGHT:
+        return first.new_zeros(counts.weight_shape(conv.axes, conv.channels, conv.sharing, outputs))
+    return first.new_zeros(0, *((conv.out_channels, *outputs) if role == OUTPUT else (conv.in_channels, *input_size)))
 
 
 class Trilinear(torch.autograd.Function):

@@ -20,17 +20,22 @@ from typing import Any
 import torch
 
 from .algorithms import Problem
+from .native import library
 from .roles import INPUT, OUTPUT, WEIGHT
 
 FOLDER_VARIABLE = "TORCHCONV_WISDOM"
-FORMAT = 1
+FORMAT = 2
+UNREADABLE = (OSError, ValueError, RecursionError)  # the last for what is nested deeper than any answer
 
 
 def folder() -> Path:
-    """Where answers are kept: $TORCHCONV_WISDOM, or torchconv/wisdom in the user's cache folder."""
+    """Where answers are kept: $TORCHCONV_WISDOM, or torchconv/wisdom in the user's cache folder; else nowhere."""
     if given := os.environ.get(FOLDER_VARIABLE):
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchconv" / "wisdom"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchconv" / "wisdom"
+    except RuntimeError:  # a user without a home, as in many containers
+        return Path(os.devnull)
 
 
 def question(problem: Problem) -> dict[str, Any]:
@@ -47,6 +52,7 @@ def question(problem: Problem) -> dict[str, Any]:
         "channels_last": problem.channels_last,
         "processor": processor(problem.device),
         "torch": torch.__version__,
+        "kernels": f"{library.INTERFACE}, {library.instructions()}" if library.available() else "off",
     }
 
 
@@ -72,7 +78,7 @@ def recall(problem: Problem) -> dict[str, str]:
         return learned
     try:
         found = json.loads(_path(asked).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except UNREADABLE:
         return {}
     if not isinstance(found, dict) or found.get("question") != asked or not isinstance(found.get("answer"), dict):
         return {}
@@ -82,9 +88,9 @@ def recall(problem: Problem) -> dict[str, str]:
 @lru_cache(maxsize=1)
 def convolutions() -> frozenset[str]:
     """The texts of the convolutions of which anything is remembered; looked up once, and after `remember`."""
-    found = {str(json.loads(asked)["convolution"]) for asked in _LEARNED}
+    found = {str(json.loads(asked)["convolution"]) for asked in list(_LEARNED)}
     for path in folder().glob("*.json"):
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        with suppress(*UNREADABLE, TypeError, KeyError):
             found.add(str(json.loads(path.read_text(encoding="utf-8"))["question"]["convolution"]))
     return frozenset(found)
 

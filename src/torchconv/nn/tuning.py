@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from ..compute import layouts
 from ..compute.operator import Operator
 from ..compute.plan import Plan, plan
 from ..errors import SettingError
@@ -144,9 +145,11 @@ def _planned(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> tuple[list[La
     for module, x in inputs.items():
         new, device = _of(module), next(module.parameters()).device
         shape = tuple(x.shape) if x.ndim == new.convolution.ndim + 2 else (1, *x.shape)
-        key = (new.convolution, shape, x.dtype, device.type, _reason(model, module))
+        last = x.ndim == len(shape) and layouts.channels_last(x)
+        key = (new.convolution, shape, x.dtype, device.type, last, _reason(model, module))
         if key not in plans:
-            plans[key] = plan(new.convolution, shape, dtype=x.dtype, device=device, measure=True)
+            settings = {"dtype": x.dtype, "device": device, "channels_last": last}
+            plans[key] = plan(new.convolution, shape, measure=True, **settings)
         alike.setdefault(key, []).append(module)
         if key[-1] is None and (isinstance(module, Conv) or set(plans[key].algorithms.values()) != {"torch"}):
             planned[module] = _of(module)  # anew: what was measured decides how it computes

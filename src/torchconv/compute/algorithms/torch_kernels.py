@@ -16,6 +16,7 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import borders, cost, layouts
+from ..memory import has_numbers
 from .base import Algorithm, Problem
 
 _PLAIN = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
@@ -211,7 +212,8 @@ class TorchChannelsLast(TorchKernels):
         return layouts.ordered_as(super().weight_grad(conv, x, grad), x)
 
     def _laid_out(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=layouts.CHANNELS_LAST[x.ndim - 2])
+        in_memory = has_numbers(x) or torch.compiler.is_compiling()  # inside vmap torch knows no such layouts
+        return x.contiguous(memory_format=layouts.CHANNELS_LAST[x.ndim - 2]) if in_memory else x
 
 
 def _by_parts(operation: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:

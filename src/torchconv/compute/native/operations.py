@@ -17,6 +17,7 @@ from . import library
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # as in csrc/interface.h
 STATUS = {1: "there is not enough memory for the kernels' buffers", 2: "the kernels have no code for these numbers"}
 
+library.library()  # now: what is loaded before a fork knows of it, and does not wait for its parent's threads
 _OPERATIONS = torch.library.Library("torchconv", "FRAGMENT")
 
 
