@@ -28,6 +28,7 @@ HOUSE = [
     "network.graph",
     "compute.roles",
     "compute.memory",
+    "compute.kept",
     "compute.layouts",
     "compute.borders",
     "compute.tables",

@@ -33,6 +33,11 @@ class Choice:
         return self.output.differentiable and self.input.differentiable and self.weight.differentiable
 
     @property
+    def for_lasting_weights(self) -> Choice:
+        """The same algorithms, which may keep what they make of weights."""
+        return Choice(*(self[role].for_lasting_weights for role in (OUTPUT, INPUT, WEIGHT)))
+
+    @property
     def takes_borders(self) -> bool:
         """Whether padding other than zeros is read by the algorithms themselves."""
         return self.output.takes_borders
@@ -45,6 +50,11 @@ class Choice:
 
 def choose(problem: Problem, algorithm: str = "auto") -> Choice:
     """The algorithms for a problem; raises UnsupportedError with its reason if the one asked for declines."""
+    choice = _asked_for(problem, algorithm)
+    return choice.for_lasting_weights if problem.weight_stays else choice
+
+
+def _asked_for(problem: Problem, algorithm: str) -> Choice:
     if algorithm == "auto":
         return _fastest(problem) if problem.input_size is not None else _same(opened(problem)[0])
     check_algorithm(algorithm)
