@@ -50,6 +50,7 @@ HOUSE = [
     "compute.algorithms.tile_costs",
     "compute.algorithms.winograd",
     "compute.algorithms.fourier",
+    "compute.algorithms.separable",
     "compute.algorithms.phases",
     "compute.algorithms.patches",
     "compute.algorithms.unshared",

@@ -9,10 +9,12 @@ from ..description.convolution import Convolution
 from ..errors import SettingError, UnsupportedError
 from . import wisdom
 from .algorithms import TABLE, Algorithm, Problem
+from .algorithms.separable import Separable
 from .roles import INPUT, OUTPUT, WEIGHT
 
 BY_NAME = {algorithm.name: algorithm for algorithm in TABLE}
 PRECISIONS = ("auto", "fast", "bf16")
+SEPARABLE = Separable()
 MARGIN = 1.3  # how many times faster another way must be expected to be than the first: estimates are estimates
 
 
@@ -33,11 +35,6 @@ class Choice:
         return self.output.differentiable and self.input.differentiable and self.weight.differentiable
 
     @property
-    def for_lasting_weights(self) -> Choice:
-        """The same algorithms, which may keep what they make of weights."""
-        return Choice(*(self[role].for_lasting_weights for role in (OUTPUT, INPUT, WEIGHT)))
-
-    @property
     def takes_borders(self) -> bool:
         """Whether padding other than zeros is read by the algorithms themselves."""
         return self.output.takes_borders
@@ -50,11 +47,6 @@ class Choice:
 
 def choose(problem: Problem, algorithm: str = "auto") -> Choice:
     """The algorithms for a problem; raises UnsupportedError with its reason if the one asked for declines."""
-    choice = _asked_for(problem, algorithm)
-    return choice.for_lasting_weights if problem.weight_stays else choice
-
-
-def _asked_for(problem: Problem, algorithm: str) -> Choice:
     if algorithm == "auto":
         return _fastest(problem) if problem.input_size is not None else _same(opened(problem)[0])
     check_algorithm(algorithm)
@@ -65,7 +57,8 @@ def _asked_for(problem: Problem, algorithm: str) -> Choice:
             got=f"it declines: {reason}",
             fix='Use algorithm="auto".',
         )
-    return _same(BY_NAME[algorithm])
+    asked = BY_NAME[algorithm]
+    return _same(asked.for_lasting_weights if problem.weight_stays else asked)
 
 
 def is_settled(convolution: Convolution, precision: str = "auto") -> bool:
@@ -87,7 +80,17 @@ def _fastest(problem: Problem) -> Choice:
     for role in (INPUT, WEIGHT):
         one = measured.get(role)
         rest.append(one if one is not None and alike(one, output) else _pick(fitting, problem, role))
-    return Choice(output, *rest)
+    choice = Choice(output, *rest)
+    return _for_lasting_weights(choice, problem) if problem.weight_stays else choice
+
+
+def _for_lasting_weights(choice: Choice, problem: Problem) -> Choice:
+    """Weights that stay are worth looking at: what was made of them is kept, and few factors may be faster."""
+    found = []
+    for role in (OUTPUT, INPUT, WEIGHT):
+        one = choice[role].for_lasting_weights
+        found.append(SEPARABLE.instead_of(one, problem, role, one.seconds(problem, role) / MARGIN))
+    return Choice(*found)
 
 
 def forget_choices() -> None:
