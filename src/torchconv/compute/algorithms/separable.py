@@ -35,6 +35,7 @@ WAYS = (DIRECT, TorchChannelsLast(), Depthwise())  # of the convolutions on one 
 SHORTEST = 5  # taps on both axes, below which "auto" does not look at the numbers
 MOST = 8  # pairs that it weighs
 DECOMPOSITION, STEP = 100e-6, 3e-9  # seconds of one decomposition, and of each number of it times its width
+LEAST = 2e-15  # relative error of the decomposition itself
 TYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 ALONE = Axis(1)
 
@@ -151,7 +152,8 @@ def decomposed(conv: Convolution, weight: Tensor, most: int) -> Factors | None:
     )
     left, singular, right = torch.linalg.svd(matrices, full_matrices=False)
     residues = singular.square().flip(-1).cumsum(-1).flip(-1)  # of the first 0, 1, ... factors
-    rank = max(1, int((residues > torch.finfo(weight.dtype).eps ** 2 / ins).sum(-1).amax()))
+    allowed = max(torch.finfo(weight.dtype).eps, LEAST) ** 2 / ins
+    rank = max(1, int((residues > allowed).sum(-1).amax()))
     if rank > most:
         return Factors(rank, weight.new_empty(0), weight.new_empty(0))
     root = singular[:, :rank].sqrt()
