@@ -2,8 +2,12 @@
 
 torch counts the changes of a tensor, but not all of them: `weight.data.add_(1)`, an array of NumPy that shares the
 memory, another process, and whatever happens in inference mode change the numbers and no counter. So nothing is
-believed: before every use the weight is compared with a copy, bit by bit. That reads it twice, which is much less than
-to transform it, and it notices every change that was made before the call.
+believed: before every use the weight is compared with a copy, bit by bit. To read both costs much less than a
+transform, and notices every change that was made before the call. What another thread changes during it may be noticed
+or not, as it may be read or not where nothing is kept.
+
+Nothing is kept of weights that are made anew for each call: flipped ones, those of transposed layers, the parts of a
+connection table, and autocast's.
 """
 
 from __future__ import annotations

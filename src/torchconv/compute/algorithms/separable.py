@@ -88,7 +88,8 @@ class Separable(Algorithm):
         """This way where the weight's rank lets it take less than so many seconds, else the other."""
         conv = problem.convolution
         plain = conv.channels.rows is None and not other.takes_borders and not other.takes_tables
-        if role not in (OUTPUT, INPUT) or not plain or self.declines(problem) or not self.may_pay(conv, "auto"):
+        open_to = plain and problem.device == "cpu" and self.declines(problem) is None
+        if role not in (OUTPUT, INPUT) or not open_to or not self.may_pay(conv, problem.precision):
             return other
         most = 0
         while most < min(MOST, *conv.kernel_size) and _seconds(problem, most + 1, role) < seconds:
@@ -197,12 +198,18 @@ def _shaped(conv: Convolution, columns: Tensor) -> Tensor:
 
 def _way(conv: Convolution, x: Tensor, size: Sequence[int], role: str) -> Algorithm:
     threads, last = torch.get_num_threads(), layouts.channels_last(x)
-    return _best(Problem(conv, x.dtype, x.device.type, "auto", len(x), tuple(size), threads, last), role)
+    return _best(Problem(conv, x.dtype, x.device.type, "auto", len(x), tuple(size), threads, last), role)[1]
 
 
 @lru_cache(maxsize=1024)
-def _best(problem: Problem, role: str) -> Algorithm:
-    return min((one for one in WAYS if not one.declines(problem)), key=lambda one: one.seconds(problem, role))
+def _best(problem: Problem, role: str) -> tuple[float, Algorithm]:
+    """The seconds of the fastest way, and the way; one channel that is read by many takes as long as many alone."""
+    conv, counted = problem.convolution, problem
+    if conv.in_channels == 1:
+        many = Connections.of(conv.out_channels, conv.out_channels, conv.out_channels)
+        counted = replace(problem, convolution=Convolution.of_parts(many, conv.axes))
+    opened = [one for one in WAYS if one.declines(problem) is None]
+    return min(((one.seconds(counted, role), one) for one in opened), key=lambda pair: pair[0])
 
 
 def _seconds(problem: Problem, rank: int, role: str) -> float:
@@ -211,7 +218,7 @@ def _seconds(problem: Problem, rank: int, role: str) -> float:
     first = replace(problem, convolution=rows)
     second = replace(problem, convolution=columns, input_size=shapes.output_sizes(rows.axes, problem.sizes))
     added = second.numbers / cost.TOUCH / cost.cores(problem.threads) if sums > 1 else 0
-    return added + sum(_best(one, role).seconds(one, role) for one in (first, second))
+    return added + sum(_best(one, role)[0] for one in (first, second))
 
 
 def _decomposition(conv: Convolution) -> float:
