@@ -11,6 +11,7 @@ from torch import Tensor
 import torchconv as tc
 from torchconv.compute.algorithms.fourier import Fourier
 from torchconv.compute.algorithms.winograd import Winograd
+from torchconv.compute.kept import Kernels
 from torchconv.compute.native import library, transforms
 from torchconv.compute.native.transforms import FOURIER, WINOGRAD, Cut
 
@@ -60,8 +61,8 @@ class Case:
     def ours(self, lengths, room=WIDE, kind=FOURIER) -> tuple[Tensor, Tensor, Tensor]:
         cut = Cut(self.groups, self.padding, lengths, room, kind)
         return (
-            transforms.output(cut, self.x, self.weight, self.exact[0].shape[2:]),
-            transforms.input_grad(cut, self.grad, self.weight, self.size),
+            transforms.output(cut, self.x, Kernels(self.weight, self.weight.shape), self.exact[0].shape[2:]),
+            transforms.input_grad(cut, self.grad, Kernels(self.weight, self.weight.shape), self.size),
             transforms.weight_grad(cut, self.x, self.grad, self.kernel),
         )
 
@@ -130,12 +131,15 @@ def test_inputs_may_lie_anyhow():
     assert max(errors(one.ours((12, 12)), one.exact)) < 1e-6
 
 
-def test_kernels_transformed_once_give_the_same_bits():
-    one = Case((20, 33), (30, 31), (7, 7), (3, 3))
-    cut, size = Cut(1, (3, 3), (16, 20), WIDE), one.exact[0].shape[2:]
-    spectra = transforms.kernels(cut, one.x, one.weight, size)
-    found = transforms.applied(cut, one.x, spectra, one.weight.shape, size)
-    assert torch.equal(found, transforms.output(cut, one.x, one.weight, size))
+@pytest.mark.parametrize("channels", [(20, 33), (3, 3), (33, 2)])
+def test_kernels_transformed_once_give_the_same_bits(level, channels):
+    one = Case(channels, (30, 31), (7, 7), (3, 3))
+    cut, kernels = Cut(1, (3, 3), (16, 20), WIDE, keeps=True), Kernels(one.weight, one.weight.shape, how="test")
+    found = [transforms.output(cut, one.x, kernels, one.exact[0].shape[2:]) for _ in range(3)]
+    back = [transforms.input_grad(cut, one.grad, kernels, one.size) for _ in range(3)]
+    expected = one.ours((16, 20))
+    assert all(torch.equal(y, expected[0]) for y in found)
+    assert all(torch.equal(grad, expected[1]) for grad in back)
 
 
 def test_same_bits_on_any_number_of_threads():

@@ -48,7 +48,8 @@ class Bench:
 
     def run(self, algorithm: Algorithm, role: str, dtype: torch.dtype | None = None) -> Tensor:
         """One operation by one algorithm, in another type if one is given."""
-        x, grad, weight = (tensor.to(dtype or tensor.dtype) for tensor in (self.x, self.grad, self.weight))
+        # another tensor each time, so that nothing is kept of the weight: what is measured holds for learning too
+        x, grad, weight = (tensor.detach().to(dtype or tensor.dtype) for tensor in (self.x, self.grad, self.weight))
         operator = _operator(self.problem, algorithm.name)
         with torch.no_grad():
             if role == OUTPUT:

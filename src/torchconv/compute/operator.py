@@ -16,6 +16,7 @@ from ..errors import SettingError, ShapeError
 from . import borders, layouts, planner, tables
 from .algorithms import Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
+from .kept import stays
 from .planner import Choice
 from .roles import INPUT, OUTPUT, WEIGHT
 from .trilinear import apply
@@ -72,8 +73,8 @@ class Operator:
         dtype = _autocast_dtype(grad.device.type)
         grad, weight = _cast(grad, dtype), _cast(weight, dtype)
         self._check_dtypes(grad_output=grad, weight=weight)
+        choice = self._choose(grad, sizes, stays(weight))
         weight = self._plain(weight).conj()
-        choice = self._choose(grad, sizes)
         result = self._apply(INPUT, choice, grad, weight, sizes)
         return result if choice.takes_borders else borders.unextend(conv, result, sizes)
 
@@ -114,6 +115,7 @@ class Operator:
             layouts.channels_last(x),
             torch.get_num_threads(),
             planner.age,
+            stays(weight),
         )
         run = self._known.get(key)
         if run is None:
@@ -126,7 +128,7 @@ class Operator:
         """The request checked, and what is left to do for numbers of these shapes and types."""
         self._check(x, weight, bias)
         conv, sizes = self.convolution, tuple(x.shape[2:])
-        choice = self._choose(x, sizes)
+        choice = self._choose(x, sizes, stays(weight))
         extend = (lambda x: x) if choice.takes_borders else borders.extender(conv, sizes)
         torchs, compute = choice.output, None
         if isinstance(torchs, TorchKernels) and not self._parts and conv.bias_sharing.is_full:
@@ -156,8 +158,8 @@ class Operator:
     def _bordered(self, sizes: Sequence[int]) -> tuple[int, ...]:
         return tuple(shapes.bordered(axis, size) for axis, size in zip(self.convolution.axes, sizes, strict=True))
 
-    def _choose(self, x: Tensor, sizes: tuple[int, ...]) -> Choice:
-        problem = Problem(self.convolution, x.dtype, x.device.type, self.precision)
+    def _choose(self, x: Tensor, sizes: tuple[int, ...], weight_stays: bool = False) -> Choice:
+        problem = Problem(self.convolution, x.dtype, x.device.type, self.precision, weight_stays=weight_stays)
         if not torch.compiler.is_compiling():  # which may leave sizes open
             threads, last = torch.get_num_threads(), layouts.channels_last(x)
             problem = replace(problem, batch=x.shape[0], input_size=sizes, threads=threads, channels_last=last)

@@ -9,11 +9,13 @@ from ..description.convolution import Convolution
 from ..errors import SettingError, UnsupportedError
 from . import wisdom
 from .algorithms import TABLE, Algorithm, Problem
+from .algorithms.separable import Separable
 from .roles import INPUT, OUTPUT, WEIGHT
 
 BY_NAME = {algorithm.name: algorithm for algorithm in TABLE}
 PRECISIONS = ("auto", "fast", "bf16")
 age = 0  # grows whenever choices are forgotten, so that those who keep them can tell
+SEPARABLE = Separable()
 MARGIN = 1.3  # how many times faster another way must be expected to be than the first: estimates are estimates
 
 
@@ -56,7 +58,8 @@ def choose(problem: Problem, algorithm: str = "auto") -> Choice:
             got=f"it declines: {reason}",
             fix='Use algorithm="auto".',
         )
-    return _same(BY_NAME[algorithm])
+    asked = BY_NAME[algorithm]
+    return _same(asked.for_lasting_weights if problem.weight_stays else asked)
 
 
 def is_settled(convolution: Convolution, precision: str = "auto") -> bool:
@@ -78,7 +81,17 @@ def _fastest(problem: Problem) -> Choice:
     for role in (INPUT, WEIGHT):
         one = measured.get(role)
         rest.append(one if one is not None and alike(one, output) else _pick(fitting, problem, role))
-    return Choice(output, *rest)
+    choice = Choice(output, *rest)
+    return _for_lasting_weights(choice, problem) if problem.weight_stays else choice
+
+
+def _for_lasting_weights(choice: Choice, problem: Problem) -> Choice:
+    """Weights that stay are worth looking at: what was made of them is kept, and few factors may be faster."""
+    found = []
+    for role in (OUTPUT, INPUT, WEIGHT):
+        one = choice[role].for_lasting_weights
+        found.append(SEPARABLE.instead_of(one, problem, role, one.seconds(problem, role) / MARGIN))
+    return Choice(*found)
 
 
 def forget_choices() -> None:

@@ -9,6 +9,7 @@ from .fourier import Fourier
 from .patches import Patches
 from .phases import Phases
 from .reference_loops import ReferenceLoops
+from .separable import Separable
 from .sparse_matrix import ScipyMatrix, TorchMatrix
 from .tiled import Tiled
 from .torch_bfloat16 import TorchBfloat16
@@ -24,6 +25,7 @@ TABLE: tuple[Algorithm, ...] = (
     Depthwise(),
     Winograd(),
     Fourier(),
+    Separable(),
     Unshared(),
     Tiled(),
     Phases(),

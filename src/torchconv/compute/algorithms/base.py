@@ -21,6 +21,7 @@ class Problem:
     precision: "auto", or "fast" or "bf16", which allow less exact ways.
     batch, input_size: images, and samples per axis; None where they are open. threads: of the processor.
     channels_last: whether the channels of a position are side by side in memory.
+    weight_stays: whether no gradient of the weight is wanted, so that it is likely to be the same at the next call.
     """
 
     convolution: Convolution
@@ -31,6 +32,7 @@ class Problem:
     input_size: tuple[int, ...] | None = None
     threads: int = 1
     channels_last: bool = False
+    weight_stays: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -71,6 +73,11 @@ class Algorithm(ABC):
     def declines(self, problem: Problem) -> str | None:
         """Why this way is not open to the problem; None if it is."""
         return None
+
+    @property
+    def for_lasting_weights(self) -> Algorithm:
+        """The same way, and the same numbers, where weights are likely to stay: it may keep what it makes of them."""
+        return self
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
         """Whether "auto" should weigh this way against torch's own for some input, at some microseconds a call."""

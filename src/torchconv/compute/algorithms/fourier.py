@@ -7,15 +7,16 @@ the kernel and not with its size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf, prod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...description.convolution import Convolution
 from .. import borders, cost, layouts
+from ..kept import Kernels
 from ..memory import all_finite, has_numbers
 from ..native import library, transforms
 from . import tile_costs, tiling
@@ -36,6 +37,13 @@ class Fourier(Algorithm):
     """Fast Fourier transforms of tiles, the tile chosen by the arithmetic it costs."""
 
     name: ClassVar[str] = "fft"
+
+    def __init__(self, keeps: bool = False) -> None:
+        self._keeps = keeps
+
+    @property
+    def for_lasting_weights(self) -> Algorithm:
+        return KEEPING
 
     def declines(self, problem: Problem) -> str | None:
         conv = problem.convolution
@@ -77,10 +85,11 @@ class Fourier(Algorithm):
         steps = StrideOne.of(conv, x.shape[2:])
         cut = _cut(conv, steps, x)
         if cut is None:
-            y = steps.output(_correlate(steps.input(x), steps.weight(weight), conv.groups))
+            y = _correlate(steps.input(x), self._kernels(conv, steps, weight), conv.groups)
         else:
             images = x if steps.is_plain else steps.input(x)
-            y = steps.output(_narrowed(transforms.output, x.dtype, cut, images, steps.weight(weight), steps.windows))
+            y = transforms.output(cut, images.float(), self._kernels(conv, steps, weight), steps.windows).to(x.dtype)
+        y = steps.output(y)
         return y if all_finite(y) else _DIRECT.output(conv, x, weight)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
@@ -88,15 +97,10 @@ class Fourier(Algorithm):
         cut = _cut(conv, steps, grad)
         if cut is None:
             around = borders.pad(steps.output_back(grad), [(taps - 1, taps - 1) for taps in steps.kernel])
-            turned = layouts.swapped(layouts.flipped(steps.weight(weight), conv.ndim), conv.groups, conv.ndim)
-            result = steps.input_back(_correlate(around, turned, conv.groups))
+            result = steps.input_back(_correlate(around, self._kernels(conv, steps, weight, turned=True), conv.groups))
         else:
-            cells, kernels, size = (
-                steps.output_back(grad),
-                steps.weight(weight),
-                input_size if steps.is_plain else steps.size,
-            )
-            result = _narrowed(transforms.input_grad, grad.dtype, cut, cells, kernels, size)
+            cells, size = steps.output_back(grad).float(), input_size if steps.is_plain else steps.size
+            result = transforms.input_grad(cut, cells, self._kernels(conv, steps, weight), size).to(grad.dtype)
             result = result if steps.is_plain else steps.input_back(result)
         return result if all_finite(result) else _DIRECT.input_grad(conv, grad, weight, input_size)
 
@@ -107,9 +111,23 @@ class Fourier(Algorithm):
             result = _weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups)
         else:
             images, cells = x if steps.is_plain else steps.input(x), steps.output_back(grad)
-            result = _narrowed(transforms.weight_grad, x.dtype, cut, images, cells, steps.kernel)
+            result = transforms.weight_grad(cut, images.float(), cells.float(), steps.kernel).to(x.dtype)
         result = steps.weight_back(result)
         return result if all_finite(result) else _DIRECT.weight_grad(conv, x, grad)
+
+    def _kernels(self, conv: Convolution, steps: StrideOne, weight: Tensor, turned: bool = False) -> Kernels:
+        """Those of the correlation with steps of 1; turned: those of its adjoint, which is one too."""
+
+        def made(weight: Tensor) -> Tensor:
+            kernels = _wide(steps.weight(weight))
+            return layouts.swapped(layouts.flipped(kernels, conv.ndim), conv.groups, conv.ndim) if turned else kernels
+
+        ins, outs = conv.in_channels // conv.groups * prod(conv.stride), conv.out_channels
+        channels = (conv.groups * ins, outs // conv.groups) if turned else (outs, ins)
+        return Kernels(weight, (*channels, *steps.kernel), made, (steps, turned) if self._keeps else None)
+
+
+KEEPING = Fourier(keeps=True)
 
 
 def _compiled(work: Work) -> tuple[int, ...] | None:
@@ -125,21 +143,32 @@ def _cut(conv: Convolution, steps: StrideOne, array: Tensor) -> transforms.Cut |
     work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
     lengths = _compiled(work)
     low = [pair[0] if steps.is_plain else 0 for pair in steps.pads]
-    return None if lengths is None else transforms.Cut(conv.groups, low, lengths, work.room)
+    if lengths is None:
+        return None
+    return transforms.Cut(conv.groups, low, lengths, work.room, keeps=work.keeping_pays(lengths))
 
 
-def _narrowed(operation: Callable[..., Tensor], dtype: torch.dtype, cut: transforms.Cut, *operands: Any) -> Tensor:
-    """An operation of the C++ kernels, which compute in float32."""
-    return operation(cut, *(one.float() if isinstance(one, Tensor) else one for one in operands)).to(dtype)
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in NARROW else tensor
 
 
-def _correlate(x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """The valid correlation with steps of 1: (n, in, *size) and (out, in // groups, *kernel) to (n, out, *windows)."""
+def _correlate(x: Tensor, kernels: Kernels, groups: int) -> Tensor:
+    """The valid correlation with steps of 1: (n, in, *size) to (n, out, *windows), by torch's transforms."""
     if x.dtype in NARROW:
-        return _correlate(x.float(), weight.float(), groups).to(x.dtype)
-    tiling = Tiling.of(tuple(x.shape), tuple(weight.shape), groups)
-    kernels = tiling.spectra(weight.unflatten(0, (groups, -1))).conj()  # (groups, out, in, *frequencies)
-    parts = [tiling.windows(_outputs(tiling.spectra(tiling.tiles(part)), kernels, tiling)) for part in tiling.parts(x)]
+        return _correlate(x.float(), kernels, groups).to(x.dtype)
+    tiling = Tiling.of(tuple(x.shape), tuple(kernels.shape), groups)
+
+    def transformed(weight: Tensor) -> Tensor:  # (groups, out, in, *frequencies)
+        return tiling.spectra(weight.unflatten(0, (groups, -1))).conj()
+
+    count, tiles = kernels.shape[0] * kernels.shape[1], x.shape[0] * prod(tiling.counts)
+    size = 2 * x.element_size() * count * prod(tiling.lengths)
+    pays = count > tile_costs.PAYS * tiles * (x.shape[1] + kernels.shape[0])
+    found = None
+    if pays and size <= tile_costs.WORKSPACE * x.element_size() * (x.numel() + count * prod(tiling.kernel)):
+        found = kernels.recall(tiling.lengths, size, transformed)
+    spectra = transformed(kernels.make()) if found is None else found
+    parts = [tiling.windows(_outputs(tiling.spectra(tiling.tiles(part)), spectra, tiling)) for part in tiling.parts(x)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

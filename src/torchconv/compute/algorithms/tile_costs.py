@@ -23,6 +23,7 @@ LANES = 16  # of a vector
 LONGEST = 2**15  # samples of a tile that stay in a cache
 SHORTEST = 4  # samples of a row, which are transformed as pairs
 WORKSPACE = 4  # times the bytes of the arrays
+PAYS = 0.05  # part of an operation that the transforms of kernels must take to be worth keeping
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,24 @@ class Work:
         along = channels * shapes.repeats(tiles, LANES)
         return across if role == WEIGHT and not self._is_pointwise else min(across, along)
 
+    def keeping_pays(self, lengths: tuple[int, ...]) -> bool:
+        """Whether the kernels' transforms take a part of an operation that is worth keeping them."""
+        points = 2 * (prod(lengths) // 2 + 2) * (not self._is_pointwise)
+        one = self._transform(lengths) * shapes.repeats(self.kernels, LANES) + TOUCH * points * self.kernels
+        return one > PAYS * self.seconds(lengths)
+
+    def _transform(self, lengths: tuple[int, ...]) -> float:
+        samples = prod(lengths)
+        return VECTOR + STEP * samples * log2(samples)
+
     def seconds(self, lengths: tuple[int, ...], role: str = OUTPUT) -> float:
         """One operation with tiles of these lengths."""
-        samples, points = prod(lengths), prod(lengths) // 2 + 2
+        points = prod(lengths) // 2 + 2
         tiles = self.tiles(tuple(length - taps + 1 for length, taps in zip(lengths, self.kernel, strict=True)))
-        one = VECTOR + STEP * samples * log2(samples)
         copies = NUMBER * self.bytes / 4
-        transforms = one * (self.vectors(tiles, role) + shapes.repeats(self.kernels, LANES)) + copies
+        transforms = (
+            self._transform(lengths) * (self.vectors(tiles, role) + shapes.repeats(self.kernels, LANES)) + copies
+        )
         if self._is_pointwise:
             return transforms
         touched = points * 2 * (tiles * (self.ins + self.outs) + self.kernels)

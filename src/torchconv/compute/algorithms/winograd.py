@@ -16,11 +16,12 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import cost
+from ..kept import Kernels
 from ..memory import all_finite, has_numbers
 from ..native import library, transforms
-from ..roles import WEIGHT
+from ..roles import OUTPUT, WEIGHT
 from .base import Algorithm, Problem
-from .tile_costs import LANES, MULTIPLY, NUMBER, TOUCH, Work
+from .tile_costs import LANES, MULTIPLY, NUMBER, PAYS, TOUCH, Work
 from .torch_kernels import TorchKernels
 
 DIRECT = TorchKernels()
@@ -35,6 +36,13 @@ class Winograd(Algorithm):
     """Fewer products, less exact sums: where precision="fast" allows it."""
 
     name: ClassVar[str] = "winograd"
+
+    def __init__(self, keeps: bool = False) -> None:
+        self._keeps = keeps
+
+    @property
+    def for_lasting_weights(self) -> Algorithm:
+        return KEEPING
 
     def declines(self, problem: Problem) -> str | None:
         conv = problem.convolution
@@ -59,22 +67,20 @@ class Winograd(Algorithm):
             return inf
         outputs = shapes.output_sizes(conv.axes, problem.sizes)
         work = Work(outputs, KERNEL, problem.batch, conv.in_channels, conv.out_channels, conv.groups)
-        tiles, points = work.tiles(OUTPUTS), TILE[0] * TILE[1]
-        vectors = work.vectors(tiles, role) + shapes.repeats(work.kernels, LANES)
-        touched = points * (tiles * (work.ins + work.outs) + work.kernels)
-        one = TRANSFORM * vectors + TOUCH * touched + MULTIPLY * points * tiles * work.kernels + NUMBER * work.bytes / 4
+        one = _seconds(work, role) + _kernel_seconds(work) + NUMBER * work.bytes / 4
         return one * (REORDER if role == WEIGHT else 1) / cost.cores(problem.threads) + CALL
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         if not has_numbers(x):
             return DIRECT.output(conv, x, weight)
-        y = transforms.output(_cut(conv, x.shape[2:], x), x, weight, shapes.output_sizes(conv.axes, x.shape[2:]))
+        cut, size = _cut(conv, x.shape[2:], x), shapes.output_sizes(conv.axes, x.shape[2:])
+        y = transforms.output(cut, x, self._kernels(weight), size)
         return y if all_finite(y) else DIRECT.output(conv, x, weight)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         if not has_numbers(grad):
             return DIRECT.input_grad(conv, grad, weight, input_size)
-        result = transforms.input_grad(_cut(conv, input_size, grad), grad, weight, input_size)
+        result = transforms.input_grad(_cut(conv, input_size, grad), grad, self._kernels(weight), input_size)
         return result if all_finite(result) else DIRECT.input_grad(conv, grad, weight, input_size)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
@@ -83,9 +89,28 @@ class Winograd(Algorithm):
         result = transforms.weight_grad(_cut(conv, x.shape[2:], x), x, grad, KERNEL)
         return result if all_finite(result) else DIRECT.weight_grad(conv, x, grad)
 
+    def _kernels(self, weight: Tensor) -> Kernels:
+        return Kernels(weight, weight.shape, how=self.name if self._keeps else None)
+
+
+KEEPING = Winograd(keeps=True)
+
+
+def _kernel_seconds(work: Work) -> float:
+    """Of the transforms of the kernels."""
+    return TRANSFORM * shapes.repeats(work.kernels, LANES) + TOUCH * TILE[0] * TILE[1] * work.kernels
+
+
+def _seconds(work: Work, role: str) -> float:
+    """Of the other transforms, and of the products."""
+    tiles, points = work.tiles(OUTPUTS), TILE[0] * TILE[1]
+    touched, products = points * tiles * (work.ins + work.outs), points * tiles * work.kernels
+    return TRANSFORM * work.vectors(tiles, role) + TOUCH * touched + MULTIPLY * products
+
 
 def _cut(conv: Convolution, size: Sequence[int], array: Tensor) -> transforms.Cut:
     outputs = shapes.output_sizes(conv.axes, size)
     work = Work(outputs, KERNEL, array.shape[0], conv.in_channels, conv.out_channels, conv.groups)
     low = [shapes.padding(axis, length)[0] for axis, length in zip(conv.axes, size, strict=True)]
-    return transforms.Cut(conv.groups, low, TILE, work.room, transforms.WINOGRAD)
+    pays = _kernel_seconds(work) > PAYS * _seconds(work, OUTPUT)
+    return transforms.Cut(conv.groups, low, TILE, work.room, transforms.WINOGRAD, pays)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..kept import Kernels
 from ..memory import empty_like
 from . import library
 from .operations import STATUS
@@ -36,7 +37,7 @@ class Problem(ctypes.Structure):
 class Cut(NamedTuple):
     """A convolution by transforms: its groups, the padding before the first sample, the lengths of the tiles.
 
-    room: bytes for the spectra of tiles, besides those of the kernels.
+    room: bytes for the spectra of tiles, besides those of the kernels. keeps: whether to keep those pays.
     """
 
     groups: int
@@ -44,16 +45,17 @@ class Cut(NamedTuple):
     lengths: Sequence[int]
     room: int
     kind: int = FOURIER
+    keeps: bool = False
 
 
-def output(cut: Cut, x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
-    """x (batch, in, *size) and weight (out, in // groups, *kernel) to (batch, out, *size of outputs)."""
-    return _applied(cut, x, weight, (x.shape[0], weight.shape[0], *size), adjoint=False)
+def output(cut: Cut, x: Tensor, kernels: Kernels, size: Sequence[int]) -> Tensor:
+    """x (batch, in, *size) to (batch, out, *size of outputs)."""
+    return _applied(cut, x, kernels, (x.shape[0], kernels.shape[0], *size), adjoint=False)
 
 
-def input_grad(cut: Cut, grad: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
+def input_grad(cut: Cut, grad: Tensor, kernels: Kernels, size: Sequence[int]) -> Tensor:
     """grad (batch, out, *size of outputs) to (batch, in, *size), the adjoint of `output`."""
-    return _applied(cut, grad, weight, (grad.shape[0], weight.shape[1] * cut.groups, *size), adjoint=True)
+    return _applied(cut, grad, kernels, (grad.shape[0], kernels.shape[1] * cut.groups, *size), adjoint=True)
 
 
 def weight_grad(cut: Cut, x: Tensor, grad: Tensor, kernel: Sequence[int]) -> Tensor:
@@ -63,28 +65,32 @@ def weight_grad(cut: Cut, x: Tensor, grad: Tensor, kernel: Sequence[int]) -> Ten
     return weight
 
 
-def kernels(cut: Cut, x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
-    """The transforms of kernels that do not change, for `applied` to inputs of the shape of x."""
-    problem = _problem(cut, x, empty_like((x.shape[0], weight.shape[0], *size), x), weight.shape[2:], False)
+def _applied(cut: Cut, x: Tensor, kernels: Kernels, shape: Sequence[int], adjoint: bool) -> Tensor:
+    y = empty_like(shape, x)
+    problem = _problem(cut, x, y, kernels.shape[2:], adjoint)
+    spectra = _recalled(problem, kernels) if cut.keeps else None
+    if spectra is None:
+        _call("torchconv_transform_output", problem, x, kernels.make().contiguous(), None, y)
+    else:
+        _call("torchconv_transform_apply", problem, x, spectra, None, y)
+    return y
+
+
+def _recalled(problem: Problem, kernels: Kernels) -> Tensor | None:
+    """The kernels' transforms, where they are kept and no larger than the workspace."""
     count = library.handle().torchconv_transform_floats
     count.restype = ctypes.c_int64
-    found = x.new_empty(count(ctypes.byref(problem)))
-    _call("torchconv_transform_kernels", problem, weight.contiguous(), found)
-    return found
+    numbers = count(ctypes.byref(problem))
+    if 4 * numbers > problem.room:
+        return None
 
+    def make(weight: Tensor) -> Tensor:
+        found = empty_like((numbers,), weight)
+        _call("torchconv_transform_kernels", problem, weight.contiguous(), found)
+        return found
 
-def applied(cut: Cut, x: Tensor, spectra: Tensor, shape: Sequence[int], size: Sequence[int]) -> Tensor:
-    """`output` with the transforms of a weight of this shape."""
-    y = empty_like((x.shape[0], shape[0], *size), x)
-    _call("torchconv_transform_apply", _problem(cut, x, y, shape[2:], False), x, spectra, None, y)
-    return y
-
-
-def _applied(cut: Cut, x: Tensor, weight: Tensor, shape: Sequence[int], adjoint: bool) -> Tensor:
-    y = empty_like(shape, x)
-    problem = _problem(cut, x, y, weight.shape[2:], adjoint)
-    _call("torchconv_transform_output", problem, x, weight.contiguous(), None, y)
-    return y
+    use = (library.instructions(), *(getattr(problem, name) for name in FIELDS))
+    return kernels.recall(use, 4 * numbers, make)
 
 
 def _problem(cut: Cut, x: Tensor, y: Tensor, kernel: Sequence[int], adjoint: bool) -> Problem:

@@ -1,0 +1,157 @@
+"""What was computed from weights, kept while they live and stay as they are: their transforms, or their factors.
+
+torch counts the changes of a tensor, but not all of them: `weight.data.add_(1)`, an array of NumPy that shares the
+memory, another process, and whatever happens in inference mode change the numbers and no counter. So nothing is
+believed: before every use the weight is compared with a copy, bit by bit. To read both costs much less than a
+transform, and notices every change that was made before the call. What another thread changes during it may be noticed
+or not, as it may be read or not where nothing is kept.
+
+Nothing is kept of weights that are made anew for each call: flipped ones, those of transposed layers, the parts of a
+connection table, and autocast's.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from .memory import has_numbers
+
+MOST_BYTES = 2**30  # of this process
+MOST_ENTRIES = 4096
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # of so many bytes, for the bits of numbers
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One weight and one way of using it; without a copy it was only seen."""
+
+    weight: weakref.ref
+    changes: int
+    copy: Tensor | None = None
+    value: Any = None
+    bytes: int = 0
+
+
+class Memory:
+    """Values that follow from weights, the least recently used dropped where they are more than `most` bytes.
+
+    A weight is known by its identity, and its values are dropped when it goes away. They are made when a weight is seen
+    for the second time without a change, so that weights that are new at every call, or change, cost next to nothing.
+
+    Threads may share it without a lock: entries never change, and each step on the dictionary is atomic.
+    """
+
+    def __init__(self, most: int = MOST_BYTES) -> None:
+        self.most = most
+        self._entries: OrderedDict[tuple[int, Hashable], Entry] = OrderedDict()
+
+    @property
+    def bytes(self) -> int:
+        """Of all values, and of the copies of their weights."""
+        return sum(entry.bytes for entry in list(self._entries.values()))
+
+    def recall(self, weight: Tensor, use: Hashable, size: int, make: Callable[[Tensor], Any]) -> Any | None:
+        """make(weight), kept; None where nothing is, so that the caller does without.
+
+        use: all that the value depends on besides the weight. size: its bytes.
+        """
+        size += weight.numel() * weight.element_size()
+        if size > self.most or not _comparable(weight):
+            return None
+        key = (id(weight), use)
+        entry = self._entries.get(key)
+        if entry is None or entry.weight() is not weight:
+            return self._note(key, weight)
+        if entry.copy is None:
+            if entry.changes != _changes(weight):
+                return self._note(key, weight)
+            copy = weight.detach().clone()
+            entry = Entry(entry.weight, entry.changes, copy, make(copy), size)
+            self._put(key, entry)
+            return entry.value
+        if not same_bits(weight, entry.copy):
+            return self._note(key, weight)
+        with suppress(KeyError):  # another thread may have dropped it
+            self._entries.move_to_end(key)
+        return entry.value
+
+    def forget(self) -> None:
+        """Drop everything."""
+        self._entries.clear()
+
+    def _note(self, key: tuple[int, Hashable], weight: Tensor) -> None:
+        entries = self._entries
+        gone = weakref.ref(weight, lambda _: entries.pop(key, None))  # before another may get its identity
+        self._put(key, Entry(gone, _changes(weight)))
+
+    def _put(self, key: tuple[int, Hashable], entry: Entry) -> None:
+        self._entries.pop(key, None)
+        self._entries[key] = entry
+        with suppress(KeyError):  # another thread may have dropped the last
+            while len(self._entries) > MOST_ENTRIES or (entry.bytes and self.bytes > self.most):
+                self._entries.popitem(last=False)
+
+
+MEMORY = Memory()
+
+
+class Kernels(NamedTuple):
+    """Kernels (out, in // groups, *kernel) of a shape, made from a weight where they are needed.
+
+    how: all that `made` depends on besides the weight, so that what follows from them may be kept; None: it may not.
+    """
+
+    weight: Tensor
+    shape: Sequence[int]
+    made: Callable[[Tensor], Tensor] = Tensor.contiguous
+    how: Hashable = None
+
+    def make(self) -> Tensor:
+        """The kernels themselves."""
+        return self.made(self.weight)
+
+    def recall(self, use: Hashable, size: int, make: Callable[[Tensor], Any]) -> Any | None:
+        """`Memory.recall` of what `make` makes of the kernels."""
+        if self.how is None:
+            return None
+        return MEMORY.recall(self.weight, (self.how, use), size, lambda weight: make(self.made(weight)))
+
+
+def stays(weight: Tensor) -> bool:
+    """Whether no gradient of the weight is wanted, and there are numbers to look at."""
+    return not (weight.requires_grad and torch.is_grad_enabled()) and has_numbers(weight)
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors on the CPU, of the same shape and type or not, hold the same numbers to the last bit.
+
+    >>> same_bits(torch.tensor([0.0, torch.nan]), torch.tensor([0.0, torch.nan]))
+    True
+    >>> same_bits(torch.tensor(0.0), torch.tensor(-0.0))
+    False
+    """
+    return one.dtype == other.dtype and np.array_equal(_bits(one), _bits(other))
+
+
+def _bits(tensor: Tensor) -> np.ndarray:
+    tensor = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
+    return tensor.view(INTEGERS[tensor.element_size()]).numpy()
+
+
+def _comparable(weight: Tensor) -> bool:
+    plain = has_numbers(weight) and weight.device.type == "cpu" and not (weight.is_conj() or weight.is_neg())
+    return plain and not is_in_torch_dispatch_mode()  # such as that of fake tensors
+
+
+def _changes(weight: Tensor) -> int:
+    return 0 if weight.is_inference() else weight._version
