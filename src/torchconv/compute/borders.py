@@ -58,6 +58,11 @@ def _bare(axis: Axis) -> Axis:
     return replace(axis, padding=(0, 0), boundary="zeros", input_dilation=1)
 
 
+def only_zeros(conv: Convolution) -> bool:
+    """Whether there is nothing around the input but zeros, which algorithms put there themselves."""
+    return all(axis.boundary == "zeros" for axis in conv.axes)
+
+
 def extend(conv: Convolution, x: Tensor) -> Tensor:
     """The input with the border that reflect, replicate or circular padding reads, on the axes that have one."""
     return extender(conv, x.shape[-conv.ndim :])(x)
@@ -65,7 +70,7 @@ def extend(conv: Convolution, x: Tensor) -> Tensor:
 
 def extender(conv: Convolution, input_size: Sequence[int]) -> Callable[[Tensor], Tensor]:
     """`extend` for one input size, with all that depends on nothing else decided."""
-    if all(axis.boundary == "zeros" for axis in conv.axes):
+    if only_zeros(conv):
         return lambda x: x
     pads = _torch_pads(conv.axes, input_size)
     if pads is None:

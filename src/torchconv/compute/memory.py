@@ -31,7 +31,11 @@ def large_like(shape: Sequence[int], like: Tensor) -> Tensor | None:
 
 def empty_like(shape: Sequence[int], like: Tensor) -> Tensor:
     """The same, or torch's own allocation, with its channels where those of `like` are in memory."""
-    if len(shape) == like.ndim == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last):
+    if (
+        len(shape) == like.ndim == 4
+        and not like.is_contiguous()
+        and like.is_contiguous(memory_format=torch.channels_last)
+    ):
         batch, channels, *size = shape
         shape = (batch, *size, channels)
         return _empty(shape, like).movedim(-1, 1)

@@ -13,7 +13,7 @@ from ..description import shapes
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
-from . import borders, layouts, planner, tables
+from . import autocast, borders, layouts, planner, tables
 from .algorithms import Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
 from .kept import stays
@@ -70,8 +70,8 @@ class Operator:
             return self.input_grad(grad.unsqueeze(0), weight, input_size).squeeze(0)
         self._check_input(grad, conv.out_channels, shapes.output_sizes(conv.axes, sizes, conv), "grad_output")
         self._check_weight(weight, sizes)
-        dtype = _autocast_dtype(grad.device.type)
-        grad, weight = _cast(grad, dtype), _cast(weight, dtype)
+        dtype = autocast.dtype_on(grad.device.type)
+        grad, weight = autocast.cast(grad, dtype), autocast.cast(weight, dtype)
         self._check_dtypes(grad_output=grad, weight=weight)
         choice = self._choose(grad, sizes, stays(weight))
         weight = self._plain(weight).conj()
@@ -89,40 +89,56 @@ class Operator:
         if x.ndim != grad.ndim or x.shape[0] != grad.shape[0]:
             got = f"an input of {tuple(x.shape)} and a grad_output of {tuple(grad.shape)}"
             raise ShapeError(f"convolution {conv}", got=got, expected="one batch")
-        dtype = _autocast_dtype(x.device.type)
-        x, grad = _cast(x, dtype), _cast(grad, dtype)
+        dtype = autocast.dtype_on(x.device.type)
+        x, grad = autocast.cast(x, dtype), autocast.cast(grad, dtype)
         self._check_dtypes(input=x, grad_output=grad)
         choice = self._choose(x, sizes)
         x = (x if choice.takes_borders else borders.extend(conv, x)).conj()
         return layouts.plain(self._apply(WEIGHT, choice, x, grad, sizes), self.layout, conv)
 
     def _general(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self._is_plain(x, weight, bias):  # all that need be asked where the same request was answered before
+            run = self._known.get(self._question(x, weight, bias))
+            if run is not None:
+                return run(x, weight, bias)
         check_tensors(input=x, weight=weight, **({} if bias is None else {"bias": bias}))
         if x.ndim == self._batched - 1:
             return self._general(x.unsqueeze(0), weight, bias).squeeze(0)
-        dtype = _autocast_dtype(x.device.type)
+        dtype = autocast.dtype_on(x.device.type)
         if dtype is not None:
-            x, weight, bias = _cast(x, dtype), _cast(weight, dtype), None if bias is None else _cast(bias, dtype)
+            x, weight = autocast.cast(x, dtype), autocast.cast(weight, dtype)
+            bias = None if bias is None else autocast.cast(bias, dtype)
         if torch.compiler.is_compiling():  # which follows the preparation too, and must see no store
             return self._prepared(x, weight, bias)(x, weight, bias)
-        key = (
-            x.shape,
-            weight.shape,
-            None if bias is None else bias.shape,
-            x.dtype,
-            weight.dtype,
-            x.device.type,
-            layouts.channels_last(x),
-            torch.get_num_threads(),
-            planner.age,
-            stays(weight),
-        )
+        key = self._question(x, weight, bias)
         run = self._known.get(key)
         if run is None:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             run = self._known[key] = self._prepared(x, weight, bias)
         return run(x, weight, bias)
+
+    @staticmethod
+    def _is_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+        """Whether there is nothing around the call that changes it."""
+        tensors = isinstance(x, Tensor) and isinstance(weight, Tensor) and (bias is None or isinstance(bias, Tensor))
+        return tensors and x.is_cpu and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+
+    @staticmethod
+    def _question(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple:
+        """All that the answer depends on, besides the description."""
+        return (
+            x.shape,
+            weight.shape,
+            None if bias is None else bias.shape,
+            x.dtype,
+            weight.dtype,
+            x.device,
+            x.ndim > 1 and x.stride(1) == 1,  # with the shape: whether channels are side by side
+            torch.get_num_threads(),
+            planner.age,
+            stays(weight),
+        )
 
     def _prepared(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Callable[..., Tensor]:
         """The request checked, and what is left to do for numbers of these shapes and types."""
@@ -133,6 +149,8 @@ class Operator:
         torchs, compute = choice.output, None
         if isinstance(torchs, TorchKernels) and not self._parts and conv.bias_sharing.is_full:
             compute = torchs.bound(self._extended, self._bordered(sizes))
+            if choice.differentiable and borders.only_zeros(conv) and self._plain(weight) is weight:
+                return compute  # torch's function, with nothing around it
 
         def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             if compute is not None and (choice.differentiable or not torch.is_grad_enabled()):
@@ -235,15 +253,3 @@ def spread_bias(bias: Tensor, sharing: Sharing, output_size: tuple[int, ...]) ->
         if period is not None:
             bias = bias.index_select(axis, torch.arange(size, device=bias.device) % period)
     return bias
-
-
-def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """In autocast's type where autocast is on, as torch does for its own convolutions."""
-    wanted = dtype is not None and tensor.is_floating_point() and tensor.dtype != torch.float64
-    return tensor.to(dtype) if wanted else tensor
-
-
-def _autocast_dtype(device: str) -> torch.dtype | None:
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return None

@@ -130,9 +130,10 @@ class TorchKernels(Algorithm):
         function, arguments = call.bound()
         bare = call.is_bare
         grows = any(low > 0 or high > 0 for low, high in call.after)
+        if bare and not call.transposed:
+            return lambda x, weight, bias: function(x, weight, bias, *arguments)
 
         def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            x = self._laid_out(x)
             if not bare:
                 x = borders.pad(borders.spread(x, call.spread), call.before)
             y = function(x, self._kernel(call, weight), None if grows else bias, *arguments)
@@ -203,7 +204,7 @@ class TorchChannelsLast(TorchKernels):
 
     def bound(self, conv: Convolution, input_size: Sequence[int]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         compute = super().bound(conv, input_size)
-        return lambda x, weight, bias: layouts.ordered_as(compute(x, weight, bias), x)
+        return lambda x, weight, bias: layouts.ordered_as(compute(self._laid_out(x), weight, bias), x)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         return layouts.ordered_as(super().input_grad(conv, grad, weight, input_size), grad)
