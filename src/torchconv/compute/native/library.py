@@ -33,7 +33,7 @@ class Library(NamedTuple):
 @lru_cache(maxsize=1)
 def library() -> Library:
     """Loaded once for the process; a file that is not what it should be is ignored with a warning."""
-    wanted = os.environ.get(VARIABLE, LEVELS[-1])
+    wanted = os.environ.get(VARIABLE) or LEVELS[-1]
     if wanted == "none":
         return Library(None, f"{VARIABLE}=none leaves the kernels off")
     path = Path(str(files(__name__.rpartition(".")[0]).joinpath(NAME)))  # in an editable install not beside this file
