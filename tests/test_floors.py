@@ -61,6 +61,7 @@ HOUSE = [
     "compute.wisdom",
     "compute.planner",
     "compute.trilinear",
+    "compute.tensors",
     "compute.operator",
     "compute.measuring",
     "compute.plan",

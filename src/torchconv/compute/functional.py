@@ -17,7 +17,8 @@ from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
 from . import layouts
-from .operator import Operator, check_tensors
+from .operator import Operator
+from .tensors import check_tensors
 
 
 def conv(

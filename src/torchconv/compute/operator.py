@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +11,14 @@ from torch import Tensor
 from ..description import shapes
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
-from ..errors import SettingError, ShapeError
-from . import autocast, borders, layouts, planner, tables
+from ..errors import ShapeError
+from . import borders, layouts, planner, tables
 from .algorithms import Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
 from .kept import stays
 from .planner import Choice
 from .roles import INPUT, OUTPUT, WEIGHT
+from .tensors import autocast_dtype, cast, check_tensors
 from .trilinear import apply
 
 MOST_KNOWN = 256  # shapes of one convolution for which preparations are kept
@@ -70,8 +70,8 @@ class Operator:
             return self.input_grad(grad.unsqueeze(0), weight, input_size).squeeze(0)
         self._check_input(grad, conv.out_channels, shapes.output_sizes(conv.axes, sizes, conv), "grad_output")
         self._check_weight(weight, sizes)
-        dtype = autocast.dtype_on(grad.device.type)
-        grad, weight = autocast.cast(grad, dtype), autocast.cast(weight, dtype)
+        dtype = autocast_dtype(grad.device.type)
+        grad, weight = cast(grad, dtype), cast(weight, dtype)
         self._check_dtypes(grad_output=grad, weight=weight)
         choice = self._choose(grad, sizes, stays(weight))
         weight = self._plain(weight).conj()
@@ -89,8 +89,8 @@ class Operator:
         if x.ndim != grad.ndim or x.shape[0] != grad.shape[0]:
             got = f"an input of {tuple(x.shape)} and a grad_output of {tuple(grad.shape)}"
             raise ShapeError(f"convolution {conv}", got=got, expected="one batch")
-        dtype = autocast.dtype_on(x.device.type)
-        x, grad = autocast.cast(x, dtype), autocast.cast(grad, dtype)
+        dtype = autocast_dtype(x.device.type)
+        x, grad = cast(x, dtype), cast(grad, dtype)
         self._check_dtypes(input=x, grad_output=grad)
         choice = self._choose(x, sizes)
         x = (x if choice.takes_borders else borders.extend(conv, x)).conj()
@@ -104,10 +104,10 @@ class Operator:
         check_tensors(input=x, weight=weight, **({} if bias is None else {"bias": bias}))
         if x.ndim == self._batched - 1:
             return self._general(x.unsqueeze(0), weight, bias).squeeze(0)
-        dtype = autocast.dtype_on(x.device.type)
+        dtype = autocast_dtype(x.device.type)
         if dtype is not None:
-            x, weight = autocast.cast(x, dtype), autocast.cast(weight, dtype)
-            bias = None if bias is None else autocast.cast(bias, dtype)
+            x, weight = cast(x, dtype), cast(weight, dtype)
+            bias = None if bias is None else cast(bias, dtype)
         if torch.compiler.is_compiling():  # which follows the preparation too, and must see no store
             return self._prepared(x, weight, bias)(x, weight, bias)
         key = self._question(x, weight, bias)
@@ -234,14 +234,6 @@ class Operator:
         if shape != expected and shape != listed:  # not `in`, which a compiler cannot follow for sizes it leaves open
             what = f"weight of convolution {conv} on an input of {sizes}"
             raise ShapeError(what, got=shape, expected=expected)
-
-
-def check_tensors(**named: Any) -> None:
-    """Raises SettingError naming the first that is no tensor."""
-    for name, value in named.items():
-        if not isinstance(value, Tensor):
-            fix = "Use torch.from_numpy." if type(value).__module__ == "numpy" else ""
-            raise SettingError(name, got=type(value).__name__, expected="a torch.Tensor", fix=fix)
 
 
 def spread_bias(bias: Tensor, sharing: Sharing, output_size: tuple[int, ...]) -> Tensor:
