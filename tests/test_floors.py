@@ -84,6 +84,7 @@ HOUSE = [
     "signal.job",
     "signal.views",
     "signal.nonfinite",
+    "signal.compiled",
     "signal.sums",
     "signal.toeplitz",
     "signal.fourier",

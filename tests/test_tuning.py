@@ -64,7 +64,7 @@ def test_outputs_parameters_keys_and_modes_stay() -> None:
     assert {names for layer in tuning.layers for names in layer.names} == {"first", "again", "others.0", "others.1"}
     assert all(seconds > 0 for seconds in (*tuning.inference, *tuning.training))
     lines = str(tuning).splitlines()
-    assert len(lines) == 1 + len(tuning.layers) + 2
+    assert len(lines) == 1 + len(tuning.layers) + 3
     assert len({len(line) for line in lines}) == 1
 
 
@@ -105,3 +105,27 @@ def test_a_model_whose_outputs_change_is_left_as_it_was(monkeypatch: pytest.Monk
 def test_a_model_without_convolutions_is_refused() -> None:
     with pytest.raises(tc.TorchconvError, match=r"model of tune: got Linear, expected a model that calls"):
         tc.tune(nn.Linear(2, 2), torch.randn(1, 2))
+
+
+def test_layers_are_measured_in_the_layout_that_they_are_given() -> None:
+    class Last(nn.Module):
+        """Channels side by side, as ConvNeXt's blocks give them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(8, 8, 7, padding=3, groups=8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x.permute(0, 3, 1, 2))
+
+    (layer,) = tc.tune(Last(), torch.randn(1, 24, 24, 8)).layers
+    assert layer.plan.problem.channels_last
+    assert planner.choose(layer.plan.problem)["output"].name == layer.plan.algorithm
+
+
+def test_before_is_what_computed_it_before() -> None:
+    conv = tc.nn.Conv2d(1, 1, 101, padding=50)
+    (layer,) = tc.tune(nn.Sequential(conv, nn.ReLU()), torch.randn(1, 1, 256, 256)).layers
+    assert layer.before["output"].name == "fft"
+    before, after = layer.seconds("output")
+    assert before / after < 50  # torch's kernels take hundreds of times as long

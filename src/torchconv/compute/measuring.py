@@ -35,8 +35,12 @@ class Bench:
             return drawn.to(problem.dtype)
 
         self.problem = problem
-        self.x = numbers(problem.batch, conv.in_channels, *problem.sizes)
-        self.grad = numbers(problem.batch, conv.out_channels, *conv.output_size(problem.sizes))
+
+        def laid_out(array: Tensor) -> Tensor:
+            return array.movedim(1, -1).contiguous().movedim(-1, 1) if problem.channels_last else array
+
+        self.x = laid_out(numbers(problem.batch, conv.in_channels, *problem.sizes))
+        self.grad = laid_out(numbers(problem.batch, conv.out_channels, *conv.output_size(problem.sizes)))
         self.weight = numbers(*conv.weight_shape(problem.sizes))
 
     def run(self, algorithm: Algorithm, role: str, dtype: torch.dtype | None = None) -> Tensor:

@@ -104,9 +104,9 @@ def plan(
         precision = str(getattr(operator, "precision", "auto"))
     asked = getattr(operator, "algorithm", "auto")
     planner.check_precision(precision)
-    problem = _problem(convolution, input_shape, dtype, torch.device(device).type, precision)
+    problem = problem_of(convolution, input_shape, dtype, torch.device(device).type, precision)
     if measure and asked == "auto":
-        return _measured(problem)
+        return measured(problem)
     chosen = planner.choose(problem, asked)
     return Plan(problem, {role: chosen[role].name for role in ROLES}, _rows(problem, {}), False)
 
@@ -127,19 +127,27 @@ def plan_of_texts(convolution: str, shape: str, dtype: str, precision: str, meas
     )
 
 
-def _problem(
-    convolution: Convolution, shape: Sequence[int], dtype: torch.dtype, device: str, precision: str
+def problem_of(
+    convolution: Convolution,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    device: str,
+    precision: str = "auto",
+    channels_last: bool = False,
 ) -> Problem:
+    """The problem of a convolution on an input (batch, in, *size); raises ShapeError for one that does not fit."""
     if len(shape) != convolution.ndim + 2 or shape[1] != convolution.in_channels or prod(shape) < 1:
         sizes = ", ".join(["size"] * convolution.ndim)
         expected = f"(batch, {convolution.in_channels}, {sizes})"
         raise ShapeError(f"input_shape of plan for convolution {convolution}", got=tuple(shape), expected=expected)
     sizes = tuple(int(size) for size in shape[2:])
     convolution.output_size(sizes)
-    return Problem(convolution, dtype, device, precision, int(shape[0]), sizes, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    return Problem(convolution, dtype, device, precision, int(shape[0]), sizes, threads, channels_last)
 
 
-def _measured(problem: Problem) -> Plan:
+def measured(problem: Problem) -> Plan:
+    """The promising algorithms run, those refused whose results are not exact enough, and the fastest remembered."""
     bench, first = Bench(problem), planner.opened(problem)[0]
     seconds: dict[str, dict[str, float]] = {}
     answer: dict[str, str] = {}
