@@ -1,4 +1,4 @@
-"""`python -m benchmarks.peers`: filters, signals, large kernels and unshared layers against the libraries that have them.
+"""`python -m benchmarks.peers`: filters, signals, large kernels and unshared layers against libraries that have them.
 
 torch in both memory layouts, scipy.signal (where a channel has a kernel of its own), JAX, fft-conv-pytorch and OpenCV
 (one channel); what is not installed says so. A peer's result must be torchconv's before it is timed, and its rounds
