@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 import torchconv as tc
-from torchconv.compute import planner, wisdom
+from torchconv.compute import layouts, planner, wisdom
 from torchconv.compute.algorithms.fourier import Fourier
 from torchconv.compute.measuring import Bench
 
@@ -107,20 +108,14 @@ def test_a_model_without_convolutions_is_refused() -> None:
         tc.tune(nn.Linear(2, 2), torch.randn(1, 2))
 
 
-def test_layers_are_measured_in_the_layout_that_they_are_given() -> None:
-    class Last(nn.Module):
-        """Channels side by side, as ConvNeXt's blocks give them."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(8, 8, 7, padding=3, groups=8)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.conv(x.permute(0, 3, 1, 2))
-
-    (layer,) = tc.tune(Last(), torch.randn(1, 24, 24, 8)).layers
-    assert layer.plan.problem.channels_last
-    assert planner.choose(layer.plan.problem)["output"].name == layer.plan.algorithm
+def test_the_layout_that_the_model_is_given_is_the_one_that_is_measured() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 31, padding=15, groups=4))
+    x = torch.randn(2, 4, 32, 32).contiguous(memory_format=torch.channels_last)
+    problems = [layer.plan.problem for layer in tc.tune(model, x).layers]
+    assert problems[0].channels_last
+    assert wisdom.recall(problems[0])
+    assert not wisdom.recall(dataclasses.replace(problems[0], channels_last=False))
+    assert layouts.channels_last(Bench(problems[0]).x)
 
 
 def test_before_is_what_computed_it_before() -> None:

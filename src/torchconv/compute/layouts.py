@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..description.connections import Connections
 from ..description.convolution import Convolution
+from .memory import has_numbers
 
 PLAIN = "plain"  # (*phases, out, in // groups, *kernel)
 FLIPPED = "flipped"  # the same with the taps in reverse order: true convolution
 TRANSPOSED = "transposed"  # (*phases, in, out // groups, *kernel), flipped: torch.nn.ConvTranspose
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}  # by the number of axes
 
 
 def plain(weight: Tensor, layout: str, conv: Convolution) -> Tensor:
@@ -43,3 +46,11 @@ def flipped(weight: Tensor, ndim: int) -> Tensor:
 def channels_last(x: Tensor) -> bool:
     """Whether the channels of (batch, channels, *size) are side by side in memory, as torch.channels_last has them."""
     return x.stride(1) == 1 and x.shape[1] > 1
+
+
+def ordered_as(result: Tensor, given: Tensor) -> Tensor:
+    """A result in the order in memory of what was given: torch's rule, on which x.view and later layers rely."""
+    if not (has_numbers(given) or torch.compiler.is_compiling()):  # inside vmap torch knows no such orders
+        return result
+    last = CHANNELS_LAST.get(given.ndim - 2) if channels_last(given) else None
+    return result.contiguous(memory_format=last or torch.contiguous_format)

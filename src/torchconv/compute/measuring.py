@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from math import inf
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from . import layouts
 from .algorithms import Algorithm, Problem
 from .algorithms.torch_kernels import TorchKernels
 from .operator import Operator
@@ -32,20 +34,22 @@ class Bench:
 
         def numbers(*shape: int) -> Tensor:
             drawn = torch.randn(shape, generator=generator, device=problem.device, dtype=torch.float32)
-            return drawn.to(problem.dtype)
+            last = layouts.CHANNELS_LAST.get(len(shape) - 2) if problem.channels_last else None
+            return drawn.to(problem.dtype, memory_format=last or torch.preserve_format)
+
+        def images(*shape: int) -> Tensor:
+            drawn = numbers(*shape)
+            return drawn.movedim(1, -1).contiguous().movedim(-1, 1) if problem.channels_last else drawn
 
         self.problem = problem
-
-        def laid_out(array: Tensor) -> Tensor:
-            return array.movedim(1, -1).contiguous().movedim(-1, 1) if problem.channels_last else array
-
-        self.x = laid_out(numbers(problem.batch, conv.in_channels, *problem.sizes))
-        self.grad = laid_out(numbers(problem.batch, conv.out_channels, *conv.output_size(problem.sizes)))
+        self.x = images(problem.batch, conv.in_channels, *problem.sizes)
+        self.grad = images(problem.batch, conv.out_channels, *conv.output_size(problem.sizes))
         self.weight = numbers(*conv.weight_shape(problem.sizes))
 
     def run(self, algorithm: Algorithm, role: str, dtype: torch.dtype | None = None) -> Tensor:
         """One operation by one algorithm, in another type if one is given."""
-        x, grad, weight = (tensor.to(dtype or tensor.dtype) for tensor in (self.x, self.grad, self.weight))
+        # another tensor each time, so that nothing is kept of the weight: what is measured holds for learning too
+        x, grad, weight = (tensor.detach().to(dtype or tensor.dtype) for tensor in (self.x, self.grad, self.weight))
         operator = _operator(self.problem, algorithm.name)
         with torch.no_grad():
             if role == OUTPUT:
@@ -74,15 +78,22 @@ class Bench:
         exact = torch.float64 if self.problem.dtype in (torch.float32, torch.float64) else torch.float32
         try:
             truth = self.run(_reference(self.problem, algorithms), role, exact).double()
-        except RuntimeError:
-            return algorithms
+        except RuntimeError:  # as where the memory is too small: what cannot be checked is not believed
+            return []
         scale = float(truth.abs().max()) or 1.0
-        errors = {one.name: float((self.run(one, role).double() - truth).abs().max()) / scale for one in algorithms}
+        errors = {one.name: self._error(one, role, truth) / scale for one in algorithms}
         direct = errors.get(TorchKernels.name, 0.0)
         least = ROUNDING.get(self.problem.dtype, 1e-6)
         usual = direct if direct < 100 * least else least  # else torch itself is wrong here
         limit = ALLOWED[self.problem.precision] * max(usual, least)
         return [one for one in algorithms if errors[one.name] <= limit]
+
+    def _error(self, algorithm: Algorithm, role: str, truth: Tensor) -> float:
+        """The largest; inf for what fails."""
+        try:
+            return float((self.run(algorithm, role).double() - truth).abs().max())
+        except RuntimeError:
+            return inf
 
 
 @lru_cache(maxsize=64)

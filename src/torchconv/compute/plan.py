@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, prod
 from typing import Any
 
@@ -84,12 +84,14 @@ def plan(
     device: str | torch.device = "cpu",
     measure: bool = False,
     precision: str | None = None,
+    channels_last: bool = False,
 ) -> Plan:
     """How a convolution, or a layer of one, will be computed on an input (batch, in, *size).
 
     measure: run the promising algorithms, refuse those whose results are not exact enough, and remember the fastest
     on disk for every later call with this very convolution, shape, type, number of threads and processor.
     precision: "auto", or "fast" or "bf16", which allow less exact algorithms; a layer's own if it is left out.
+    channels_last: whether the channels of a position will lie side by side in memory.
     Seconds are of one operation. Raises ShapeError for an input that does not fit.
     Source: Frigo, Johnson 2005, The design and implementation of FFTW3, section II.
 
@@ -104,9 +106,10 @@ def plan(
         precision = str(getattr(operator, "precision", "auto"))
     asked = getattr(operator, "algorithm", "auto")
     planner.check_precision(precision)
-    problem = problem_of(convolution, input_shape, dtype, torch.device(device).type, precision)
+    problem = _problem(convolution, input_shape, dtype, torch.device(device).type, precision)
+    problem = replace(problem, channels_last=channels_last)
     if measure and asked == "auto":
-        return measured(problem)
+        return _measured(problem)
     chosen = planner.choose(problem, asked)
     return Plan(problem, {role: chosen[role].name for role in ROLES}, _rows(problem, {}), False)
 
@@ -127,27 +130,19 @@ def plan_of_texts(convolution: str, shape: str, dtype: str, precision: str, meas
     )
 
 
-def problem_of(
-    convolution: Convolution,
-    shape: Sequence[int],
-    dtype: torch.dtype,
-    device: str,
-    precision: str = "auto",
-    channels_last: bool = False,
+def _problem(
+    convolution: Convolution, shape: Sequence[int], dtype: torch.dtype, device: str, precision: str
 ) -> Problem:
-    """The problem of a convolution on an input (batch, in, *size); raises ShapeError for one that does not fit."""
     if len(shape) != convolution.ndim + 2 or shape[1] != convolution.in_channels or prod(shape) < 1:
         sizes = ", ".join(["size"] * convolution.ndim)
         expected = f"(batch, {convolution.in_channels}, {sizes})"
         raise ShapeError(f"input_shape of plan for convolution {convolution}", got=tuple(shape), expected=expected)
     sizes = tuple(int(size) for size in shape[2:])
     convolution.output_size(sizes)
-    threads = torch.get_num_threads()
-    return Problem(convolution, dtype, device, precision, int(shape[0]), sizes, threads, channels_last)
+    return Problem(convolution, dtype, device, precision, int(shape[0]), sizes, torch.get_num_threads())
 
 
-def measured(problem: Problem) -> Plan:
-    """The promising algorithms run, those refused whose results are not exact enough, and the fastest remembered."""
+def _measured(problem: Problem) -> Plan:
     bench, first = Bench(problem), planner.opened(problem)[0]
     seconds: dict[str, dict[str, float]] = {}
     answer: dict[str, str] = {}

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..compute import layouts, planner
-from ..compute.algorithms import Problem
 from ..compute.algorithms.torch_kernels import TorchKernels
 from ..compute.operator import Operator
-from ..compute.plan import Plan, measured, problem_of
+from ..compute.plan import Plan, plan
 from ..compute.planner import Choice
 from ..errors import SettingError
 from .conv import Conv, Conv1d, Conv2d, Conv3d, _Convolution
@@ -158,25 +157,28 @@ def _planned(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> tuple[list[La
     found: dict[tuple, tuple[Choice, Plan]] = {}
     alike: dict[tuple, list[nn.Module]] = {}
     for module, x in inputs.items():
-        key = (_problem(module, x), isinstance(module, Conv), _reason(model, module))
+        key = (_request(module, x), isinstance(module, Conv), _reason(model, module))
         if key not in found:
-            before = planner.choose(key[0], "auto" if isinstance(module, Conv) else TorchKernels.name)
-            found[key] = before, measured(key[0])
+            convolution, shape, *settings = key[0]
+            settings = dict(zip(("dtype", "device", "channels_last"), settings, strict=True))
+            problem = plan(convolution, shape, **settings).problem
+            before = planner.choose(problem, "auto" if isinstance(module, Conv) else TorchKernels.name)
+            found[key] = before, plan(convolution, shape, measure=True, **settings)
         alike.setdefault(key, []).append(module)
     planned: dict[nn.Module, nn.Module] = {}
     layers = []
     for key, modules in alike.items():
-        before, plan = found[key]
-        layers.append(Layer(tuple(n for one in modules for n in names[one]), plan, before, key[-1]))
+        layers.append(Layer(tuple(n for one in modules for n in names[one]), found[key][1], found[key][0], key[-1]))
         if key[-1] is None and layers[-1].changes:
             planned |= {module: _of(module) for module in modules}  # anew: what was measured decides how it computes
     return layers, planned
 
 
-def _problem(module: nn.Module, x: Tensor) -> Problem:
+def _request(module: nn.Module, x: Tensor) -> tuple:
+    """What is planned for a module that is given x: convolution, shape, type, device, and whether channels are last."""
     conv, device = _of(module).convolution, next(module.parameters()).device
     x = x if x.ndim == conv.ndim + 2 else x.unsqueeze(0)
-    return problem_of(conv, x.shape, x.dtype, device.type, channels_last=layouts.channels_last(x))
+    return conv, tuple(x.shape), x.dtype, device, layouts.channels_last(x)
 
 
 def _of(module: Any) -> Conv:
