@@ -13,15 +13,9 @@ import torch
 
 
 def interleaved(
-    cases: dict[str, Callable[[], object]],
-    rounds: int = 15,
-    seconds: float = 0.2,
-    clock: Callable[[], float] = time.perf_counter,
+    cases: dict[str, Callable[[], object]], rounds: int = 15, seconds: float = 0.2
 ) -> dict[str, list[float]]:
-    """Seconds per call of every case, once a round; each round runs all cases before the next begins.
-
-    clock: time.process_time counts what all cores work for this process, and not what other processes take from it.
-    """
+    """Seconds per call of every case, once a round; each round runs all cases before the next begins."""
     calls = {}
     for name, case in cases.items():
         case()
@@ -31,10 +25,10 @@ def interleaved(
     times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
-            start = clock()
+            start = time.perf_counter()
             for _ in range(calls[name]):
                 case()
-            times[name].append((clock() - start) / calls[name])
+            times[name].append((time.perf_counter() - start) / calls[name])
     return times
 
 

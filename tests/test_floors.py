@@ -87,6 +87,7 @@ HOUSE = [
     "signal.job",
     "signal.views",
     "signal.nonfinite",
+    "signal.compiled",
     "signal.sums",
     "signal.toeplitz",
     "signal.fourier",

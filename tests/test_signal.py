@@ -136,7 +136,8 @@ def test_one_bad_number_in_a_long_signal(method, bad):
 
 @pytest.mark.parametrize("method", ["auto", "fft", "overlap", "matrix"])
 @pytest.mark.parametrize(
-    "sizes", [((20_000,), (30,)), ((20_000,), (1000,)), ((150, 160), (5, 5)), ((150, 160), (20, 21))]
+    "sizes",
+    [((20_000,), (30,)), ((20_000,), (100,)), ((20_000,), (1000,)), ((150, 160), (5, 5)), ((150, 160), (20, 21))],
 )
 @pytest.mark.parametrize("positive", [False, True])
 def test_float32_is_nearly_as_exact_as_sums(method, sizes, positive):
@@ -145,6 +146,27 @@ def test_float32_is_nearly_as_exact_as_sums(method, sizes, positive):
     exact = scipy.signal.oaconvolve(a.astype(float), b.astype(float))
     error, usual = (np.abs(tc.convolve(a, b, method=one) - exact).max() for one in (method, "direct"))
     assert error <= 4 * usual
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("taps", [20, 300, 5000])
+def test_compiled_ways_along_one_axis_say_what_numpy_says(mode, kind, taps):
+    a, b = numbers((30_000,), kind, 0), numbers((taps,), kind, 1)
+    a.flags.writeable = False
+    for one, other in ((a, b), (b, a), (a[::-1], b[::-1])):
+        result = tc.convolve(one, other, mode)
+        expected = scipy.signal.convolve(one.astype(float), other.astype(float), mode)
+        assert result.dtype == a.dtype
+        assert np.abs(result - expected).max() <= (1e-12 if kind == "float64" else 1e-6) * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("place", ["first", "second"])
+def test_compiled_sums_leave_what_is_not_finite_in_its_windows(bad, place):
+    a, b = numbers((30_000,), "float64", 0), numbers((20,), "float64", 1)
+    (a if place == "first" else b)[7] = bad
+    assert np.array_equal(np.isfinite(tc.convolve(a, b)), np.isfinite(np.convolve(a, b)))
 
 
 @pytest.mark.parametrize("method", METHODS)

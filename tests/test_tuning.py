@@ -65,7 +65,7 @@ def test_outputs_parameters_keys_and_modes_stay() -> None:
     assert {names for layer in tuning.layers for names in layer.names} == {"first", "again", "others.0", "others.1"}
     assert all(seconds > 0 for seconds in (*tuning.inference, *tuning.training))
     lines = str(tuning).splitlines()
-    assert len(lines) == 1 + len(tuning.layers) + 2
+    assert len(lines) == 1 + len(tuning.layers) + 3
     assert len({len(line) for line in lines}) == 1
 
 
@@ -116,3 +116,11 @@ def test_the_layout_that_the_model_is_given_is_the_one_that_is_measured() -> Non
     assert wisdom.recall(problems[0])
     assert not wisdom.recall(dataclasses.replace(problems[0], channels_last=False))
     assert layouts.channels_last(Bench(problems[0]).x)
+
+
+def test_before_is_what_computed_it_before() -> None:
+    conv = tc.nn.Conv2d(1, 1, 101, padding=50)
+    (layer,) = tc.tune(nn.Sequential(conv, nn.ReLU()), torch.randn(1, 1, 256, 256)).layers
+    assert layer.before["output"].name == "fft"
+    before, after = layer.seconds("output")
+    assert before / after < 50  # torch's kernels take hundreds of times as long

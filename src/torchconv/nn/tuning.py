@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..compute import layouts
+from ..compute import layouts, planner
+from ..compute.algorithms.torch_kernels import TorchKernels
 from ..compute.operator import Operator
 from ..compute.plan import Plan, plan
+from ..compute.planner import Choice
 from ..errors import SettingError
 from .conv import Conv, Conv1d, Conv2d, Conv3d, _Convolution
 
@@ -27,17 +30,25 @@ CLOSE = 1e-3  # largest difference of outputs, in parts of the largest output, t
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution of the model: its names, the plan, and why torch's module stayed, if it did."""
+    """One convolution of the model: its names, the plan, what computed it before, and why it stayed, if it did."""
 
     names: tuple[str, ...]
     plan: Plan
+    before: Choice
     stayed: str | None
 
     def seconds(self, role: str) -> tuple[float, float]:
-        """What the first algorithm of the table takes, for an ordinary convolution torch's, and what the plan takes."""
+        """What the operation took before, and what it takes now."""
         rows = {row.name: row.seconds[role] for row in self.plan.rows if row.reason is None}
-        first = next(iter(rows.values()))
-        return first, first if self.stayed else rows[self.plan.algorithms[role]]
+        before = rows[self.before[role].name]
+        if before == inf:  # refused, so not measured; the first of the table always is
+            before = next(iter(rows.values()))
+        return before, before if self.stayed else rows[self.plan.algorithms[role]]
+
+    @property
+    def changes(self) -> bool:
+        """Whether the plan has other algorithms than before."""
+        return any(self.before[role].name != name for role, name in self.plan.algorithms.items())
 
 
 @dataclass(frozen=True)
@@ -50,12 +61,16 @@ class Tuning:
 
     def __str__(self) -> str:
         rows = [("layer", "convolution", "algorithms", "before ms", "after ms", "times as fast")]
+        total = [0.0, 0.0]
         for layer in self.layers:
-            pair = (sum(times) for times in zip(*map(layer.seconds, layer.plan.algorithms), strict=True))
+            pair = [sum(times) for times in zip(*map(layer.seconds, layer.plan.algorithms), strict=True)]
+            total = [whole + len(layer.names) * one for whole, one in zip(total, pair, strict=True)]
             names = ", ".join(dict.fromkeys(layer.plan.algorithms.values()))
             shown = layer.names[0] + (f" +{len(layer.names) - 1}" if len(layer.names) > 1 else "")
             kept = f"as it was: {layer.stayed}" if layer.stayed else names
             rows.append((shown, str(layer.plan.problem.convolution), kept, *_compared(*pair)))
+        count = sum(len(layer.names) for layer in self.layers)
+        rows.append(("together", f"all {count} convolutions", "", *_compared(*total)))
         rows.append(("inference", "whole model", "", *_compared(*self.inference)))
         rows.append(("training step", "whole model", "", *_compared(*self.training)))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -72,8 +87,8 @@ def tune(model: nn.Module, example: Any) -> Tuning:
 
     example: the model's input, a tensor or a tuple of its arguments. The model is changed in place: parameters, keys of
     state_dict, and outputs (to rounding) stay. What was measured is remembered on disk. Milliseconds in the table are
-    of output and both gradients together. Raises SettingError for a model without convolutions, or for one whose
-    outputs change, which is then left as it was.
+    of output and both gradients together, of one layer where several are alike ("+2"). Raises SettingError for a model
+    without convolutions, or for one whose outputs change, which is then left as it was.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 1, 31, padding=15), nn.ReLU())
     >>> [layer.names for layer in tune(model, torch.randn(1, 1, 64, 64)).layers]
@@ -139,24 +154,31 @@ def _planned(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> tuple[list[La
     names = {
         module: tuple(n for n, one in model.named_modules(remove_duplicate=False) if one is module) for module in inputs
     }
-    plans: dict[tuple, Plan] = {}
+    found: dict[tuple, tuple[Choice, Plan]] = {}
     alike: dict[tuple, list[nn.Module]] = {}
-    planned: dict[nn.Module, nn.Module] = {}
     for module, x in inputs.items():
-        new, device = _of(module), next(module.parameters()).device
-        shape = tuple(x.shape) if x.ndim == new.convolution.ndim + 2 else (1, *x.shape)
-        last = x.ndim == len(shape) and layouts.channels_last(x)
-        key = (new.convolution, shape, x.dtype, device.type, last, _reason(model, module))
-        if key not in plans:
-            settings = {"dtype": x.dtype, "device": device, "channels_last": last}
-            plans[key] = plan(new.convolution, shape, measure=True, **settings)
+        key = (_request(module, x), isinstance(module, Conv), _reason(model, module))
+        if key not in found:
+            convolution, shape, *settings = key[0]
+            settings = dict(zip(("dtype", "device", "channels_last"), settings, strict=True))
+            problem = plan(convolution, shape, **settings).problem
+            before = planner.choose(problem, "auto" if isinstance(module, Conv) else TorchKernels.name)
+            found[key] = before, plan(convolution, shape, measure=True, **settings)
         alike.setdefault(key, []).append(module)
-        if key[-1] is None and (isinstance(module, Conv) or set(plans[key].algorithms.values()) != {"torch"}):
-            planned[module] = _of(module)  # anew: what was measured decides how it computes
-    layers = [
-        Layer(tuple(n for one in modules for n in names[one]), plans[key], key[-1]) for key, modules in alike.items()
-    ]
+    planned: dict[nn.Module, nn.Module] = {}
+    layers = []
+    for key, modules in alike.items():
+        layers.append(Layer(tuple(n for one in modules for n in names[one]), found[key][1], found[key][0], key[-1]))
+        if key[-1] is None and layers[-1].changes:
+            planned |= {module: _of(module) for module in modules}  # anew: what was measured decides how it computes
     return layers, planned
+
+
+def _request(module: nn.Module, x: Tensor) -> tuple:
+    """What is planned for a module that is given x: convolution, shape, type, device, and whether channels are last."""
+    conv, device = _of(module).convolution, next(module.parameters()).device
+    x = x if x.ndim == conv.ndim + 2 else x.unsqueeze(0)
+    return conv, tuple(x.shape), x.dtype, device, layouts.channels_last(x)
 
 
 def _of(module: Any) -> Conv:

@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from ..description import shapes
+from . import compiled
 from .job import Job
 from .views import Array, Cut, permuted, windows
 
 # Nanoseconds of one core; only their ratios to the other methods' matter.
 PER_STEP, PER_SAMPLE, PER_MOVE, CALL = 0.3, 1.5, 5.0, 22_000
 CACHE, BEYOND_CACHE = 2**15, 0.9  # samples of a transform that stay close to the core, and what each doubling adds
+COMPILED_CALL, COMPILED = 10_000, 0.4  # of tiles by the C++ kernels, and how much of the rest they take
+SINGLE = {1: 0.85, 2: 0.55}  # of the time of double, by the number of axes
 ROUNDINGS = 12  # of one level of a transform, at most
 LARGE = 2**19  # samples of several axes from which the threads that torch may use are worth waking
 
@@ -50,6 +53,8 @@ class Tiles:
 
 def run(first: Array, second: Array, job: Job, tiled: bool) -> Array:
     """The job by transforms; `tiled` says whether in tiles."""
+    if tiled and compiled.takes_tiles(job):
+        return compiled.tiles(first, second, job)
     tiles = best_tiles(job, tiled)
     axes = tuple(range(-job.ndim, 0))
     batch = second.shape[: second.ndim - job.ndim]
@@ -101,7 +106,10 @@ _ALONG_ONE = {
 @lru_cache(maxsize=4096)
 def seconds(job: Job, tiled: bool) -> float:
     """What the job takes, about."""
-    return _nanoseconds(job, best_tiles(job, tiled)) * 1e-9
+    found = _nanoseconds(job, best_tiles(job, tiled))
+    if tiled and compiled.takes_tiles(job):
+        found = COMPILED_CALL + found * COMPILED
+    return found * 1e-9
 
 
 def error_bound(job: Job, tiled: bool) -> float:
@@ -157,7 +165,7 @@ def _nanoseconds(job: Job, tiles: Tiles) -> float:
     step += BEYOND_CACHE * max(0.0, log2(max(tiles.lengths) / CACHE))
     if job.ndim > 1 and numbers > CACHE:
         step *= 1.5
-    speed = (2 if job.is_complex else 1) * (0.55 if job.is_single else 1)
+    speed = (2 if job.is_complex else 1) * (SINGLE[min(job.ndim, 2)] if job.is_single else 1)
     moved = prod(job.shape) * PER_MOVE * (job.ndim - 0.8) if tiles.count > 1 else 0
     return CALL + (numbers * step + moved) * speed
 

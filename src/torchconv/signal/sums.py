@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..compute.functional import conv
+from . import compiled
 from .job import Job
 from .nonfinite import seems_finite
 from .views import Array, padded, zeros
@@ -26,6 +27,10 @@ def run(first: Array, second: Array, job: Job) -> Array:
     """The job by NumPy's loops, or for tensors by the kernels of `conv`."""
     if isinstance(first, Tensor):
         return _by_kernels(first, second, job)
+    if is_compiled(job):
+        result = compiled.sums(first, second, job)
+        if seems_finite(result):
+            return result
     if first.ndim == job.ndim == 1:
         return _along_one(first, second, job.spans[0])
     if _packs(job):
@@ -33,6 +38,12 @@ def run(first: Array, second: Array, job: Job) -> Array:
         if seems_finite(result):
             return result
     return _shifted(first, second, job)
+
+
+@lru_cache(maxsize=4096)
+def is_compiled(job: Job) -> bool:
+    """Whether the C++ kernels sum it, and faster than NumPy's loop."""
+    return compiled.takes_sums(job) and compiled.nanoseconds(job) < _loop_along_one(job)
 
 
 def _along_one(first: np.ndarray, second: np.ndarray, span: tuple[int, int]) -> np.ndarray:
@@ -118,9 +129,15 @@ def _by_kernels(first: Tensor, second: Tensor, job: Job) -> Tensor:
 
 def seconds(job: Job) -> float:
     """What the job takes, about."""
+    if is_compiled(job):
+        return compiled.nanoseconds(job) * 1e-9
     if job.ndim == 1 and not job.batch:
-        return (CALL + _loop(job.outputs[0], min(job.size[0], job.taps[0]))) * 1e-9
+        return _loop_along_one(job) * 1e-9
     return min(_packing(job).nanoseconds if not job.batch else float("inf"), _passes(job)) * 1e-9
+
+
+def _loop_along_one(job: Job) -> float:
+    return CALL + _loop(job.outputs[0], job.taps[0])
 
 
 def _loop(outputs: int, taps: int) -> float:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import SettingError, UnsupportedError
-from . import fourier, nonfinite, sums, toeplitz
+from . import compiled, fourier, nonfinite, sums, toeplitz
 from .job import Job
 from .views import Array, converted
 
@@ -57,19 +57,29 @@ def choose(job: Job, method: str) -> tuple[Way, Job]:
     """How to run a job, by the method asked for or by the one that takes least, and in which type of numbers."""
     check_open(method, job)
     name = cheapest(job) if method == "auto" else method
-    return WAYS[name], inner(name, job)
+    return WAYS[name], job if method == "direct" else inner(name, job)
 
 
 def inner(name: str, job: Job) -> Job:
     """The job in the type it is computed in: single precision in double where it would be less exact than sums are.
 
     Scalar products add up in many places at once and lose less than matrix products and transforms do: single precision
-    would be off by up to 15 times as much. Of sums along several axes, one tap after another, the opposite is true.
+    would be off by up to 15 times as much, unless the taps are many. Of sums along several axes, one tap after another,
+    the opposite is true. The compiled sums along one axis are double.
     """
-    stays = name == "direct" or (name in ("fft", "overlap") and job.ndim > 1 and prod(job.taps) >= MANY)
-    if not job.is_single or stays:
+    if not job.is_single or _is_exact(name, job):
         return job
     return replace(job, kind="complex128" if job.is_complex else "float64")
+
+
+def _is_exact(name: str, job: Job) -> bool:
+    if name == "direct":
+        return not sums.is_compiled(replace(job, kind="float64"))
+    if name == "matrix":
+        return False
+    if job.ndim > 1:
+        return prod(job.taps) >= MANY
+    return compiled.takes_tiles(job) if name == "overlap" else prod(job.taps) >= compiled.FEWEST_WHOLE
 
 
 def check_open(method: str, job: Job) -> None:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from math import prod
 
-import torch
 from torch import Tensor
 
 from ..memory import empty_like
-from .operations import TYPES, call, register
+from .operations import TYPES, call, register, threads
 
 FIELDS = (
     *("type", "threads", "batch", "channels", "multiplier", "height", "width", "out_height", "out_width"),
     *("kernel_height", "kernel_width", "stride_height", "stride_width", "top", "left"),
 )
 SETTINGS = "SymInt[] stride, SymInt[] padding, SymInt[] size"
+PER_BYTE, PER_PRODUCT_BYTE = 0.06, 0.005  # nanoseconds of one core, about
 
 Sizes = Sequence[int]
 
@@ -65,9 +66,19 @@ def _empty_weight(x: Tensor, grad: Tensor, stride: Sizes, padding: Sizes, size: 
 
 def _problem(x: Tensor, y: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes) -> Problem:
     batch, channels, *size = x.shape
-    threads, multiplier = torch.get_num_threads(), y.shape[1] // channels
+    multiplier, bytes_ = y.shape[1] // channels, x.itemsize
+    nanoseconds = bytes_ * (PER_BYTE * (x.numel() + y.numel()) + PER_PRODUCT_BYTE * y.numel() * prod(kernel))
     return Problem(
-        TYPES[x.dtype], threads, batch, channels, multiplier, *size, *y.shape[2:], *kernel, *stride, *padding
+        TYPES[x.dtype],
+        threads(nanoseconds),
+        batch,
+        channels,
+        multiplier,
+        *size,
+        *y.shape[2:],
+        *kernel,
+        *stride,
+        *padding,
     )
 
 

@@ -17,6 +17,8 @@ from . import library
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # as in csrc/interface.h
 STATUS = {1: "there is not enough memory for the kernels' buffers", 2: "the kernels have no code for these numbers"}
 
+WAKING = 60_000  # nanoseconds of one core, below which to wake the others takes longer than they save
+
 library.library()  # now: what is loaded before a fork knows of it, and does not wait for its parent's threads
 _OPERATIONS = torch.library.Library("torchconv", "FRAGMENT")
 
@@ -36,6 +38,11 @@ def call(name: str, problem: Any, *tensors: Tensor) -> None:
     status = function(ctypes.byref(problem), *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors))
     if status:
         raise RuntimeError(f"{name}: {STATUS[status]}")
+
+
+def threads(nanoseconds: float) -> int:
+    """How many threads to use for what takes one of them so long, about."""
+    return 1 if nanoseconds < WAKING else torch.get_num_threads()
 
 
 def reason_against(dtype: torch.dtype, device: str) -> str | None:

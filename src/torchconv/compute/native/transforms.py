@@ -15,9 +15,12 @@ from torch import Tensor
 from ..kept import Kernels
 from ..memory import empty_like
 from . import library
-from .operations import STATUS
+from .operations import STATUS, threads
 
 FOURIER, WINOGRAD = 0, 1
+# Nanoseconds of one core, about: of a number's transforms and of its product with another channel's kernel. The threads
+# are woken for every step: kernels, forward, products, back.
+PER_NUMBER, PER_PRODUCT, STEPS = 1.5, 0.05, 6
 FIELDS = (
     *("kind", "threads", "batch", "groups", "ins", "outs", "height", "width", "out_height", "out_width"),
     *("kernel_height", "kernel_width", "top", "left", "length_height", "length_width", "adjoint", "room"),
@@ -101,7 +104,8 @@ def _problem(cut: Cut, x: Tensor, y: Tensor, kernel: Sequence[int], adjoint: boo
     counts = (x.shape[0], cut.groups, x.shape[1] // cut.groups, y.shape[1] // cut.groups)
     sizes = (*planes[0].shape[2:], *planes[1].shape[2:], *one, *kernel, *none, *cut.padding, *one, *cut.lengths)
     strides = (Strides(*plane.stride()) for plane in planes)
-    return Problem(cut.kind, torch.get_num_threads(), *counts, *sizes, adjoint, cut.room, *strides)
+    nanoseconds = x.numel() * PER_PRODUCT * counts[-1] + (x.numel() + y.numel()) * PER_NUMBER
+    return Problem(cut.kind, threads(nanoseconds / STEPS), *counts, *sizes, adjoint, cut.room, *strides)
 
 
 def _call(name: str, problem: Problem, *tensors: Tensor | None) -> None:
