@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..compute import cost
 from ..compute.algorithms.tile_costs import Work, cheapest
+from ..compute.kept import Kernels
 from ..compute.native import depthwise, library, transforms
 from .job import Job
 
@@ -54,7 +55,7 @@ def tiles(first: np.ndarray, second: np.ndarray, job: Job) -> np.ndarray:
     x, weight = _tensor(first).view(1, 1, -1), _tensor(second[::-1]).view(1, 1, -1)
     cut = _cut(job)
     assert cut is not None, "takes_tiles says where there are tiles"
-    return transforms.output(cut, x, weight, [stop - start]).view(-1).numpy()
+    return transforms.output(cut, x, Kernels(weight, weight.shape), [stop - start]).view(-1).numpy()
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,6 @@ import ctypes
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ..kept import Kernels
