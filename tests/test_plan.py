@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import torchconv as tc
-from torchconv.compute import measuring, planner, wisdom
+from torchconv.compute import measuring, planner, store, wisdom
 from torchconv.compute.algorithms import Problem
 from torchconv.compute.algorithms.fourier import Fourier
 from torchconv.compute.algorithms.torch_kernels import TorchKernels
@@ -23,7 +23,7 @@ SMALL = tc.Convolution(4, 4, (9, 9), padding="same")
 
 @pytest.fixture(autouse=True)
 def own_wisdom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(wisdom.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
+    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
     wisdom.forget()
     planner.forget_choices()
     yield
@@ -108,7 +108,7 @@ def test_what_was_measured_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"question": {}}', '{"question": 1, "answer": 2}'])
 def test_torn_and_foreign_files_are_never_believed(text: str) -> None:
     wisdom.remember(problem(), dict.fromkeys((OUTPUT, INPUT, WEIGHT), "patches"), {})
-    (path,) = wisdom.folder().iterdir()
+    (path,) = store.folder().iterdir()
     right = path.read_text()
     wisdom._LEARNED.clear()  # as in another process
     path.write_text(text)
@@ -157,13 +157,13 @@ def test_what_the_kernels_can_do_is_part_of_the_question(monkeypatch: pytest.Mon
 
 def test_no_home_and_nested_files_are_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     wisdom.remember(problem(), dict.fromkeys((OUTPUT, INPUT, WEIGHT), "torch"), {})
-    (path,) = wisdom.folder().iterdir()
+    (path,) = store.folder().iterdir()
     path.write_text("[" * 10**6)
     wisdom._LEARNED.clear()
     assert wisdom.recall(problem()) == {}
     assert wisdom.convolutions() == frozenset()
     path.unlink()
-    for name in (wisdom.FOLDER_VARIABLE, "XDG_CACHE_HOME"):
+    for name in (store.FOLDER_VARIABLE, "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(
         Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory."))
@@ -178,14 +178,14 @@ def test_many_writers_leave_whole_files() -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = [dict.fromkeys((OUTPUT, INPUT, WEIGHT), names[n % 3]) for n in range(60)]
         list(pool.map(lambda answer: wisdom.remember(problem(), answer, {}), answers))
-    (path,) = wisdom.folder().iterdir()
+    (path,) = store.folder().iterdir()
     assert json.loads(path.read_text())["answer"][OUTPUT] in names
     assert wisdom.forget() == 1
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(wisdom.FOLDER_VARIABLE, str(tmp_path / "file" / "wisdom"))
+    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "file" / "wisdom"))
     wisdom.remember(problem(), dict.fromkeys((OUTPUT, INPUT, WEIGHT), "patches"), {})
     assert wisdom.recall(problem())[OUTPUT] == "patches"  # in this process only
     wisdom._LEARNED.clear()

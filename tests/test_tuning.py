@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 import torchconv as tc
-from torchconv.compute import layouts, planner, wisdom
+from torchconv.compute import layouts, planner, store, wisdom
 from torchconv.compute.algorithms.fourier import Fourier
 from torchconv.compute.measuring import Bench
 
 
 @pytest.fixture(autouse=True)
 def own_wisdom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv(wisdom.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
+    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
     wisdom.forget()
     planner.forget_choices()
     yield

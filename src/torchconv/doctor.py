@@ -26,20 +26,29 @@ def findings() -> list[Finding]:
     import torch
 
     from . import __version__
-    from .compute import wisdom
+    from .compute import machine, store
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return [
         Finding("torchconv", __version__),
         Finding("torch", torch.__version__),
         Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        Finding("processor", f"{wisdom.processor('cpu')}, {torch.backends.cpu.get_cpu_capability()}"),
+        Finding("processor", f"{store.processor('cpu')}, {torch.backends.cpu.get_cpu_capability()}"),
         Finding("threads", str(torch.get_num_threads()), "torch.set_num_threads changes it"),
         Finding("GPU", gpu),
         _kernels(),
         *(_part(name, modules) for name, modules in PARTS.items()),
-        Finding("measured plans", str(wisdom.folder())),
+        Finding("measured plans", str(store.folder())),
+        _machine(machine.factors(torch.get_num_threads())),
     ]
+
+
+def _machine(factors: dict[str, float]) -> Finding:
+    """Whether estimates follow what was measured here."""
+    if not factors:
+        return Finding("estimates", "of another machine", "torchconv tune --machine measures this one, in two minutes")
+    values = sorted(factors.values())
+    return Finding("estimates", f"measured here, {values[len(values) // 2]:.2f} times the shipped ones")
 
 
 def _kernels() -> Finding:

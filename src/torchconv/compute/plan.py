@@ -149,8 +149,8 @@ def _measured(problem: Problem) -> Plan:
     for role in ROLES:
         known = answer.get(OUTPUT, first.name)
         fitting = [one for one in planner.opened(problem) if planner.alike(one, planner.BY_NAME[known])]
-        least = min(one.seconds(problem, role) for one in fitting)
-        promising = [one for one in fitting if one is first or one.seconds(problem, role) < HOPELESS * least]
+        least = min(one.expected(problem, role) for one in fitting)
+        promising = [one for one in fitting if one is first or one.expected(problem, role) < HOPELESS * least]
         right = bench.right(promising, role) or [first]
         seconds[role] = bench.seconds(right, role, MEASURING)
         answer[role] = min(seconds[role], key=seconds[role].__getitem__)
@@ -169,5 +169,5 @@ def _rows(problem: Problem, measured: dict[str, dict[str, float]]) -> tuple[Row,
             found = {role: measured[role].get(algorithm.name, inf) for role in ROLES}
             rows.append(Row(algorithm.name, found))
         else:
-            rows.append(Row(algorithm.name, {role: algorithm.seconds(problem, role) for role in ROLES}))
+            rows.append(Row(algorithm.name, {role: algorithm.expected(problem, role) for role in ROLES}))
     return tuple(rows)

@@ -90,7 +90,7 @@ def _for_lasting_weights(choice: Choice, problem: Problem) -> Choice:
     found = []
     for role in (OUTPUT, INPUT, WEIGHT):
         one = choice[role].for_lasting_weights
-        found.append(SEPARABLE.instead_of(one, problem, role, one.seconds(problem, role) / MARGIN))
+        found.append(SEPARABLE.instead_of(one, problem, role, one.expected(problem, role) / MARGIN))
     return Choice(*found)
 
 
@@ -108,8 +108,8 @@ def alike(one: Algorithm, other: Algorithm) -> bool:
 
 def _pick(candidates: list[Algorithm], problem: Problem, role: str) -> Algorithm:
     """The first, unless another is expected to be faster by a margin."""
-    best = min(candidates, key=lambda one: one.seconds(problem, role))
-    return best if best.seconds(problem, role) * MARGIN < candidates[0].seconds(problem, role) else candidates[0]
+    best = min(candidates, key=lambda one: one.expected(problem, role))
+    return best if best.expected(problem, role) * MARGIN < candidates[0].expected(problem, role) else candidates[0]
 
 
 def opened(problem: Problem) -> list[Algorithm]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...description.convolution import Convolution
+from .. import machine
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,12 @@ class Algorithm(ABC):
     def seconds(self, problem: Problem, role: str) -> float:
         """What one operation takes on a processor like the one in `cost`, about; inf: never worth it."""
         return inf
+
+    def expected(self, problem: Problem, role: str) -> float:
+        """The same on this machine, where `torchconv tune --machine` has measured it."""
+        found = machine.factors(problem.threads) if problem.device == "cpu" else {}
+        key = machine.key(self.name, problem.convolution, problem.dtype, problem.channels_last, role) if found else ""
+        return self.seconds(problem, role) * found.get(key, 1.0)
 
     @abstractmethod
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
