@@ -33,6 +33,7 @@ HOUSE = [
     "compute.tables",
     "compute.reference",
     "compute.cost",
+    "compute.faults",
     "compute.native.library",
     "compute.native.operations",
     "compute.native.depthwise",
