@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -159,6 +160,7 @@ def main() -> int:
         for name, package in PACKAGES.items()
     ]
     print(machine() + ", " + ", ".join(have))
+    warnings.filterwarnings("ignore", module="fft_conv_pytorch")
     print(f"\n{'family':14}{'batch,in,out,size,kernel':34}{'ours ms':>9}" + "".join(f"{name:>12}" for name in NAMES))
     found: dict[str, list[float]] = {name: [] for name in NAMES}
     lost = []

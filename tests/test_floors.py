@@ -34,6 +34,7 @@ HOUSE = [
     "compute.tables",
     "compute.reference",
     "compute.cost",
+    "compute.faults",
     "compute.native.library",
     "compute.store",
     "compute.machine",

@@ -46,7 +46,9 @@ def findings() -> list[Finding]:
 def _machine(factors: dict[str, float]) -> Finding:
     """Whether estimates follow what was measured here."""
     if not factors:
-        return Finding("estimates", "of another machine", "torchconv tune --machine measures this one, in half a minute")
+        return Finding(
+            "estimates", "of another machine", "torchconv tune --machine measures this one, in half a minute"
+        )
     values = sorted(factors.values())
     return Finding("estimates", f"measured here, {values[len(values) // 2]:.2f} times the shipped ones")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.convolution import Convolution
-from .. import borders, cost, layouts
+from .. import borders, cost, faults, layouts
 from ..memory import has_numbers
 from .base import Algorithm, Problem
 
@@ -70,6 +70,8 @@ def static_call(conv: Convolution, transposed: bool) -> Call | None:
     """torch's call with nothing around it, if that is all there is to `conv` at every input size."""
     plain = conv.sharing.is_full and conv.ndim in _PLAIN and conv.channels.rows is None
     if not plain or any(axis.boundary != "zeros" or axis.padding == "same" for axis in conv.axes):
+        return None
+    if faults.types(conv):
         return None
     call = call_for(conv, (1,) * conv.ndim, transposed)
     return call if call.is_bare and call.transposed == transposed else None
@@ -130,10 +132,14 @@ class TorchKernels(Algorithm):
         function, arguments = call.bound()
         bare = call.is_bare
         grows = any(low > 0 or high > 0 for low, high in call.after)
-        if bare and not call.transposed:
+        wrong = faults.types(conv)
+        if bare and not call.transposed and not wrong:
             return lambda x, weight, bias: function(x, weight, bias, *arguments)
 
         def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            if wrong and x.dtype in wrong and x.device.type == "cpu":
+                wide = compute(x.float(), weight.float(), None if bias is None else bias.float())
+                return wide.to(x.dtype)
             if not bare:
                 x = borders.pad(borders.spread(x, call.spread), call.before)
             y = function(x, self._kernel(call, weight), None if grows else bias, *arguments)
@@ -147,6 +153,8 @@ class TorchKernels(Algorithm):
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         if grad.is_complex() or weight.is_complex():
             return _by_parts(lambda g, w: self.input_grad(conv, g, w, input_size), grad, weight)
+        if grad.dtype in faults.types(conv) and grad.device.type == "cpu":
+            return self.input_grad(conv, grad.float(), weight.float(), input_size).to(grad.dtype)
         call = call_for(conv, input_size)
         grad = borders.unpad(self._laid_out(grad), call.after)
         shape = [grad.shape[0], conv.in_channels, *_inner_size(conv, call, input_size)]
@@ -157,6 +165,8 @@ class TorchKernels(Algorithm):
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         if x.is_complex() or grad.is_complex():
             return _by_parts(lambda a, g: self.weight_grad(conv, a, g), x, grad)
+        if x.dtype in faults.types(conv) and x.device.type == "cpu":
+            return self.weight_grad(conv, x.float(), grad.float()).to(x.dtype)
         call = call_for(conv, x.shape[2:])
         x = borders.pad(borders.spread(self._laid_out(x), call.spread), call.before)
         grad = borders.unpad(self._laid_out(grad), call.after)

@@ -1,0 +1,75 @@
+"""Where torch's kernels are known to be wrong, they are given float32 on the processors where it matters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import torchconv as tc
+from torchconv.compute import faults, functional
+
+
+class Watch(TorchDispatchMode):
+    """Notes the types of the numbers that torch's convolutions are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "convolution" in str(func):
+            self.found.append(args[0].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(params=["amx_bf16", "avx512f"])
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(faults, "HERE", faults.on_processor({request.param}))
+    functional._made.cache_clear()
+    yield request.param
+    functional._made.cache_clear()
+
+
+def given(x: torch.Tensor, w: torch.Tensor) -> list[torch.dtype]:
+    """What torch's kernels were given for the output and both gradients."""
+    with Watch() as watch:
+        y = tc.conv(x, w, algorithm="torch")
+        tc.conv_input_grad(x.shape, w, y, algorithm="torch")
+        grad = tc.conv_weight_grad(x, w.shape, y, algorithm="torch")
+    assert y.dtype == grad.dtype == x.dtype
+    return watch.found
+
+
+@pytest.mark.parametrize("taps", [16, 24, 32, 48, 64])
+def test_known_wrong_regions_are_computed_in_float32(processor: str, taps: int) -> None:
+    x, w = torch.randn(2, 4, 128).bfloat16(), torch.randn(4, 4, taps).bfloat16()
+    kind = torch.float32 if processor == "amx_bf16" else torch.bfloat16
+    assert given(x, w) == [kind] * 3
+    layer = tc.nn.Conv1d(4, 4, taps, dtype=torch.bfloat16)
+    with torch.no_grad(), Watch() as watch:
+        layer(x)
+    assert watch.found in ([kind], [])  # none where "auto" has a better way
+
+
+@pytest.mark.parametrize(("channels", "taps"), [(4, 8), (8, 16), (4, 65)])
+def test_other_convolutions_are_left_alone(processor: str, channels: int, taps: int) -> None:
+    x, w = torch.randn(2, channels, 128).bfloat16(), torch.randn(channels, channels, taps).bfloat16()
+    assert given(x, w) == [torch.bfloat16] * 3
+
+
+def test_the_results_have_gradients(processor: str) -> None:
+    x, w = torch.randn(2, 4, 64).bfloat16().requires_grad_(), torch.randn(4, 4, 16).bfloat16().requires_grad_()
+    tc.conv(x, w).float().square().sum().backward()
+    plain = [one.detach().float().requires_grad_() for one in (x, w)]
+    torch.conv1d(*plain).square().sum().backward()
+    for one, other in zip((x, w), plain, strict=True):
+        torch.testing.assert_close(one.grad.float(), other.grad, rtol=0.05, atol=0.05 * float(other.grad.abs().max()))
+
+
+def test_this_processors_instructions_are_read() -> None:
+    assert faults.on_processor([]) == ()
+    assert set(faults.HERE) <= set(faults.REGIONS)
+    assert faults.on_processor(faults.instructions()) == faults.HERE
