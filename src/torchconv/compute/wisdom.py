@@ -43,6 +43,7 @@ def question(problem: Problem) -> dict[str, Any]:
         "dtype": str(problem.dtype).removeprefix("torch."),
         "device": problem.device,
         "precision": problem.precision,
+        "workspace": problem.workspace,
         "threads": problem.threads,
         "channels_last": problem.channels_last,
         "processor": processor(problem.device),

@@ -144,9 +144,9 @@ def _planned(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> tuple[list[La
     for module, x in inputs.items():
         new, device = _of(module), next(module.parameters()).device
         shape = tuple(x.shape) if x.ndim == new.convolution.ndim + 2 else (1, *x.shape)
-        key = (new.convolution, shape, x.dtype, device.type, _reason(model, module))
+        key = (new.convolution, new.precision, new.workspace, shape, x.dtype, device.type, _reason(model, module))
         if key not in plans:
-            plans[key] = plan(new.convolution, shape, dtype=x.dtype, device=device, measure=True)
+            plans[key] = plan(new, shape, dtype=x.dtype, device=device, measure=True)
         alike.setdefault(key, []).append(module)
         if key[-1] is None and (isinstance(module, Conv) or set(plans[key].algorithms.values()) != {"torch"}):
             planned[module] = _of(module)  # anew: what was measured decides how it computes
@@ -161,7 +161,9 @@ def _of(module: Any) -> Conv:
     if isinstance(module, Conv):
         new = copy.copy(module)
         new._parameters = dict(module._parameters)
-        new._operator = Operator(module.convolution, module.algorithm, module.layout)
+        new._operator = Operator(
+            module.convolution, module.algorithm, module.layout, module.precision, module.workspace
+        )
         return new
     new = KINDS[type(module)](
         module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding, module.dilation,

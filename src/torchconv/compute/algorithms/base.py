@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import inf, prod
 from typing import ClassVar
@@ -12,6 +13,11 @@ import torch
 from torch import Tensor
 
 from ...description.convolution import Convolution
+from ..memory import room
+
+# How many times the error of the direct algorithm, which adds up products term by term in the same type, each precision
+# allows; "bf16" as many times as bfloat16 rounds coarser than float32.
+PRECISIONS = {"auto": 4.0, "fast": 32.0, "bf16": 2.0**16}
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class Problem:
     precision: "auto", or "fast" or "bf16", which allow less exact ways.
     batch, input_size: images, and samples per axis; None where they are open. threads: of the processor.
     channels_last: whether the channels of a position are side by side in memory.
+    workspace: bytes that an operation may take beside its arrays; None: `memory.room` says how many.
     """
 
     convolution: Convolution
@@ -31,6 +38,7 @@ class Problem:
     input_size: tuple[int, ...] | None = None
     threads: int = 1
     channels_last: bool = False
+    workspace: int | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -44,6 +52,11 @@ class Problem:
         conv = self.convolution
         outputs = conv.out_channels * prod(conv.output_size(self.sizes))
         return self.batch * (conv.in_channels * prod(self.sizes) + outputs)
+
+    @property
+    def room(self) -> int:
+        """Bytes of workspace that an operation may take."""
+        return room(self.workspace, self.numbers * self.dtype.itemsize)
 
     @property
     def macs(self) -> int:
@@ -61,12 +74,16 @@ class Algorithm(ABC):
     takes_borders: whether it reads padding other than zeros itself; where not, it is given the padded input.
     takes_tables: whether it reads connection tables itself; where not, it is given grouped convolutions.
     differentiable: whether its operations are made of what torch differentiates itself, and as well as it can be done.
+    error: the largest in float32 to be expected, in parts of the direct algorithm's; tests/test_errors.py measures it.
+    limit: bytes of workspace to keep to where it can trade them for time; None: as `memory.room` says.
     """
 
     name: ClassVar[str]
     takes_borders: ClassVar[bool] = False
     takes_tables: ClassVar[bool] = False
     differentiable: ClassVar[bool] = False
+    error: ClassVar[float] = 1.0
+    limit: int | None = None
 
     def declines(self, problem: Problem) -> str | None:
         """Why this way is not open to the problem; None if it is."""
@@ -79,6 +96,18 @@ class Algorithm(ABC):
     def seconds(self, problem: Problem, role: str) -> float:
         """What one operation takes on a processor like the one in `cost`, about; inf: never worth it."""
         return inf
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """Bytes that one operation takes beside input, weights and output, about; without borders and tables."""
+        return 0
+
+    def within(self, limit: int | None) -> Algorithm:
+        """The same way, keeping to a limit."""
+        if limit == self.limit:
+            return self
+        other = copy(self)
+        other.limit = limit
+        return other
 
     @abstractmethod
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ RATE = {OUTPUT: 115e9, INPUT: 115e9, WEIGHT: 80e9}
 PLANE = {OUTPUT: 0.08e-6, INPUT: 0.1e-6, WEIGHT: 0.1e-6}
 NUMBER = 0.2e-9
 LANES = 16
+WINDOW, UNITS = 192 * 1024, 64  # bytes of a window in a cache, and units of work, as in csrc/tiling.h
 CALL = 15e-6
 FLOAT32_ON_CPU = (torch.float32, "cpu")
 
@@ -31,6 +32,7 @@ class Depthwise(Algorithm):
     """One kernel per output channel and one input channel for it, on one or two axes."""
 
     name: ClassVar[str] = "depthwise"
+    error: ClassVar[float] = 2.0
 
     def declines(self, problem: Problem) -> str | None:
         conv = problem.convolution
@@ -62,6 +64,15 @@ class Depthwise(Algorithm):
         one = problem.macs * waste / RATE[role] + planes * PLANE[role] + numbers * NUMBER
         one += problem.channels_last * problem.numbers / cost.TOUCH
         return one * problem.dtype.itemsize / 4 / cost.cores(problem.threads) + CALL
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """A window, its outputs and, for the gradient of the weights, sums of each thread and of each item of work."""
+        conv, sizes = problem.convolution, problem.sizes
+        outputs, taps = prod(shapes.output_sizes(conv.axes, sizes)), prod(conv.kernel_size)
+        own = problem.threads * (2 * WINDOW + (LANES * 4 * taps if role == WEIGHT else 0))
+        planes = problem.batch * shapes.repeats(4 * outputs, WINDOW)
+        sums = 8 * conv.out_channels * taps * min(planes, max(UNITS, planes // 2)) if role == WEIGHT else 0
+        return own + sums + problem.channels_last * problem.numbers * problem.dtype.itemsize
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         stride, padding = _planes(conv, x.shape[2:])

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ...description.convolution import Convolution
 from .. import borders, cost, layouts
-from ..memory import all_finite, has_numbers
+from ..memory import all_finite, has_numbers, room
 from ..native import library, transforms
+from ..roles import INPUT
 from . import tile_costs, tiling
 from .base import Algorithm, Problem
 from .stride_one import StrideOne
@@ -36,6 +37,7 @@ class Fourier(Algorithm):
     """Fast Fourier transforms of tiles, the tile chosen by the arithmetic it costs."""
 
     name: ClassVar[str] = "fft"
+    error: ClassVar[float] = 3.0
 
     def declines(self, problem: Problem) -> str | None:
         conv = problem.convolution
@@ -64,19 +66,36 @@ class Fourier(Algorithm):
         if prod(steps.kernel) < FEWEST_TAPS:
             return inf
         images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
-        work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
+        room = problem.room - _around(conv, steps, problem.batch, problem.sizes, problem.dtype)
+        work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, problem.threads)
         lengths = _compiled(work) if problem.dtype in COMPILED else None
         if lengths is not None:
             moved = 0 if steps.is_plain else work.bytes / 4 / cost.TOUCH
             return (work.seconds(lengths, role) + moved) / cost.cores(problem.threads) + CALL
-        one = tiling.least_seconds(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
+        sizes = steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups
+        one = tiling.least_seconds(*sizes, room // _wide(problem.dtype).itemsize)
         return (one + problem.channels_last * problem.numbers / cost.TOUCH) / cost.cores(problem.threads) + CALLS
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """The spectra of the kernels and of so many tiles as fit into the room; around them what steps rearrange."""
+        conv, sizes, dtype = problem.convolution, problem.sizes, problem.dtype
+        steps = StrideOne.of(conv, sizes)
+        around = _around(conv, steps, problem.batch, sizes, dtype)
+        images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
+        room = problem.room - around
+        if dtype in COMPILED and problem.device == "cpu":
+            work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, problem.threads)
+            if (lengths := _compiled(work)) is not None:
+                return around + work.workspace(lengths, role)
+        size = _wide(dtype).itemsize
+        return around + size * _tiling(steps, images, ins, conv.out_channels, role, room // size).workspace
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
-        cut = _cut(conv, steps, x)
+        room = self._room(conv, steps, x, x.shape[2:])
+        cut = _cut(conv, steps, x, room)
         if cut is None:
-            y = steps.output(_correlate(steps.input(x), steps.weight(weight), conv.groups))
+            y = steps.output(_correlate(steps.input(x), steps.weight(weight), conv.groups, room))
         else:
             images = x if steps.is_plain else steps.input(x)
             y = steps.output(_narrowed(transforms.output, x.dtype, cut, images, steps.weight(weight), steps.windows))
@@ -84,11 +103,12 @@ class Fourier(Algorithm):
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         steps = StrideOne.of(conv, input_size)
-        cut = _cut(conv, steps, grad)
+        room = self._room(conv, steps, grad, input_size)
+        cut = _cut(conv, steps, grad, room)
         if cut is None:
             around = borders.pad(steps.output_back(grad), [(taps - 1, taps - 1) for taps in steps.kernel])
             turned = layouts.swapped(layouts.flipped(steps.weight(weight), conv.ndim), conv.groups, conv.ndim)
-            result = steps.input_back(_correlate(around, turned, conv.groups))
+            result = steps.input_back(_correlate(around, turned, conv.groups, room))
         else:
             cells, kernels, size = (
                 steps.output_back(grad),
@@ -101,14 +121,21 @@ class Fourier(Algorithm):
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
-        cut = _cut(conv, steps, x)
+        room = self._room(conv, steps, x, x.shape[2:])
+        cut = _cut(conv, steps, x, room)
         if cut is None:
-            result = _weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups)
+            result = _weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups, room)
         else:
             images, cells = x if steps.is_plain else steps.input(x), steps.output_back(grad)
             result = _narrowed(transforms.weight_grad, x.dtype, cut, images, cells, steps.kernel)
         result = steps.weight_back(result)
         return result if all_finite(result) else _DIRECT.weight_grad(conv, x, grad)
+
+    def _room(self, conv: Convolution, steps: StrideOne, array: Tensor, size: Sequence[int]) -> int:
+        """Bytes for spectra in an operation on an array of this type and batch."""
+        batch, dtype = array.shape[0], array.dtype
+        arrays = batch * (conv.in_channels * prod(size) + conv.out_channels * prod(steps.outputs)) * dtype.itemsize
+        return room(self.limit, arrays) - _around(conv, steps, batch, size, dtype)
 
 
 def _compiled(work: Work) -> tuple[int, ...] | None:
@@ -116,15 +143,41 @@ def _compiled(work: Work) -> tuple[int, ...] | None:
     return tile_costs.cheapest(work) if len(work.kernel) <= 2 and library.available() else None
 
 
-def _cut(conv: Convolution, steps: StrideOne, array: Tensor) -> transforms.Cut | None:
+def _around(conv: Convolution, steps: StrideOne, batch: int, size: Sequence[int], dtype: torch.dtype) -> int:
+    """Bytes of input and output as more channels and images, and in the type of the transforms."""
+    narrow = dtype in NARROW
+    numbers = 0
+    if not steps.is_plain:
+        ins, outs = conv.in_channels * prod(conv.stride), conv.out_channels
+        numbers = (1 + narrow) * prod(conv.dilation) * (ins * prod(steps.size) + outs * prod(steps.windows))
+    if narrow:
+        numbers += conv.in_channels * prod(size) + conv.out_channels * prod(steps.outputs)
+    return batch * numbers * _wide(dtype).itemsize
+
+
+def _tiling(steps: StrideOne, images: int, ins: int, outs: int, role: str, room: int) -> Tiling:
+    """The tiles of torch's transforms: the gradient of the input is a correlation, too, with zeros around."""
+    size, kernel, groups = steps.size, steps.kernel, steps.groups
+    if role == INPUT:
+        size = tuple(length + 2 * (taps - 1) for length, taps in zip(steps.windows, kernel, strict=True))
+        ins, outs = outs, ins
+    return Tiling.of((images, ins, *size), (outs, ins // groups, *kernel), groups, room)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in NARROW else dtype
+
+
+def _cut(conv: Convolution, steps: StrideOne, array: Tensor, room: int) -> transforms.Cut | None:
     """How the C++ kernels cut up this request, for an array of it; None where they do not serve."""
     if array.device.type != "cpu" or array.dtype not in COMPILED or not has_numbers(array):
         return None
     images, ins = array.shape[0] * prod(conv.dilation), conv.in_channels * prod(conv.stride)
-    work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
+    threads = torch.get_num_threads()
+    work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, threads)
     lengths = _compiled(work)
     low = [pair[0] if steps.is_plain else 0 for pair in steps.pads]
-    return None if lengths is None else transforms.Cut(conv.groups, low, lengths, work.room)
+    return None if lengths is None else transforms.Cut(conv.groups, low, lengths, work.spectra_room(lengths))
 
 
 def _narrowed(operation: Callable[..., Tensor], dtype: torch.dtype, cut: transforms.Cut, *operands: Any) -> Tensor:
@@ -132,22 +185,26 @@ def _narrowed(operation: Callable[..., Tensor], dtype: torch.dtype, cut: transfo
     return operation(cut, *(one.float() if isinstance(one, Tensor) else one for one in operands)).to(dtype)
 
 
-def _correlate(x: Tensor, weight: Tensor, groups: int) -> Tensor:
+def _correlate(x: Tensor, weight: Tensor, groups: int, room: int) -> Tensor:
     """The valid correlation with steps of 1: (n, in, *size) and (out, in // groups, *kernel) to (n, out, *windows)."""
     if x.dtype in NARROW:
-        return _correlate(x.float(), weight.float(), groups).to(x.dtype)
-    tiling = Tiling.of(tuple(x.shape), tuple(weight.shape), groups)
+        return _correlate(x.float(), weight.float(), groups, room).to(x.dtype)
+    tiling = Tiling.of(tuple(x.shape), tuple(weight.shape), groups, room // x.element_size())
     kernels = tiling.spectra(weight.unflatten(0, (groups, -1))).conj()  # (groups, out, in, *frequencies)
-    parts = [tiling.windows(_outputs(tiling.spectra(tiling.tiles(part)), kernels, tiling)) for part in tiling.parts(x)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    if len(x) <= tiling.images:
+        return tiling.windows(_outputs(tiling.spectra(tiling.tiles(x)), kernels, tiling))
+    y = x.new_empty(len(x), len(weight), *tiling.outputs)
+    for part, place in zip(tiling.parts(x), tiling.parts(y), strict=True):
+        place.copy_(tiling.windows(_outputs(tiling.spectra(tiling.tiles(part)), kernels, tiling)))
+    return y
 
 
-def _weight_grad(x: Tensor, grad: Tensor, kernel: Sequence[int], groups: int) -> Tensor:
+def _weight_grad(x: Tensor, grad: Tensor, kernel: Sequence[int], groups: int, room: int) -> Tensor:
     """The adjoint of `_correlate` towards the weights."""
     if x.dtype in NARROW:
-        return _weight_grad(x.float(), grad.float(), kernel, groups).to(x.dtype)
+        return _weight_grad(x.float(), grad.float(), kernel, groups, room).to(x.dtype)
     outs, ins = grad.shape[1], x.shape[1] // groups
-    tiling = Tiling.of(tuple(x.shape), (outs, ins, *kernel), groups)
+    tiling = Tiling.of(tuple(x.shape), (outs, ins, *kernel), groups, room // x.element_size())
     total = None
     for images, grads in zip(tiling.parts(x), tiling.parts(grad), strict=True):
         found = _products(tiling.spectra(tiling.tiles(images)), tiling.spectra(tiling.cells(grads)).conj(), tiling)

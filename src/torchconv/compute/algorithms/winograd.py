@@ -7,7 +7,7 @@ about six times that of the direct algorithm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, prod
 from typing import ClassVar
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import cost
-from ..memory import all_finite, has_numbers
+from ..memory import all_finite, has_numbers, room
 from ..native import library, transforms
 from ..roles import WEIGHT
 from .base import Algorithm, Problem
@@ -35,6 +35,7 @@ class Winograd(Algorithm):
     """Fewer products, less exact sums: where precision="fast" allows it."""
 
     name: ClassVar[str] = "winograd"
+    error: ClassVar[float] = 12.0
 
     def declines(self, problem: Problem) -> str | None:
         conv = problem.convolution
@@ -58,34 +59,43 @@ class Winograd(Algorithm):
         if conv.channels.rows is not None or min(conv.in_channels, conv.out_channels) // conv.groups < FEWEST_CHANNELS:
             return inf
         outputs = shapes.output_sizes(conv.axes, problem.sizes)
-        work = Work(outputs, KERNEL, problem.batch, conv.in_channels, conv.out_channels, conv.groups)
+        work = _work(conv, outputs, problem.batch, problem.room, problem.threads)
         tiles, points = work.tiles(OUTPUTS), TILE[0] * TILE[1]
         vectors = work.vectors(tiles, role) + shapes.repeats(work.kernels, LANES)
         touched = points * (tiles * (work.ins + work.outs) + work.kernels)
         one = TRANSFORM * vectors + TOUCH * touched + MULTIPLY * points * tiles * work.kernels + NUMBER * work.bytes / 4
         return one * (REORDER if role == WEIGHT else 1) / cost.cores(problem.threads) + CALL
 
+    def workspace(self, problem: Problem, role: str) -> int:
+        conv, outputs = problem.convolution, shapes.output_sizes(problem.convolution.axes, problem.sizes)
+        work = _work(conv, outputs, problem.batch, problem.room, problem.threads)
+        return work.workspace(TILE, role)
+
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         if not has_numbers(x):
             return DIRECT.output(conv, x, weight)
-        y = transforms.output(_cut(conv, x.shape[2:], x), x, weight, shapes.output_sizes(conv.axes, x.shape[2:]))
+        y = transforms.output(self._cut(conv, x.shape[2:], x), x, weight, shapes.output_sizes(conv.axes, x.shape[2:]))
         return y if all_finite(y) else DIRECT.output(conv, x, weight)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         if not has_numbers(grad):
             return DIRECT.input_grad(conv, grad, weight, input_size)
-        result = transforms.input_grad(_cut(conv, input_size, grad), grad, weight, input_size)
+        result = transforms.input_grad(self._cut(conv, input_size, grad), grad, weight, input_size)
         return result if all_finite(result) else DIRECT.input_grad(conv, grad, weight, input_size)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         if not has_numbers(x):
             return DIRECT.weight_grad(conv, x, grad)
-        result = transforms.weight_grad(_cut(conv, x.shape[2:], x), x, grad, KERNEL)
+        result = transforms.weight_grad(self._cut(conv, x.shape[2:], x), x, grad, KERNEL)
         return result if all_finite(result) else DIRECT.weight_grad(conv, x, grad)
 
+    def _cut(self, conv: Convolution, size: Sequence[int], array: Tensor) -> transforms.Cut:
+        outputs, batch = shapes.output_sizes(conv.axes, size), array.shape[0]
+        arrays = 4 * batch * (conv.in_channels * prod(size) + conv.out_channels * prod(outputs))
+        work = _work(conv, outputs, batch, room(self.limit, arrays), torch.get_num_threads())
+        low = [shapes.padding(axis, length)[0] for axis, length in zip(conv.axes, size, strict=True)]
+        return transforms.Cut(conv.groups, low, TILE, work.spectra_room(TILE), transforms.WINOGRAD)
 
-def _cut(conv: Convolution, size: Sequence[int], array: Tensor) -> transforms.Cut:
-    outputs = shapes.output_sizes(conv.axes, size)
-    work = Work(outputs, KERNEL, array.shape[0], conv.in_channels, conv.out_channels, conv.groups)
-    low = [shapes.padding(axis, length)[0] for axis, length in zip(conv.axes, size, strict=True)]
-    return transforms.Cut(conv.groups, low, TILE, work.room, transforms.WINOGRAD)
+
+def _work(conv: Convolution, outputs: tuple[int, ...], batch: int, room: int, threads: int) -> Work:
+    return Work(outputs, KERNEL, batch, conv.in_channels, conv.out_channels, conv.groups, room, threads)
