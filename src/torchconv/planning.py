@@ -20,6 +20,12 @@ def plan(
     input: Annotated[str, typer.Option(metavar="BxCxHxW", help="The shape of the input: batch, channels and size.")],
     dtype: Annotated[str, typer.Option(metavar="float32|float64|bfloat16", help="Type of the numbers.")] = "float32",
     precision: Annotated[str, typer.Option(metavar="auto|fast|bf16", help="How exact it must be.")] = "auto",
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="BYTES", help="Memory beside the arrays. [default: 4 times theirs, at least 16 MiB]"
+        ),
+    ] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Run the promising ways, and remember the best.")] = False,
 ) -> None:
     """Print how a convolution will be computed: every algorithm with what it takes, or why it declines.
@@ -30,7 +36,7 @@ def plan(
     """
     from .compute.plan import plan_of_texts
 
-    typer.echo(plan_of_texts(text, input, dtype, precision, measure).explain())
+    typer.echo(plan_of_texts(text, input, dtype, precision, measure, workspace).explain())
 
 
 def tune(

@@ -38,6 +38,7 @@ def conv(
     flip: bool = False,
     algorithm: str = "auto",
     precision: str = "auto",
+    workspace: int | None = None,
 ) -> Tensor:
     """Convolve x (batch, in, *size) with any convolution of the family, to (batch, out, *output size).
 
@@ -47,6 +48,8 @@ def conv(
     The settings are those of `Convolution`. flip=True reverses the kernel, which is convolution as mathematics has it.
     algorithm: "auto", or the name of one ("torch", "patches", ...) that is to be used whatever it costs.
     precision: "auto"; "fast" and "bf16" allow less exact algorithms where there are any.
+    workspace: bytes that an operation may take beside input, weights and output; by default 4 times those of input and
+        output, and at least 16 MiB. Torch's own kernels are used where nothing else keeps to it.
 
     Differentiable any number of times. Raises ShapeError or SettingError, restating the request.
     Source: Goodfellow, Bengio, Courville 2016, Deep learning, sections 9.1 and 9.5.
@@ -71,6 +74,7 @@ def conv(
             flip,
             algorithm,
             precision,
+            workspace,
         )
     except AttributeError:
         check_tensors(input=x, weight=weight)
@@ -153,7 +157,7 @@ _HELD = SimpleNamespace()
 
 def _held(*request: Any) -> str:
     operator = _made(*request)
-    name = f"{operator.layout} {operator.algorithm} {operator.precision} {operator.convolution!s}"
+    name = f"{operator.layout} {operator.algorithm} {operator.precision} {operator.workspace} {operator.convolution!s}"
     setattr(_HELD, name, operator)
     return name
 
@@ -188,6 +192,7 @@ def _made(
     flip: bool,
     algorithm: str,
     precision: str,
+    workspace: int | None,
 ) -> Operator:
     table = None if connections is None else table_of(connections)
     ndim = _rank(input_ndim, weight_shape, sharing, table)
@@ -210,7 +215,8 @@ def _made(
         sharing=sharing,
         bias_sharing=bias_sharing,
     )
-    return Operator(description, algorithm, layouts.FLIPPED if flag("flip", flip) else layouts.PLAIN, precision)
+    layout = layouts.FLIPPED if flag("flip", flip) else layouts.PLAIN
+    return Operator(description, algorithm, layout, precision, workspace)
 
 
 def _rank(input_ndim: int, weight_shape: Sequence[int], sharing: Any, table: np.ndarray | None) -> int:

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from . import layouts
 from .algorithms import Algorithm, Problem
+from .algorithms.base import PRECISIONS
 from .algorithms.torch_kernels import TorchKernels
 from .operator import Operator
 from .roles import INPUT, OUTPUT
 
 ROUNDS = 5
-# How many times the error of torch's own float32 or float64 kernels is allowed, by precision; and the least of errors
-# that counts, in parts of the largest number: what the type itself rounds.
-ALLOWED = {"auto": 4.0, "fast": 32.0, "bf16": 2e4}
+# The least of errors that counts, in parts of the largest number: what the type itself rounds.
 ROUNDING = {torch.float64: 1e-14, torch.float32: 1e-6, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 
@@ -85,7 +84,7 @@ class Bench:
         direct = errors.get(TorchKernels.name, 0.0)
         least = ROUNDING.get(self.problem.dtype, 1e-6)
         usual = direct if direct < 100 * least else least  # else torch itself is wrong here
-        limit = ALLOWED[self.problem.precision] * max(usual, least)
+        limit = PRECISIONS[self.problem.precision] * max(usual, least)
         return [one for one in algorithms if errors[one.name] <= limit]
 
     def _error(self, algorithm: Algorithm, role: str, truth: Tensor) -> float:
@@ -98,7 +97,7 @@ class Bench:
 
 @lru_cache(maxsize=64)
 def _operator(problem: Problem, algorithm: str) -> Operator:
-    return Operator(problem.convolution, algorithm, precision=problem.precision)
+    return Operator(problem.convolution, algorithm, precision=problem.precision, workspace=problem.workspace)
 
 
 def _reference(problem: Problem, algorithms: list[Algorithm]) -> Algorithm:

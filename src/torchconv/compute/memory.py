@@ -1,4 +1,4 @@
-"""Memory for large results, and whether there are numbers in it to look at."""
+"""Memory: how much an operation may take, large results, and whether there are numbers in them to look at."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from torch import Tensor
 from torch.nn.parameter import Parameter
 
 LARGE, LINE = 2**24, 64  # bytes
+WORKSPACE = 4  # times the bytes of input and output together that an operation may take beside them, if none are given
+FEW = 2**24  # bytes that it may take however small they are: the buffers of a few threads
+
+
+def room(limit: int | None, arrays: int) -> int:
+    """Bytes of workspace for an operation on so many bytes of input and output; limit: what the user allows.
+
+    >>> room(None, 2**30) // 2**30, room(10, 2**30)
+    (4, 10)
+    """
+    return max(WORKSPACE * arrays, FEW) if limit is None else limit
 
 
 def large_like(shape: Sequence[int], like: Tensor) -> Tensor | None:

@@ -31,15 +31,21 @@ class Operator:
     replicate or wrap are put in place, tables become grouped convolutions, weights are brought into plain layout.
 
     convolution: the description; algorithm: a name or "auto"; layout: how the weights are written (layouts.py);
-    precision: "auto", or "fast" or "bf16", which allow less exact algorithms.
+    precision: "auto", or "fast" or "bf16", which allow less exact algorithms;
+    workspace: bytes that an operation may take beside input, weights and output, or None for the default.
     """
 
     def __init__(
-        self, convolution: Convolution, algorithm: str = "auto", layout: str = layouts.PLAIN, precision: str = "auto"
+        self,
+        convolution: Convolution,
+        algorithm: str = "auto",
+        layout: str = layouts.PLAIN,
+        precision: str = "auto",
+        workspace: int | None = None,
     ) -> None:
-        planner.check_algorithm(algorithm)
-        planner.check_precision(precision)
+        planner.check(algorithm, precision, workspace)
         self.convolution, self.algorithm, self.layout, self.precision = convolution, algorithm, layout, precision
+        self.workspace = workspace
         self._extended = borders.extended(convolution)
         self._parts = () if convolution.channels.rows is None else tables.parts(self._extended)
         self._batched = convolution.ndim + 2
@@ -51,7 +57,7 @@ class Operator:
         self._direct = None if call is None else call.bound()
 
     def __reduce__(self):
-        return Operator, (self.convolution, self.algorithm, self.layout, self.precision)
+        return Operator, (self.convolution, self.algorithm, self.layout, self.precision, self.workspace)
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (batch, in, *size), or without a batch, to (batch, out, *output size)."""
@@ -177,7 +183,8 @@ class Operator:
         return tuple(shapes.bordered(axis, size) for axis, size in zip(self.convolution.axes, sizes, strict=True))
 
     def _choose(self, x: Tensor, sizes: tuple[int, ...], weight_stays: bool = False) -> Choice:
-        problem = Problem(self.convolution, x.dtype, x.device.type, self.precision, weight_stays=weight_stays)
+        conv, kind, limit = self.convolution, x.device.type, self.workspace
+        problem = Problem(conv, x.dtype, kind, self.precision, weight_stays=weight_stays, workspace=limit)
         if not torch.compiler.is_compiling():  # which may leave sizes open
             threads, last = torch.get_num_threads(), layouts.channels_last(x)
             problem = replace(problem, batch=x.shape[0], input_size=sizes, threads=threads, channels_last=last)
@@ -215,8 +222,7 @@ class Operator:
         shapes.output_sizes(self.convolution.axes, tuple(x.shape[-self.convolution.ndim :]), self.convolution)
 
     def _check_input(self, x: Tensor, channels: int, size: tuple[int, ...] | None, name: str) -> None:
-        conv = self.convolution
-        shape = tuple(x.shape)
+        conv, shape = self.convolution, tuple(x.shape)
         if len(shape) not in (conv.ndim + 1, conv.ndim + 2) or shape[-conv.ndim - 1] != channels:
             wanted = ", ".join(["batch", str(channels), *(["size"] * conv.ndim if size is None else map(str, size))])
             raise ShapeError(f"{name} of convolution {conv}", got=f"shape {shape}", expected=f"({wanted})")

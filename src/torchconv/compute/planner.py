@@ -9,11 +9,12 @@ from ..description.convolution import Convolution
 from ..errors import SettingError, UnsupportedError
 from . import wisdom
 from .algorithms import TABLE, Algorithm, Problem
+from .algorithms.base import PRECISIONS
 from .algorithms.separable import Separable
 from .roles import INPUT, OUTPUT, WEIGHT
 
 BY_NAME = {algorithm.name: algorithm for algorithm in TABLE}
-PRECISIONS = ("auto", "fast", "bf16")
+ROLES = (OUTPUT, INPUT, WEIGHT)
 age = 0  # grows whenever choices are forgotten, so that those who keep them can tell
 SEPARABLE = Separable()
 MARGIN = 1.3  # how many times faster another way must be expected to be than the first: estimates are estimates
@@ -51,15 +52,18 @@ def choose(problem: Problem, algorithm: str = "auto") -> Choice:
     if algorithm == "auto":
         return _fastest(problem) if problem.input_size is not None else _same(opened(problem)[0])
     check_algorithm(algorithm)
-    reason = BY_NAME[algorithm].declines(problem)
+    one, known = BY_NAME[algorithm], problem.input_size is not None
+    reason = one.declines(problem)
+    if reason is None and known and problem.workspace is not None:
+        reason = above_limit(one, problem)
     if reason is not None:
         raise UnsupportedError(
             f"algorithm={algorithm!r} for convolution {problem.convolution} in {problem.dtype} on {problem.device}",
             got=f"it declines: {reason}",
             fix='Use algorithm="auto".',
         )
-    asked = BY_NAME[algorithm]
-    return _same(asked.for_lasting_weights if problem.weight_stays else asked)
+    one = one.for_lasting_weights if problem.weight_stays else one
+    return _same(one.within(problem.workspace) if known else one)
 
 
 def is_settled(convolution: Convolution, precision: str = "auto") -> bool:
@@ -72,26 +76,21 @@ def is_settled(convolution: Convolution, precision: str = "auto") -> bool:
 
 @lru_cache(maxsize=4096)
 def _fastest(problem: Problem) -> Choice:
-    candidates = opened(problem)
-    names = {one.name: one for one in candidates}
-    measured = {role: names.get(name) for role, name in wisdom.recall(problem).items()}
-    output = measured.get(OUTPUT) or _pick(candidates, problem, OUTPUT)
-    fitting = [one for one in candidates if alike(one, output)]
-    rest = []
-    for role in (INPUT, WEIGHT):
-        one = measured.get(role)
-        rest.append(one if one is not None and alike(one, output) else _pick(fitting, problem, role))
-    choice = Choice(output, *rest)
-    return _for_lasting_weights(choice, problem) if problem.weight_stays else choice
+    learned = wisdom.recall(problem)
+    found: list[Algorithm] = []
+    for role in ROLES:
+        candidates = allowed(problem, role, *found[:1])
+        measured = next((one for one in candidates if one.name == learned.get(role)), None)
+        found.append(measured or _pick(candidates, problem, role))
+    if problem.weight_stays:
+        found = [_for_lasting_weights(one, problem, role) for one, role in zip(found, ROLES, strict=True)]
+    return Choice(*(one.within(problem.workspace) for one in found))
 
 
-def _for_lasting_weights(choice: Choice, problem: Problem) -> Choice:
+def _for_lasting_weights(one: Algorithm, problem: Problem, role: str) -> Algorithm:
     """Weights that stay are worth looking at: what was made of them is kept, and few factors may be faster."""
-    found = []
-    for role in (OUTPUT, INPUT, WEIGHT):
-        one = choice[role].for_lasting_weights
-        found.append(SEPARABLE.instead_of(one, problem, role, one.expected(problem, role) / MARGIN))
-    return Choice(*found)
+    found = SEPARABLE.instead_of(one.for_lasting_weights, problem, role, one.expected(problem, role) / MARGIN)
+    return found if too_large(found, problem, role) is None else one
 
 
 def forget_choices() -> None:
@@ -117,17 +116,51 @@ def opened(problem: Problem) -> list[Algorithm]:
     return [algorithm for algorithm in TABLE if algorithm.declines(problem) is None]
 
 
+def allowed(problem: Problem, role: str, output: Algorithm | None = None) -> list[Algorithm]:
+    """Those that may be chosen for an operation: the first that is open, and others within the limit of workspace.
+
+    output: the algorithm of the output, where that is chosen already.
+    """
+    candidates = [one for one in opened(problem) if output is None or alike(one, output)]
+    return [one for one in candidates if one is candidates[0] or too_large(one, problem, role) is None]
+
+
+def too_large(algorithm: Algorithm, problem: Problem, role: str) -> str | None:
+    """What an operation needs, and the limit below it; None within the limit."""
+    needed = algorithm.workspace(problem, role)
+    return f"needs {megabytes(needed)}, limit {megabytes(problem.room)}" if needed > problem.room else None
+
+
+def above_limit(algorithm: Algorithm, problem: Problem) -> str | None:
+    """Why the limit leaves an algorithm that is open no operation; None if it leaves one, or where it is the first."""
+    if algorithm is opened(problem)[0]:
+        return None
+    return too_large(algorithm, problem, min(ROLES, key=lambda role: algorithm.workspace(problem, role)))
+
+
+def megabytes(count: int) -> str:
+    """Bytes for people.
+
+    >>> megabytes(1_500_000), megabytes(1_234_567_890), megabytes(0)
+    ('1.5 MB', '1,235 MB', '0 MB')
+    """
+    return f"{count / 1e6:.1f} MB" if 0 < count < 1e7 else f"{count / 1e6:,.0f} MB"
+
+
 def _same(algorithm: Algorithm) -> Choice:
     return Choice(algorithm, algorithm, algorithm)
+
+
+def check(algorithm: str, precision: str, workspace: int | None) -> None:
+    """Raises SettingError for a word that names no algorithm or precision, or for what is no number of bytes."""
+    check_algorithm(algorithm)
+    if precision not in PRECISIONS:  # a permission to be less exact, not an order
+        raise SettingError("precision", got=repr(precision), expected=f"one of {', '.join(PRECISIONS)}")
+    if workspace is not None and (not isinstance(workspace, int) or isinstance(workspace, bool) or workspace < 0):
+        raise SettingError("workspace", got=repr(workspace), expected="a number of bytes, or None for the default")
 
 
 def check_algorithm(algorithm: str) -> None:
     """Raises SettingError for a word that names no algorithm."""
     if algorithm != "auto" and algorithm not in BY_NAME:
         raise SettingError("algorithm", got=repr(algorithm), expected=f"one of auto, {', '.join(BY_NAME)}")
-
-
-def check_precision(precision: str) -> None:
-    """Raises SettingError for an unknown precision; it is a permission to be less exact, not an order."""
-    if precision not in PRECISIONS:
-        raise SettingError("precision", got=repr(precision), expected=f"one of {', '.join(PRECISIONS)}")

@@ -23,6 +23,7 @@ def question(problem: Problem) -> dict[str, Any]:
         "dtype": str(problem.dtype).removeprefix("torch."),
         "device": problem.device,
         "precision": problem.precision,
+        "workspace": problem.workspace,
         "channels_last": problem.channels_last,
         **store.circumstances(problem.device, problem.threads),
     }

@@ -22,7 +22,7 @@ class Conv(Waiting):
     """The layer of a described convolution: (batch, in, *size) to (batch, out, *output size); the batch may be missing.
 
     convolution: the description. input_size: samples per axis; unshared layers need it to know their parameters, and
-    find it at their first call if it is left out. algorithm: as for `conv`.
+    find it at their first call if it is left out. algorithm, precision, workspace: as for `conv`.
 
     State: `weight` and `bias` in the shapes of the description, for an ordinary layer those of torch.nn.
     Raises ShapeError for an input that does not fit.
@@ -42,9 +42,11 @@ class Conv(Waiting):
         algorithm: str = "auto",
         device: Any = None,
         dtype: Any = None,
+        precision: str = "auto",
+        workspace: int | None = None,
     ) -> None:
         super().__init__()
-        self._operator = Operator(convolution, algorithm, self.layout)
+        self._operator = Operator(convolution, algorithm, self.layout, precision, workspace)
         self.input_size = None if input_size is None else shapes.sizes_of(input_size, convolution.ndim)
         options = {"device": device, "dtype": dtype}
         needs_size = convolution.sharing.needs_size or convolution.bias_sharing.needs_size
@@ -60,7 +62,7 @@ class Conv(Waiting):
 
     @classmethod
     def of(cls, convolution: Convolution, input_size: Any = None, **options: Any) -> Conv:
-        """The layer of a description; options: algorithm, device, dtype."""
+        """The layer of a description; options: algorithm, device, dtype, precision, workspace."""
         return Conv(convolution, input_size, **options)
 
     def reset_parameters(self) -> None:
@@ -88,6 +90,16 @@ class Conv(Waiting):
     def algorithm(self) -> str:
         """How it is computed."""
         return self._operator.algorithm
+
+    @Setting
+    def precision(self) -> str:
+        """How exact it has to be."""
+        return self._operator.precision
+
+    @Setting
+    def workspace(self) -> int | None:
+        """Bytes that an operation may take beside input, weights and output; None: the default."""
+        return self._operator.workspace
 
     @property
     def in_channels(self) -> int:
@@ -154,6 +166,8 @@ class _Convolution(Conv):
         connections: Any = None,
         input_size: Any = None,
         algorithm: str = "auto",
+        precision: str = "auto",
+        workspace: int | None = None,
     ) -> None:
         convolution = Convolution(
             in_channels,
@@ -170,7 +184,7 @@ class _Convolution(Conv):
             bias_sharing=bias_sharing,
             ndim=self.ndim,
         )
-        super().__init__(convolution, input_size, algorithm, device, dtype)
+        super().__init__(convolution, input_size, algorithm, device, dtype, precision, workspace)
         self._given = {"padding": padding, "padding_mode": padding_mode}
 
     @Setting

@@ -21,8 +21,8 @@ from .setting import Setting, shown_padding
 
 
 @lru_cache(maxsize=256)
-def _operator(convolution: Convolution, algorithm: str, layout: str) -> Operator:
-    return Operator(convolution, algorithm, layout)
+def _operator(convolution: Convolution, *settings: Any) -> Operator:
+    return Operator(convolution, *settings)
 
 
 class _Transposed(Conv):
@@ -55,6 +55,8 @@ class _Transposed(Conv):
         connections: Any = None,
         input_size: Any = None,
         algorithm: str = "auto",
+        precision: str = "auto",
+        workspace: int | None = None,
     ) -> None:
         if padding_mode != "zeros":
             raise SettingError("padding_mode of a transposed convolution", got=repr(padding_mode), expected="zeros")
@@ -68,7 +70,7 @@ class _Transposed(Conv):
         shared = Sharing.of(sharing, self.ndim)
         biases = Sharing.of(shared if bias_sharing is None else bias_sharing, self.ndim)
         convolution = Convolution.of_parts(channels, axes, shared, bias, biases)
-        super().__init__(convolution, input_size, algorithm, device, dtype)
+        super().__init__(convolution, input_size, algorithm, device, dtype, precision, workspace)
         self._forward = forward  # whose adjoint this is: torch's settings are those of it
         self.output_padding = extras
 
@@ -84,7 +86,8 @@ class _Transposed(Conv):
         if len(wanted) not in (self.ndim, self.ndim + 1, self.ndim + 2):
             raise ShapeError("output_size", got=wanted, expected=f"{self.ndim} sizes, or a whole shape")
         convolution = self._reaching(tuple(x.shape[-self.ndim :]), wanted[-self.ndim :])
-        return _operator(convolution, self.algorithm, self.layout)(x, self.weight, self.bias)
+        settings = self.algorithm, self.layout, self.precision, self.workspace
+        return _operator(convolution, *settings)(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         conv = self.convolution

@@ -25,6 +25,7 @@ from .conv import Conv, Conv1d, Conv2d, Conv3d, _Convolution
 
 KINDS: dict[type[nn.Module], type[_Convolution]] = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
 ROUNDS = 5
+SETTINGS = ("dtype", "device", "channels_last", "precision", "workspace")  # of a plan
 CLOSE = 1e-3  # largest difference of outputs, in parts of the largest output, that planned layers may make
 
 
@@ -160,7 +161,7 @@ def _planned(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> tuple[list[La
         key = (_request(module, x), isinstance(module, Conv), _reason(model, module))
         if key not in found:
             convolution, shape, *settings = key[0]
-            settings = dict(zip(("dtype", "device", "channels_last"), settings, strict=True))
+            settings = dict(zip(SETTINGS, settings, strict=True))
             problem = plan(convolution, shape, **settings).problem
             before = planner.choose(problem, "auto" if isinstance(module, Conv) else TorchKernels.name)
             found[key] = before, plan(convolution, shape, measure=True, **settings)
@@ -175,10 +176,11 @@ def _planned(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> tuple[list[La
 
 
 def _request(module: nn.Module, x: Tensor) -> tuple:
-    """What is planned for a module that is given x: convolution, shape, type, device, and whether channels are last."""
-    conv, device = _of(module).convolution, next(module.parameters()).device
-    x = x if x.ndim == conv.ndim + 2 else x.unsqueeze(0)
-    return conv, tuple(x.shape), x.dtype, device, layouts.channels_last(x)
+    """What is planned for a module that is given x: convolution, shape and SETTINGS."""
+    new, device = _of(module), next(module.parameters()).device
+    x = x if x.ndim == new.convolution.ndim + 2 else x.unsqueeze(0)
+    last = layouts.channels_last(x)
+    return new.convolution, tuple(x.shape), x.dtype, device, last, new.precision, new.workspace
 
 
 def _of(module: Any) -> Conv:
@@ -186,7 +188,9 @@ def _of(module: Any) -> Conv:
     if isinstance(module, Conv):
         new = copy.copy(module)
         new._parameters = dict(module._parameters)
-        new._operator = Operator(module.convolution, module.algorithm, module.layout)
+        new._operator = Operator(
+            module.convolution, module.algorithm, module.layout, module.precision, module.workspace
+        )
         return new
     new = KINDS[type(module)](
         module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding, module.dilation,

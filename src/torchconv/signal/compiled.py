@@ -12,6 +12,7 @@ from torch import Tensor
 from ..compute import cost
 from ..compute.algorithms.tile_costs import Work, cheapest
 from ..compute.kept import Kernels
+from ..compute.memory import room
 from ..compute.native import depthwise, library, transforms
 from .job import Job
 
@@ -62,9 +63,10 @@ def tiles(first: np.ndarray, second: np.ndarray, job: Job) -> np.ndarray:
 def _cut(job: Job) -> transforms.Cut | None:
     """The tiles that take least; None where there are none for so many taps."""
     (taps,), ((start, stop),) = job.taps, job.spans
-    work = Work((stop - start,), (taps,), 1, 1, 1, 1)
+    limit = room(None, 4 * (job.size[0] + stop - start))
+    work = Work((stop - start,), (taps,), 1, 1, 1, 1, limit, torch.get_num_threads())
     lengths = cheapest(work)
-    return None if lengths is None else transforms.Cut(1, [taps - 1 - start], lengths, work.room)
+    return None if lengths is None else transforms.Cut(1, [taps - 1 - start], lengths, work.spectra_room(lengths))
 
 
 def _tensor(x: np.ndarray) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import inf, prod
 from typing import ClassVar
@@ -13,6 +14,11 @@ from torch import Tensor
 
 from ...description.convolution import Convolution
 from .. import machine
+from ..memory import room
+
+# How many times the error of the direct algorithm, which adds up products term by term in the same type, each precision
+# allows; "bf16" as many times as bfloat16 rounds coarser than float32.
+PRECISIONS = {"auto": 4.0, "fast": 32.0, "bf16": 2.0**16}
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class Problem:
     batch, input_size: images, and samples per axis; None where they are open. threads: of the processor.
     channels_last: whether the channels of a position are side by side in memory.
     weight_stays: whether no gradient of the weight is wanted, so that it is likely to be the same at the next call.
+    workspace: bytes that an operation may take beside its arrays; None: `memory.room` says how many.
     """
 
     convolution: Convolution
@@ -34,6 +41,7 @@ class Problem:
     threads: int = 1
     channels_last: bool = False
     weight_stays: bool = False
+    workspace: int | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -47,6 +55,11 @@ class Problem:
         conv = self.convolution
         outputs = conv.out_channels * prod(conv.output_size(self.sizes))
         return self.batch * (conv.in_channels * prod(self.sizes) + outputs)
+
+    @property
+    def room(self) -> int:
+        """Bytes of workspace that an operation may take."""
+        return room(self.workspace, self.numbers * self.dtype.itemsize)
 
     @property
     def macs(self) -> int:
@@ -64,12 +77,16 @@ class Algorithm(ABC):
     takes_borders: whether it reads padding other than zeros itself; where not, it is given the padded input.
     takes_tables: whether it reads connection tables itself; where not, it is given grouped convolutions.
     differentiable: whether its operations are made of what torch differentiates itself, and as well as it can be done.
+    error: the largest in float32 to be expected, in parts of the direct algorithm's; tests/test_errors.py measures it.
+    limit: bytes of workspace to keep to where it can trade them for time; None: as `memory.room` says.
     """
 
     name: ClassVar[str]
     takes_borders: ClassVar[bool] = False
     takes_tables: ClassVar[bool] = False
     differentiable: ClassVar[bool] = False
+    error: ClassVar[float] = 1.0
+    limit: int | None = None
 
     def declines(self, problem: Problem) -> str | None:
         """Why this way is not open to the problem; None if it is."""
@@ -93,6 +110,18 @@ class Algorithm(ABC):
         found = machine.factors(problem.threads) if problem.device == "cpu" else {}
         key = machine.key(self.name, problem.convolution, problem.dtype, problem.channels_last, role) if found else ""
         return self.seconds(problem, role) * found.get(key, 1.0)
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """Bytes that one operation takes beside input, weights and output, about; without borders and tables."""
+        return 0
+
+    def within(self, limit: int | None) -> Algorithm:
+        """The same way, keeping to a limit."""
+        if limit == self.limit:
+            return self
+        other = copy(self)
+        other.limit = limit
+        return other
 
     @abstractmethod
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:

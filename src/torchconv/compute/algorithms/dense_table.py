@@ -8,7 +8,9 @@ at, the table is computed part by part.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -31,6 +33,7 @@ class DenseTable(Algorithm):
     """torch's kernels with all channels connected, the missing ones by zeros."""
 
     name: ClassVar[str] = "dense-table"
+    error: ClassVar[float] = 2.0
     takes_tables: ClassVar[bool] = True
     kernels: ClassVar[TorchKernels] = TorchKernels()
 
@@ -44,6 +47,11 @@ class DenseTable(Algorithm):
         if len(parts) <= FEW_PARTS and channels.count * SPARSE <= channels.in_channels * channels.out_channels:
             return f"the table is sparse and made of {len(parts)} grouped convolutions"
         return self.kernels.declines(problem)
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        dense = replace(problem, convolution=_filled_up(problem.convolution))
+        weights = prod(dense.convolution.weight_shape()) * problem.dtype.itemsize
+        return weights + self.kernels.workspace(dense, role)
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         if _finite(x):

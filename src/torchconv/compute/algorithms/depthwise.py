@@ -24,6 +24,7 @@ PLANE = {OUTPUT: 0.12e-6, INPUT: 0.15e-6, WEIGHT: 0.35e-6}
 NUMBER = 0.4e-9
 TYPE = {torch.float32: 1.0, torch.float64: 2.0, torch.bfloat16: 1.2}  # times as long; bfloat16 is widened first
 LANES = 16
+WINDOW, UNITS = 192 * 1024, 64  # bytes of a window in a cache, and units of work, as in csrc/tiling.h
 CALL = 15e-6
 FLOAT32_ON_CPU = (torch.float32, "cpu")
 
@@ -32,6 +33,7 @@ class Depthwise(Algorithm):
     """One kernel per output channel and one input channel for it, on one or two axes."""
 
     name: ClassVar[str] = "depthwise"
+    error: ClassVar[float] = 2.0
 
     def declines(self, problem: Problem) -> str | None:
         conv = problem.convolution
@@ -64,6 +66,15 @@ class Depthwise(Algorithm):
         one *= TYPE.get(problem.dtype, 1.0)
         one += problem.channels_last * problem.numbers / cost.GATHER
         return one / cost.cores(problem.threads) + CALL
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """A window, its outputs and, for the gradient of the weights, sums of each thread and of each item of work."""
+        conv, sizes = problem.convolution, problem.sizes
+        outputs, taps = prod(shapes.output_sizes(conv.axes, sizes)), prod(conv.kernel_size)
+        own = problem.threads * (2 * WINDOW + (LANES * 4 * taps if role == WEIGHT else 0))
+        planes = problem.batch * shapes.repeats(4 * outputs, WINDOW)
+        sums = 8 * conv.out_channels * taps * min(planes, max(UNITS, planes // 2)) if role == WEIGHT else 0
+        return own + sums + problem.channels_last * problem.numbers * problem.dtype.itemsize
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         stride, padding = _planes(conv, x.shape[2:])

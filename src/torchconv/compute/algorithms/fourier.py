@@ -17,8 +17,9 @@ from torch import Tensor
 from ...description.convolution import Convolution
 from .. import borders, cost, layouts
 from ..kept import Kernels
-from ..memory import all_finite, has_numbers
+from ..memory import all_finite, has_numbers, room
 from ..native import library, transforms
+from ..roles import INPUT
 from . import tile_costs, tiling
 from .base import Algorithm, Problem
 from .stride_one import StrideOne
@@ -37,6 +38,7 @@ class Fourier(Algorithm):
     """Fast Fourier transforms of tiles, the tile chosen by the arithmetic it costs."""
 
     name: ClassVar[str] = "fft"
+    error: ClassVar[float] = 3.0
 
     def __init__(self, keeps: bool = False) -> None:
         self._keeps = keeps
@@ -72,20 +74,37 @@ class Fourier(Algorithm):
         if prod(steps.kernel) < FEWEST_TAPS:
             return inf
         images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
-        work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
+        room = problem.room - _around(conv, steps, problem.batch, problem.sizes, problem.dtype)
+        work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, problem.threads)
         lengths = _compiled(work) if problem.dtype in COMPILED else None
         if lengths is not None:
             moved = 0 if steps.is_plain else work.bytes / 4 / cost.TOUCH
             moved += problem.numbers / cost.TOUCH if problem.dtype in NARROW else 0
             return (work.seconds(lengths, role) + moved) / cost.cores(problem.threads) + CALL
-        one = tiling.least_seconds(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
+        sizes = steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups
+        one = tiling.least_seconds(*sizes, room // _wide(problem.dtype).itemsize)
         return (one + problem.channels_last * problem.numbers / cost.TOUCH) / cost.cores(problem.threads) + CALLS
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """The spectra of the kernels and of so many tiles as fit into the room; around them what steps rearrange."""
+        conv, sizes, dtype = problem.convolution, problem.sizes, problem.dtype
+        steps = StrideOne.of(conv, sizes)
+        around = _around(conv, steps, problem.batch, sizes, dtype)
+        images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
+        room = problem.room - around
+        if dtype in COMPILED and problem.device == "cpu":
+            work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, problem.threads)
+            if (lengths := _compiled(work)) is not None:
+                return around + work.workspace(lengths, role)
+        size = _wide(dtype).itemsize
+        return around + size * _tiling(steps, images, ins, conv.out_channels, role, room // size).workspace
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
-        cut = _cut(conv, steps, x)
+        room = self._room(conv, steps, x, x.shape[2:])
+        cut = _cut(conv, steps, x, room)
         if cut is None:
-            y = _correlate(steps.input(x), self._kernels(conv, steps, weight), conv.groups)
+            y = _correlate(steps.input(x), self._kernels(conv, steps, weight), conv.groups, room)
         else:
             images = x if steps.is_plain else steps.input(x)
             y = transforms.output(cut, images.float(), self._kernels(conv, steps, weight), steps.windows).to(x.dtype)
@@ -94,10 +113,12 @@ class Fourier(Algorithm):
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         steps = StrideOne.of(conv, input_size)
-        cut = _cut(conv, steps, grad)
+        room = self._room(conv, steps, grad, input_size)
+        cut = _cut(conv, steps, grad, room)
         if cut is None:
             around = borders.pad(steps.output_back(grad), [(taps - 1, taps - 1) for taps in steps.kernel])
-            result = steps.input_back(_correlate(around, self._kernels(conv, steps, weight, turned=True), conv.groups))
+            kernels = self._kernels(conv, steps, weight, turned=True)
+            result = steps.input_back(_correlate(around, kernels, conv.groups, room))
         else:
             cells, size = steps.output_back(grad).float(), input_size if steps.is_plain else steps.size
             result = transforms.input_grad(cut, cells, self._kernels(conv, steps, weight), size).to(grad.dtype)
@@ -106,9 +127,10 @@ class Fourier(Algorithm):
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
-        cut = _cut(conv, steps, x)
+        room = self._room(conv, steps, x, x.shape[2:])
+        cut = _cut(conv, steps, x, room)
         if cut is None:
-            result = _weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups)
+            result = _weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups, room)
         else:
             images, cells = x if steps.is_plain else steps.input(x), steps.output_back(grad)
             result = transforms.weight_grad(cut, images.float(), cells.float(), steps.kernel).to(x.dtype)
@@ -119,12 +141,18 @@ class Fourier(Algorithm):
         """Those of the correlation with steps of 1; turned: those of its adjoint, which is one too."""
 
         def made(weight: Tensor) -> Tensor:
-            kernels = _wide(steps.weight(weight))
+            kernels = _widened(steps.weight(weight))
             return layouts.swapped(layouts.flipped(kernels, conv.ndim), conv.groups, conv.ndim) if turned else kernels
 
         ins, outs = conv.in_channels // conv.groups * prod(conv.stride), conv.out_channels
         channels = (conv.groups * ins, outs // conv.groups) if turned else (outs, ins)
         return Kernels(weight, (*channels, *steps.kernel), made, (steps, turned) if self._keeps else None)
+
+    def _room(self, conv: Convolution, steps: StrideOne, array: Tensor, size: Sequence[int]) -> int:
+        """Bytes for spectra in an operation on an array of this type and batch."""
+        batch, dtype = array.shape[0], array.dtype
+        arrays = batch * (conv.in_channels * prod(size) + conv.out_channels * prod(steps.outputs)) * dtype.itemsize
+        return room(self.limit, arrays) - _around(conv, steps, batch, size, dtype)
 
 
 KEEPING = Fourier(keeps=True)
@@ -135,28 +163,54 @@ def _compiled(work: Work) -> tuple[int, ...] | None:
     return tile_costs.cheapest(work) if len(work.kernel) <= 2 and library.available() else None
 
 
-def _cut(conv: Convolution, steps: StrideOne, array: Tensor) -> transforms.Cut | None:
+def _around(conv: Convolution, steps: StrideOne, batch: int, size: Sequence[int], dtype: torch.dtype) -> int:
+    """Bytes of input and output as more channels and images, and in the type of the transforms."""
+    narrow = dtype in NARROW
+    numbers = 0
+    if not steps.is_plain:
+        ins, outs = conv.in_channels * prod(conv.stride), conv.out_channels
+        numbers = (1 + narrow) * prod(conv.dilation) * (ins * prod(steps.size) + outs * prod(steps.windows))
+    if narrow:
+        numbers += conv.in_channels * prod(size) + conv.out_channels * prod(steps.outputs)
+    return batch * numbers * _wide(dtype).itemsize
+
+
+def _tiling(steps: StrideOne, images: int, ins: int, outs: int, role: str, room: int) -> Tiling:
+    """The tiles of torch's transforms: the gradient of the input is a correlation, too, with zeros around."""
+    size, kernel, groups = steps.size, steps.kernel, steps.groups
+    if role == INPUT:
+        size = tuple(length + 2 * (taps - 1) for length, taps in zip(steps.windows, kernel, strict=True))
+        ins, outs = outs, ins
+    return Tiling.of((images, ins, *size), (outs, ins // groups, *kernel), groups, room)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in NARROW else dtype
+
+
+def _cut(conv: Convolution, steps: StrideOne, array: Tensor, room: int) -> transforms.Cut | None:
     """How the C++ kernels cut up this request, for an array of it; None where they do not serve."""
     if array.device.type != "cpu" or array.dtype not in COMPILED or not has_numbers(array):
         return None
     images, ins = array.shape[0] * prod(conv.dilation), conv.in_channels * prod(conv.stride)
-    work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups)
+    threads = torch.get_num_threads()
+    work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, threads)
     lengths = _compiled(work)
     low = [pair[0] if steps.is_plain else 0 for pair in steps.pads]
     if lengths is None:
         return None
-    return transforms.Cut(conv.groups, low, lengths, work.room, keeps=work.keeping_pays(lengths))
+    return transforms.Cut(conv.groups, low, lengths, work.spectra_room(lengths), keeps=work.keeping_pays(lengths))
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in NARROW else tensor
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.to(_wide(tensor.dtype))
 
 
-def _correlate(x: Tensor, kernels: Kernels, groups: int) -> Tensor:
+def _correlate(x: Tensor, kernels: Kernels, groups: int, room: int) -> Tensor:
     """The valid correlation with steps of 1: (n, in, *size) to (n, out, *windows), by torch's transforms."""
     if x.dtype in NARROW:
-        return _correlate(x.float(), kernels, groups).to(x.dtype)
-    tiling = Tiling.of(tuple(x.shape), tuple(kernels.shape), groups)
+        return _correlate(x.float(), kernels, groups, room).to(x.dtype)
+    tiling = Tiling.of(tuple(x.shape), tuple(kernels.shape), groups, room // x.element_size())
 
     def transformed(weight: Tensor) -> Tensor:  # (groups, out, in, *frequencies)
         return tiling.spectra(weight.unflatten(0, (groups, -1))).conj()
@@ -164,20 +218,22 @@ def _correlate(x: Tensor, kernels: Kernels, groups: int) -> Tensor:
     count, tiles = kernels.shape[0] * kernels.shape[1], x.shape[0] * prod(tiling.counts)
     size = 2 * x.element_size() * count * prod(tiling.lengths)
     pays = count > tile_costs.PAYS * tiles * (x.shape[1] + kernels.shape[0])
-    found = None
-    if pays and size <= tile_costs.WORKSPACE * x.element_size() * (x.numel() + count * prod(tiling.kernel)):
-        found = kernels.recall(tiling.lengths, size, transformed)
+    found = kernels.recall(tiling.lengths, size, transformed) if pays and size <= room else None
     spectra = transformed(kernels.make()) if found is None else found
-    parts = [tiling.windows(_outputs(tiling.spectra(tiling.tiles(part)), spectra, tiling)) for part in tiling.parts(x)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    if len(x) <= tiling.images:
+        return tiling.windows(_outputs(tiling.spectra(tiling.tiles(x)), spectra, tiling))
+    y = x.new_empty(len(x), kernels.shape[0], *tiling.outputs)
+    for part, place in zip(tiling.parts(x), tiling.parts(y), strict=True):
+        place.copy_(tiling.windows(_outputs(tiling.spectra(tiling.tiles(part)), spectra, tiling)))
+    return y
 
 
-def _weight_grad(x: Tensor, grad: Tensor, kernel: Sequence[int], groups: int) -> Tensor:
+def _weight_grad(x: Tensor, grad: Tensor, kernel: Sequence[int], groups: int, room: int) -> Tensor:
     """The adjoint of `_correlate` towards the weights."""
     if x.dtype in NARROW:
-        return _weight_grad(x.float(), grad.float(), kernel, groups).to(x.dtype)
+        return _weight_grad(x.float(), grad.float(), kernel, groups, room).to(x.dtype)
     outs, ins = grad.shape[1], x.shape[1] // groups
-    tiling = Tiling.of(tuple(x.shape), (outs, ins, *kernel), groups)
+    tiling = Tiling.of(tuple(x.shape), (outs, ins, *kernel), groups, room // x.element_size())
     total = None
     for images, grads in zip(tiling.parts(x), tiling.parts(grad), strict=True):
         found = _products(tiling.spectra(tiling.tiles(images)), tiling.spectra(tiling.cells(grads)).conj(), tiling)

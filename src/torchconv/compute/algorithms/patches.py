@@ -23,7 +23,8 @@ from ...description import counts, shapes
 from ...description.convolution import Convolution
 from .. import borders
 from ..memory import large_like
-from .base import Algorithm
+from ..roles import INPUT
+from .base import Algorithm, Problem
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,22 @@ class Patches(Algorithm):
     """One batched matrix product over the kernels."""
 
     name: ClassVar[str] = "patches"
+    error: ClassVar[float] = 3.0
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """All windows, once more in part where they are added up, the padded input and outputs in another order."""
+        conv, grid = problem.convolution, Grid.of(problem.convolution, problem.sizes)
+        patches = grid.kernels * grid.rows(problem.batch) * grid.columns
+        if role == INPUT:
+            last = max(conv.kernel_size[-1], 2)
+            patches = patches * last // (last - 1) + (0 if conv.sharing.is_full else patches)
+        padded = (
+            shapes.dilated(axis, size) + sum(pair)
+            for axis, size, pair in zip(conv.axes, problem.sizes, grid.pads, strict=True)
+        )
+        inputs = problem.batch * conv.in_channels * prod(padded)
+        outputs = problem.batch * conv.out_channels * prod(grid.repeats) * prod(grid.phases)
+        return (patches + inputs + 2 * outputs) * problem.dtype.itemsize
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         grid = Grid.of(conv, x.shape[2:])

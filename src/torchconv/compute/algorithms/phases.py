@@ -18,6 +18,7 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import borders
+from ..roles import INPUT, OUTPUT
 from .base import Algorithm, Problem
 from .torch_kernels import TorchKernels
 
@@ -30,6 +31,7 @@ class Phases(Algorithm):
     """torch's kernels, once for each kernel of a tiled convolution."""
 
     name: ClassVar[str] = "phases"
+    error: ClassVar[float] = 2.0
     differentiable: ClassVar[bool] = True
     kernels: ClassVar[TorchKernels] = TorchKernels()
 
@@ -44,6 +46,15 @@ class Phases(Algorithm):
         if torch.compiler.is_compiling():
             return "its paddings depend on sizes that a compiler may leave open"
         return self.kernels.declines(replace(problem, convolution=Convolution.of_parts(conv.channels, conv.axes)))
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """All parts before they are put together, and the array of which they are parts."""
+        conv, phases = problem.convolution, prod(problem.convolution.sharing.phases())
+        inputs = problem.batch * conv.in_channels * prod(problem.sizes)
+        outputs = problem.numbers - inputs
+        weights = prod(conv.weight_shape(problem.sizes))
+        parts = {OUTPUT: 2 * outputs + inputs, INPUT: (3 * phases + 1) * inputs + outputs}
+        return parts.get(role, 2 * weights + 2 * outputs + inputs) * problem.dtype.itemsize
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         sizes, periods = x.shape[2:], conv.sharing.phases()

@@ -24,6 +24,10 @@ class ReferenceLoops(Algorithm):
     def declines(self, problem: Problem) -> str | None:
         return None if problem.device == "cpu" else "the loops run on the CPU"
 
+    def workspace(self, problem: Problem, role: str) -> int:
+        """The arrays in float64, and a few more of them."""
+        return 3 * 8 * problem.numbers
+
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         return _tensor(reference.output(conv, _array(x), _array(weight)), x)
 

@@ -84,6 +84,10 @@ class Separable(Algorithm):
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
         return convolution.ndim == 2 and min(convolution.kernel_size) >= SHORTEST
 
+    def workspace(self, problem: Problem, role: str) -> int:
+        """What stands between rows and columns, for one factor at a time, and their sum."""
+        return problem.numbers * problem.dtype.itemsize
+
     def instead_of(self, other: Algorithm, problem: Problem, role: str, seconds: float) -> Algorithm:
         """This way where the weight's rank lets it take less than so many seconds, else the other."""
         conv = problem.convolution

@@ -21,6 +21,8 @@ from torch import Tensor
 from ...description.convolution import Convolution
 from .base import Algorithm, Problem
 
+LISTED = 104  # bytes of an entry of the list
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -51,6 +53,12 @@ class SparseMatrix(Algorithm):
     @abstractmethod
     def product(self, rows: Rows, values: Tensor, dense: Tensor) -> Tensor:
         """The matrix with these values times a dense one, (columns, batch) to (rows, batch)."""
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """The list of all products of one image while it is sorted, their values, and the arrays turned."""
+        size = problem.dtype.itemsize
+        products = problem.convolution.macs_ignoring_borders(problem.sizes)
+        return products * (LISTED + 2 * size) + problem.numbers * size
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         size = tuple(x.shape[2:])

@@ -22,13 +22,18 @@ NUMBER = 0.5e-9  # a number of the arrays, read or written
 LANES = 16  # of a vector
 LONGEST = 2**15  # samples of a tile that stay in a cache
 SHORTEST = 4  # samples of a row, which are transformed as pairs
-WORKSPACE = 4  # times the bytes of the arrays
 PAYS = 0.05  # part of an operation that the transforms of kernels must take to be worth keeping
+BATCH = 4  # lines that are transformed together, as in csrc/tile.h
+SHARES = 4  # of the work for each thread, as in csrc/pointwise.h
+CACHED = 2**22  # bytes of spectra that stay in a cache until they are used, as in csrc/dense.h
 
 
 @dataclass(frozen=True)
 class Work:
-    """A valid correlation with steps of 1: sizes per axis, channels of all groups."""
+    """A valid correlation with steps of 1: sizes per axis, channels of all groups.
+
+    room: bytes of workspace that it may take; threads: each has a buffer for a vector of tiles.
+    """
 
     outputs: tuple[int, ...]
     kernel: tuple[int, ...]
@@ -36,6 +41,8 @@ class Work:
     ins: int
     outs: int
     groups: int
+    room: int
+    threads: int
 
     @property
     def bytes(self) -> int:
@@ -49,14 +56,38 @@ class Work:
         """How many."""
         return self.ins * self.outs // self.groups
 
-    @property
-    def room(self) -> int:
-        """Bytes of workspace that may be used."""
-        return WORKSPACE * self.bytes
+    def fixed(self, lengths: tuple[int, ...]) -> int:
+        """Bytes of the kernels' spectra, whose rows are whole vectors, and of the threads' buffers."""
+        points, last = prod(lengths) // 2 + 2, lengths[-1]
+        buffers = (1 + 2 * self._is_pointwise) * points + BATCH * (last + prod(lengths[:-1])) + last
+        ins, outs = self.ins // self.groups, self.outs // self.groups
+        kernels = self.groups * max(_whole(ins) * outs, ins * _whole(outs))
+        return 8 * (points * (_whole(self.kernels) if self._is_pointwise else kernels) + LANES * self.threads * buffers)
 
-    def kernel_bytes(self, points: int) -> int:
-        """Of the kernels' spectra."""
-        return 8 * points * self.kernels
+    def least(self, lengths: tuple[int, ...]) -> int:
+        """Bytes with so few tiles at a time that fewer are not possible."""
+        return self.fixed(lengths) + (0 if self._is_pointwise else self._unit(prod(lengths)))
+
+    def workspace(self, lengths: tuple[int, ...], role: str) -> int:
+        """Bytes that one operation takes within its room, if that is enough for the least."""
+        samples, tiles = prod(lengths), self._tiles(lengths)
+        fixed = self.fixed(lengths)
+        if self._is_pointwise:
+            along = self.outs > self.ins or _whole(self.outs) * tiles > _whole(tiles) * self.outs
+            sums = max(self.outs if along else shapes.repeats(self.outs, LANES), SHARES * self.threads)
+            return fixed + (8 * (samples // 2 + 2) * LANES * sums if role == WEIGHT else 0)
+        spectra = min(self.room - fixed, max(CACHED, 2 * fixed), tiles * self._unit(samples))
+        return fixed + max(spectra, self._unit(samples))
+
+    def spectra_room(self, lengths: tuple[int, ...]) -> int:
+        """Bytes left for the spectra of tiles."""
+        return max(self.room - self.fixed(lengths), 1)
+
+    def _unit(self, samples: int) -> int:
+        """Bytes of the spectra of one tile, its channels in whole vectors; of a vector of tiles where they are few."""
+        ins, outs = self.ins // self.groups, self.outs // self.groups
+        across, along = self.groups * (_whole(ins) + _whole(outs)), self.groups * LANES * max(ins, outs)
+        return 8 * (samples // 2 + 2) * max(across, along if max(ins, outs) < LANES else 0)
 
     def tiles(self, steps: tuple[int, ...]) -> int:
         """With so many outputs each, of all images."""
@@ -65,6 +96,9 @@ class Work:
     def vectors(self, tiles: int, role: str) -> int:
         """Transforms of tiles, a vector of channels or of tiles at a time."""
         return self._vectors(self.ins, tiles, role) + self._vectors(self.outs, tiles, role)
+
+    def _tiles(self, lengths: tuple[int, ...]) -> int:
+        return self.tiles(tuple(length - taps + 1 for length, taps in zip(lengths, self.kernel, strict=True)))
 
     @property
     def _is_pointwise(self) -> bool:
@@ -89,8 +123,7 @@ class Work:
 
     def seconds(self, lengths: tuple[int, ...], role: str = OUTPUT) -> float:
         """One operation with tiles of these lengths."""
-        points = prod(lengths) // 2 + 2
-        tiles = self.tiles(tuple(length - taps + 1 for length, taps in zip(lengths, self.kernel, strict=True)))
+        points, tiles = prod(lengths) // 2 + 2, self._tiles(lengths)
         copies = NUMBER * self.bytes / 4
         transforms = (
             self._transform(lengths) * (self.vectors(tiles, role) + shapes.repeats(self.kernels, LANES)) + copies
@@ -111,7 +144,11 @@ def cheapest(work: Work) -> tuple[int, ...] | None:
     fitting = [lengths for lengths in product(*choices) if prod(lengths) <= LONGEST and lengths[-1] % 2 == 0]
 
     def weighed(lengths: tuple[int, ...]) -> tuple[int, float]:
-        needed = work.kernel_bytes(prod(lengths) // 2 + 2)
-        return max(0, needed - work.room), work.seconds(lengths)
+        return max(0, work.least(lengths) - work.room), work.seconds(lengths)
 
     return min(fitting, key=weighed, default=None)
+
+
+def _whole(channels: int) -> int:
+    """In whole vectors."""
+    return shapes.repeats(channels, LANES) * LANES

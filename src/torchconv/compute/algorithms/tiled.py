@@ -13,12 +13,13 @@ from ...description import shapes
 from ...description.convolution import Convolution
 from .. import borders, cost
 from ..native import operations, tiled, unshared
-from ..roles import INPUT
+from ..roles import INPUT, WEIGHT
 from .base import Algorithm, Problem
-from .unshared import settings_of
+from .unshared import copies, settings_of
 
 RATE = 80e9  # multiply-adds of a core in a second, in full vectors of channels
 LANES = 16  # channels of a vector
+UNIT = 768 * 1024  # bytes of a thread for its part of the arrays, as in csrc/classes.h
 WEIGHTS = 1e9  # weights that a core brings into order in a second
 CALL = 20e-6  # seconds
 
@@ -27,6 +28,7 @@ class Tiled(Algorithm):
     """Each kernel's outputs, on a lattice of their own, by products of samples and vectors of channels."""
 
     name: ClassVar[str] = "tiled"
+    error: ClassVar[float] = 3.0
 
     def declines(self, problem: Problem) -> str | None:
         conv = problem.convolution
@@ -44,6 +46,14 @@ class Tiled(Algorithm):
         rate = RATE * channels / (-(-channels // LANES) * LANES) / (2 if problem.dtype == torch.float64 else 1)
         weights = prod(conv.weight_shape(problem.sizes)) / WEIGHTS
         return (problem.macs / rate + weights) / cost.cores(problem.threads) + CALL
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """The weights in the order of the terms, a part of the arrays for each thread, and copies as unshared ones."""
+        conv = problem.convolution
+        channels = (conv.in_channels if role == INPUT else conv.out_channels) // conv.groups
+        full = shapes.repeats(channels, LANES) * LANES / channels
+        weights = prod(conv.weight_shape(problem.sizes)) * max(problem.dtype.itemsize, 4) * full
+        return int(weights * (conv.groups if role != WEIGHT else 1)) + problem.threads * UNIT + copies(problem)
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         size, settings = shapes.output_sizes(conv.axes, x.shape[2:]), settings_of(conv, x.shape[2:])

@@ -18,7 +18,7 @@ from .. import borders
 TRANSFORM = 1 / 6e9  # for one step of one sample, of which a real transform of n samples needs n log2(n)
 PRODUCT = 1 / 60e9  # for one multiply-add of real numbers in a product of complex matrices
 TOUCH = 1 / 2e9  # for a number that is copied into another order
-MOST_NUMBERS = 2**24  # complex numbers of one part: 128 MB in float32
+COPIES = 3  # of all spectra, as torch turns and multiplies them
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,18 @@ class Tiling:
     kernel: tuple[int, ...]
     lengths: tuple[int, ...]
     images: int  # in one part
+    workspace: int  # real numbers for the padded input and the spectra of the kernels and of a part
 
     @classmethod
-    def of(cls, x: tuple[int, ...], weight: tuple[int, ...], groups: int) -> Tiling:
-        """For an input (n, in, *size) and weights (out, in // groups, *kernel)."""
+    def of(cls, x: tuple[int, ...], weight: tuple[int, ...], groups: int, room: int) -> Tiling:
+        """For an input (n, in, *size) and weights (out, in // groups, *kernel); room: of workspace, in real numbers."""
         kernel = weight[2:]
         outputs = tuple(size - taps + 1 for size, taps in zip(x[2:], kernel, strict=True))
-        lengths = cheapest(outputs, kernel, x[0], x[1], weight[0], groups)
-        numbers = max(x[1], weight[0]) * _numbers(outputs, kernel, lengths)
-        return cls(groups, outputs, kernel, lengths, max(1, MOST_NUMBERS // numbers))
+        padded = prod(x)
+        lengths = cheapest(outputs, kernel, x[0], x[1], weight[0], groups, room - padded)
+        fixed, each = _spectra(outputs, kernel, lengths, x[1], weight[0], groups)
+        images = min(x[0], max(1, (room - padded - fixed) // each))
+        return cls(groups, outputs, kernel, lengths, images, padded + fixed + images * each)
 
     @property
     def ndim(self) -> int:
@@ -95,18 +98,23 @@ class Tiling:
 
 @lru_cache(maxsize=1024)
 def cheapest(
-    outputs: tuple[int, ...], kernel: tuple[int, ...], batch: int, ins: int, outs: int, groups: int
+    outputs: tuple[int, ...], kernel: tuple[int, ...], batch: int, ins: int, outs: int, groups: int, room: int
 ) -> tuple[int, ...]:
-    """The lengths of the tiles that take the least time."""
+    """The lengths of the tiles that take the least time within the workspace, or the least workspace."""
     choices = [lengths_between(taps, size + taps - 1, 3) for size, taps in zip(outputs, kernel, strict=True)]
-    return min(product(*choices), key=lambda lengths: seconds(outputs, kernel, lengths, batch, ins, outs, groups))
+
+    def weighed(lengths: tuple[int, ...]) -> tuple[int, float]:
+        least = sum(_spectra(outputs, kernel, lengths, ins, outs, groups))
+        return max(0, least - room), seconds(outputs, kernel, lengths, batch, ins, outs, groups)
+
+    return min(product(*choices), key=weighed)
 
 
 def least_seconds(
-    outputs: tuple[int, ...], kernel: tuple[int, ...], batch: int, ins: int, outs: int, groups: int
+    outputs: tuple[int, ...], kernel: tuple[int, ...], batch: int, ins: int, outs: int, groups: int, room: int
 ) -> float:
     """What one operation takes with the cheapest tiles, about."""
-    lengths = cheapest(outputs, kernel, batch, ins, outs, groups)
+    lengths = cheapest(outputs, kernel, batch, ins, outs, groups, room)
     return seconds(outputs, kernel, lengths, batch, ins, outs, groups)
 
 
@@ -120,6 +128,15 @@ def seconds(
     products = 2 * batch * outs * ins // groups * numbers
     touched = batch * (ins + outs) * numbers * (1 if ins == outs == groups else 3)
     return TRANSFORM * transforms + PRODUCT * products + TOUCH * touched
+
+
+def _spectra(
+    outputs: tuple[int, ...], kernel: tuple[int, ...], lengths: tuple[int, ...], ins: int, outs: int, groups: int
+) -> tuple[int, int]:
+    """Real numbers of workspace for the spectra of the kernels, and for one image: its tiles and their spectra."""
+    wide, samples = COPIES * (lengths[-1] // 2 + 1) * 2, _numbers(outputs, kernel, lengths)
+    kernels = wide * prod(lengths[:-1]) * outs * ins // groups
+    return kernels, ins * samples + wide * (ins + outs) * samples // lengths[-1]
 
 
 def _numbers(outputs: tuple[int, ...], kernel: tuple[int, ...], lengths: tuple[int, ...]) -> int:

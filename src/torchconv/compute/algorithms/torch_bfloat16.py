@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -21,6 +22,7 @@ class TorchBfloat16(Algorithm):
     """Operands rounded to 8 bits, half as many bytes and products twice as fast; about 0.004 of relative error."""
 
     name: ClassVar[str] = "torch-bf16"
+    error: ClassVar[float] = 5e4
     differentiable: ClassVar[bool] = True
 
     def declines(self, problem: Problem) -> str | None:
@@ -36,6 +38,11 @@ class TorchBfloat16(Algorithm):
     def seconds(self, problem: Problem, role: str) -> float:
         rounding = problem.numbers / cost.TOUCH / cost.cores(problem.threads)
         return KERNELS.seconds(replace(problem, dtype=torch.bfloat16), role) + rounding
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """Half as many bytes as the arrays and what torch copies of them."""
+        weights = prod(problem.convolution.weight_shape(problem.sizes))
+        return (KERNELS.workspace(problem, role) + (problem.numbers + weights) * problem.dtype.itemsize) // 2
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         return KERNELS.output(conv, x.bfloat16(), weight.bfloat16()).float()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -17,6 +18,7 @@ from ...description import shapes
 from ...description.convolution import Convolution
 from .. import borders, cost, faults, layouts
 from ..memory import has_numbers
+from ..roles import OUTPUT
 from .base import Algorithm, Problem
 
 _PLAIN = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
@@ -107,6 +109,7 @@ class TorchKernels(Algorithm):
     """torch's convolutions and their backward, in the memory layout the input has."""
 
     name: ClassVar[str] = "torch"
+    error: ClassVar[float] = 2.0
     differentiable: ClassVar[bool] = True
 
     def declines(self, problem: Problem) -> str | None:
@@ -122,6 +125,17 @@ class TorchKernels(Algorithm):
     def _seconds(self, problem: Problem, role: str, channels_last: bool) -> float:
         rate = cost.torch_rate(problem.convolution, problem.dtype, role, channels_last)
         return problem.macs / rate / cost.cores(problem.threads) + cost.CALL
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """oneDNN's own order of both arrays, and what is put around them."""
+        return self._copies(problem, 0 if problem.channels_last else 1)
+
+    @staticmethod
+    def _copies(problem: Problem, orders: int) -> int:
+        conv, sizes = problem.convolution, problem.sizes
+        call = call_for(conv, sizes)
+        inner = 0 if call.is_bare else conv.in_channels * prod(_inner_size(conv, call, sizes))
+        return (orders * problem.numbers + problem.batch * inner) * problem.dtype.itemsize
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return self.bound(conv, x.shape[2:])(x, weight, bias)
@@ -208,6 +222,10 @@ class TorchChannelsLast(TorchKernels):
     def seconds(self, problem: Problem, role: str) -> float:
         best = self._seconds(problem, role, True)
         return best if problem.channels_last else best + problem.numbers / cost.GATHER / cost.cores(problem.threads)
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        """Both arrays in the other order, one of them twice in the gradients."""
+        return self._copies(problem, 0 if problem.channels_last else 1 if role == OUTPUT else 2)
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
         return convolution.ndim == 2 and max(convolution.kernel_size) >= cost.LARGE_KERNEL

@@ -13,11 +13,12 @@ from ...description import shapes
 from ...description.convolution import Convolution
 from .. import borders, cost
 from ..native import operations, unshared
-from ..roles import WEIGHT
+from ..roles import INPUT, WEIGHT
 from .base import Algorithm, Problem
 
 # Of one core in a second: multiply-adds, bytes of weights read, and bytes written to memory that is new.
 RATE, READ, WRITTEN = 60e9, 25e9, 13e9
+STRIP, SHORTEST, IMAGES = 640 * 1024, 4, 8  # bytes of a thread, outputs and images at a time, as in csrc/division.h
 
 
 class Unshared(Algorithm):
@@ -40,6 +41,15 @@ class Unshared(Algorithm):
         memory = bytes_ / (WRITTEN if role == WEIGHT else READ)
         return (arithmetic + memory) / cost.cores(problem.threads) + cost.CALL
 
+    def workspace(self, problem: Problem, role: str) -> int:
+        """A strip of windows of each thread, and copies where the input is spread or lies in another order."""
+        conv, size = problem.convolution, problem.dtype.itemsize
+        window = conv.in_channels // conv.groups * prod(conv.kernel_size) + conv.out_channels // conv.groups
+        least = SHORTEST * min(problem.batch, IMAGES) if role != WEIGHT else problem.batch
+        own = problem.threads * max(STRIP, 2 * least * window * max(size, 4))
+        wide = problem.batch * conv.in_channels * prod(problem.sizes) * 4 if size == 2 and role == INPUT else 0
+        return own + wide + copies(problem)
+
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         settings = settings_of(conv, x.shape[2:])
         return unshared.output(borders.spread(x, conv.input_dilation), weight, *settings)
@@ -52,6 +62,14 @@ class Unshared(Algorithm):
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         settings = settings_of(conv, x.shape[2:])
         return unshared.weight_grad(borders.spread(x, conv.input_dilation), grad, *settings)
+
+
+def copies(problem: Problem) -> int:
+    """Bytes of an input with zeros between its samples, and of arrays brought into the order of the kernels."""
+    conv = problem.convolution
+    inner = prod(shapes.dilated(axis, size) for axis, size in zip(conv.axes, problem.sizes, strict=True))
+    spread = problem.batch * conv.in_channels * inner if max(conv.input_dilation) > 1 else 0
+    return (spread + problem.channels_last * problem.numbers) * problem.dtype.itemsize
 
 
 def settings_of(conv: Convolution, input_size: Sequence[int]) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ about six times that of the direct algorithm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, prod
 from typing import ClassVar
 
 import torch
@@ -17,7 +17,7 @@ from ...description import shapes
 from ...description.convolution import Convolution
 from .. import cost
 from ..kept import Kernels
-from ..memory import all_finite, has_numbers
+from ..memory import all_finite, has_numbers, room
 from ..native import library, transforms
 from ..roles import OUTPUT, WEIGHT
 from .base import Algorithm, Problem
@@ -36,6 +36,7 @@ class Winograd(Algorithm):
     """Fewer products, less exact sums: where precision="fast" allows it."""
 
     name: ClassVar[str] = "winograd"
+    error: ClassVar[float] = 12.0
 
     def __init__(self, keeps: bool = False) -> None:
         self._keeps = keeps
@@ -66,34 +67,51 @@ class Winograd(Algorithm):
         if conv.channels.rows is not None or min(conv.in_channels, conv.out_channels) // conv.groups < FEWEST_CHANNELS:
             return inf
         outputs = shapes.output_sizes(conv.axes, problem.sizes)
-        work = Work(outputs, KERNEL, problem.batch, conv.in_channels, conv.out_channels, conv.groups)
+        work = _work(conv, outputs, problem.batch, problem.room, problem.threads)
         one = _seconds(work, role) + _kernel_seconds(work) + NUMBER * work.bytes / 4
         return one * (REORDER if role == WEIGHT else 1) / cost.cores(problem.threads) + CALL
+
+    def workspace(self, problem: Problem, role: str) -> int:
+        conv, outputs = problem.convolution, shapes.output_sizes(problem.convolution.axes, problem.sizes)
+        work = _work(conv, outputs, problem.batch, problem.room, problem.threads)
+        return work.workspace(TILE, role)
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         if not has_numbers(x):
             return DIRECT.output(conv, x, weight)
-        cut, size = _cut(conv, x.shape[2:], x), shapes.output_sizes(conv.axes, x.shape[2:])
+        cut, size = self._cut(conv, x.shape[2:], x), shapes.output_sizes(conv.axes, x.shape[2:])
         y = transforms.output(cut, x, self._kernels(weight), size)
         return y if all_finite(y) else DIRECT.output(conv, x, weight)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         if not has_numbers(grad):
             return DIRECT.input_grad(conv, grad, weight, input_size)
-        result = transforms.input_grad(_cut(conv, input_size, grad), grad, self._kernels(weight), input_size)
+        result = transforms.input_grad(self._cut(conv, input_size, grad), grad, self._kernels(weight), input_size)
         return result if all_finite(result) else DIRECT.input_grad(conv, grad, weight, input_size)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         if not has_numbers(x):
             return DIRECT.weight_grad(conv, x, grad)
-        result = transforms.weight_grad(_cut(conv, x.shape[2:], x), x, grad, KERNEL)
+        result = transforms.weight_grad(self._cut(conv, x.shape[2:], x), x, grad, KERNEL)
         return result if all_finite(result) else DIRECT.weight_grad(conv, x, grad)
 
     def _kernels(self, weight: Tensor) -> Kernels:
         return Kernels(weight, weight.shape, how=self.name if self._keeps else None)
 
+    def _cut(self, conv: Convolution, size: Sequence[int], array: Tensor) -> transforms.Cut:
+        outputs, batch = shapes.output_sizes(conv.axes, size), array.shape[0]
+        arrays = 4 * batch * (conv.in_channels * prod(size) + conv.out_channels * prod(outputs))
+        work = _work(conv, outputs, batch, room(self.limit, arrays), torch.get_num_threads())
+        low = [shapes.padding(axis, length)[0] for axis, length in zip(conv.axes, size, strict=True)]
+        pays = _kernel_seconds(work) > PAYS * _seconds(work, OUTPUT)
+        return transforms.Cut(conv.groups, low, TILE, work.spectra_room(TILE), transforms.WINOGRAD, pays)
+
 
 KEEPING = Winograd(keeps=True)
+
+
+def _work(conv: Convolution, outputs: tuple[int, ...], batch: int, room: int, threads: int) -> Work:
+    return Work(outputs, KERNEL, batch, conv.in_channels, conv.out_channels, conv.groups, room, threads)
 
 
 def _kernel_seconds(work: Work) -> float:
@@ -106,11 +124,3 @@ def _seconds(work: Work, role: str) -> float:
     tiles, points = work.tiles(OUTPUTS), TILE[0] * TILE[1]
     touched, products = points * tiles * (work.ins + work.outs), points * tiles * work.kernels
     return TRANSFORM * work.vectors(tiles, role) + TOUCH * touched + MULTIPLY * products
-
-
-def _cut(conv: Convolution, size: Sequence[int], array: Tensor) -> transforms.Cut:
-    outputs = shapes.output_sizes(conv.axes, size)
-    work = Work(outputs, KERNEL, array.shape[0], conv.in_channels, conv.out_channels, conv.groups)
-    low = [shapes.padding(axis, length)[0] for axis, length in zip(conv.axes, size, strict=True)]
-    pays = _kernel_seconds(work) > PAYS * _seconds(work, OUTPUT)
-    return transforms.Cut(conv.groups, low, TILE, work.room, transforms.WINOGRAD, pays)
