@@ -129,9 +129,9 @@ def test_an_answer_that_declines_is_not_followed() -> None:
 
 def test_a_layer_in_use_goes_the_way_that_was_measured_for_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     convolution = tc.Convolution(2, 2, (31, 31), padding=15)
-    layer, x, used = tc.nn.Conv.of(convolution), torch.randn(2, 2, 40, 40), []
+    layer, x, used = tc.nn.Conv.of(convolution), torch.randn(2, 2, 20, 20), []
     expected = layer(x)
-    here = replace(problem(convolution), input_size=(40, 40))
+    here = replace(problem(convolution), input_size=(20, 20))
     wisdom.remember(here, dict.fromkeys((OUTPUT, INPUT, WEIGHT), "patches"), {})
     planner.forget_choices()
     patches = planner.BY_NAME["patches"]

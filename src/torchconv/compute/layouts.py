@@ -1,4 +1,4 @@
-"""How weights are written down: as the description has them, flipped, or as torch's transposed layers do."""
+"""How weights, images and biases are written down: in which order of taps, of channels, of positions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..description.connections import Connections
 from ..description.convolution import Convolution
+from ..description.sharing import Sharing
 from .memory import has_numbers
 
 PLAIN = "plain"  # (*phases, out, in // groups, *kernel)
@@ -54,3 +55,14 @@ def ordered_as(result: Tensor, given: Tensor) -> Tensor:
         return result
     last = CHANNELS_LAST.get(given.ndim - 2) if channels_last(given) else None
     return result.contiguous(memory_format=last or torch.contiguous_format)
+
+
+def spread_bias(bias: Tensor, sharing: Sharing, output_size: tuple[int, ...]) -> Tensor:
+    """(*bias phases, out) to (out, *output size), or to what broadcasts to it."""
+    if sharing.is_full:
+        return bias.reshape(-1, *(1,) * len(output_size))
+    bias = bias.movedim(-1, 0)
+    for axis, (period, size) in enumerate(zip(sharing.periods, output_size, strict=True), 1):
+        if period is not None:
+            bias = bias.index_select(axis, torch.arange(size, device=bias.device) % period)
+    return bias

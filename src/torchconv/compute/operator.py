@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..description import shapes
 from ..description.convolution import Convolution
-from ..description.sharing import Sharing
 from ..errors import ShapeError
 from . import borders, layouts, planner, tables
 from .algorithms import Problem
@@ -162,7 +161,7 @@ class Operator:
             if compute is not None and (choice.differentiable or not torch.is_grad_enabled()):
                 return compute(extend(x), self._plain(weight), bias)
             y = self._apply(OUTPUT, choice, extend(x), self._plain(weight), sizes)
-            return y if bias is None else y + spread_bias(bias, conv.bias_sharing, tuple(y.shape[2:]))
+            return y if bias is None else y + layouts.spread_bias(bias, conv.bias_sharing, tuple(y.shape[2:]))
 
         return run
 
@@ -240,14 +239,3 @@ class Operator:
         if shape != expected and shape != listed:  # not `in`, which a compiler cannot follow for sizes it leaves open
             what = f"weight of convolution {conv} on an input of {sizes}"
             raise ShapeError(what, got=shape, expected=expected)
-
-
-def spread_bias(bias: Tensor, sharing: Sharing, output_size: tuple[int, ...]) -> Tensor:
-    """(*bias phases, out) to (out, *output size), or to what broadcasts to it."""
-    if sharing.is_full:
-        return bias.reshape(-1, *(1,) * len(output_size))
-    bias = bias.movedim(-1, 0)
-    for axis, (period, size) in enumerate(zip(sharing.periods, output_size, strict=True), 1):
-        if period is not None:
-            bias = bias.index_select(axis, torch.arange(size, device=bias.device) % period)
-    return bias

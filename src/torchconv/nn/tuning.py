@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from statistics import median
@@ -22,6 +19,7 @@ from ..compute.plan import Plan, plan
 from ..compute.planner import Choice
 from ..errors import SettingError
 from .conv import Conv, Conv1d, Conv2d, Conv3d, _Convolution
+from .timing import evaluating, timed
 
 KINDS: dict[type[nn.Module], type[_Convolution]] = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
 ROUNDS = 5
@@ -96,7 +94,7 @@ def tune(model: nn.Module, example: Any) -> Tuning:
     [('0',)]
     """
     arguments = example if isinstance(example, tuple) else (example,)
-    with _evaluating(model):
+    with evaluating(model):
         inputs = _inputs(model, arguments)
         if not inputs:
             expected = "a model that calls torch.nn.Conv1d, Conv2d or Conv3d"
@@ -120,11 +118,11 @@ def _swapped(model: nn.Module, arguments: tuple, layers: list[Layer], planned: d
             raise SettingError("tune", got=f"outputs that differ by {away:.2g}", expected="equal outputs")
     times: dict[str, list[tuple[float, float]]] = {"inference": [], "training": []}
     for number in range(ROUNDS + 1):
-        for name, run in (("inference", _outputs), ("training", _step)):
+        for name, run in (("inference", _outputs), ("training", step)):
             _put(model, back)
-            first = _timed(lambda run=run: run(model, arguments))
+            first = timed(lambda run=run: run(model, arguments))
             _put(model, planned)
-            second = _timed(lambda run=run: run(model, arguments))
+            second = timed(lambda run=run: run(model, arguments))
             if number:
                 times[name].append((first, second))
     inference, training = ((median(a), median(b)) for a, b in (zip(*found, strict=True) for found in times.values()))
@@ -220,34 +218,3 @@ def _put(model: nn.Module, places: dict[nn.Module, nn.Module]) -> None:
 def _outputs(model: nn.Module, arguments: tuple) -> list[Tensor]:
     with torch.no_grad():
         return [one for one in pytree.tree_leaves(model(*arguments)) if isinstance(one, Tensor)]
-
-
-def _step(model: nn.Module, arguments: tuple) -> None:
-    """Forward and backward; gradients that were there stay as they were."""
-    found = [one for one in pytree.tree_leaves(model(*arguments)) if isinstance(one, Tensor) and one.requires_grad]
-    if found:
-        wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        torch.autograd.grad([one.sum() for one in found], wanted, allow_unused=True)
-
-
-def _timed(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode, so that running statistics and the state of chance stay as they are."""
-    modes = {module: module.training for module in model.modules()}
-    state = copy.copy(torch.get_rng_state())
-    model.eval()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-        for module, mode in modes.items():
-            module.training = mode
-        for module in model.modules():
-            if module not in modes:
-                module.training = model.training

@@ -13,7 +13,8 @@ from .separable import Separable
 from .sparse_matrix import ScipyMatrix, TorchMatrix
 from .tiled import Tiled
 from .torch_bfloat16 import TorchBfloat16
-from .torch_kernels import TorchChannelsLast, TorchKernels
+from .torch_channels_last import TorchChannelsLast
+from .torch_kernels import TorchKernels
 from .unshared import Unshared
 from .winograd import Winograd
 

@@ -20,8 +20,9 @@ from ..kept import Kernels
 from ..memory import all_finite, has_numbers, room
 from ..native import library, transforms
 from ..roles import INPUT
-from . import tile_costs, tiling
+from . import correlation, tile_costs, tiling
 from .base import Algorithm, Problem
+from .correlation import NARROW
 from .stride_one import StrideOne
 from .tile_costs import Work
 from .tiling import Tiling
@@ -30,7 +31,6 @@ from .torch_kernels import TorchKernels
 _DIRECT = TorchKernels()
 FEWEST_TAPS = 20  # below it torch's kernels are hardly beaten
 CALLS, CALL = 60e-6, 30e-6  # seconds of the calls it makes whatever the size: of torch, and of the C++ kernels
-NARROW = (torch.bfloat16, torch.float16)  # computed in float32
 COMPILED = (torch.float32, *NARROW)  # types that the C++ kernels serve
 
 
@@ -104,7 +104,7 @@ class Fourier(Algorithm):
         room = self._room(conv, steps, x, x.shape[2:])
         cut = _cut(conv, steps, x, room)
         if cut is None:
-            y = _correlate(steps.input(x), self._kernels(conv, steps, weight), conv.groups, room)
+            y = correlation.correlate(steps.input(x), self._kernels(conv, steps, weight), conv.groups, room)
         else:
             images = x if steps.is_plain else steps.input(x)
             y = transforms.output(cut, images.float(), self._kernels(conv, steps, weight), steps.windows).to(x.dtype)
@@ -118,7 +118,7 @@ class Fourier(Algorithm):
         if cut is None:
             around = borders.pad(steps.output_back(grad), [(taps - 1, taps - 1) for taps in steps.kernel])
             kernels = self._kernels(conv, steps, weight, turned=True)
-            result = steps.input_back(_correlate(around, kernels, conv.groups, room))
+            result = steps.input_back(correlation.correlate(around, kernels, conv.groups, room))
         else:
             cells, size = steps.output_back(grad).float(), input_size if steps.is_plain else steps.size
             result = transforms.input_grad(cut, cells, self._kernels(conv, steps, weight), size).to(grad.dtype)
@@ -130,7 +130,7 @@ class Fourier(Algorithm):
         room = self._room(conv, steps, x, x.shape[2:])
         cut = _cut(conv, steps, x, room)
         if cut is None:
-            result = _weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups, room)
+            result = correlation.weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups, room)
         else:
             images, cells = x if steps.is_plain else steps.input(x), steps.output_back(grad)
             result = transforms.weight_grad(cut, images.float(), cells.float(), steps.kernel).to(x.dtype)
@@ -204,65 +204,3 @@ def _cut(conv: Convolution, steps: StrideOne, array: Tensor, room: int) -> trans
 
 def _widened(tensor: Tensor) -> Tensor:
     return tensor.to(_wide(tensor.dtype))
-
-
-def _correlate(x: Tensor, kernels: Kernels, groups: int, room: int) -> Tensor:
-    """The valid correlation with steps of 1: (n, in, *size) to (n, out, *windows), by torch's transforms."""
-    if x.dtype in NARROW:
-        return _correlate(x.float(), kernels, groups, room).to(x.dtype)
-    tiling = Tiling.of(tuple(x.shape), tuple(kernels.shape), groups, room // x.element_size())
-
-    def transformed(weight: Tensor) -> Tensor:  # (groups, out, in, *frequencies)
-        return tiling.spectra(weight.unflatten(0, (groups, -1))).conj()
-
-    count, tiles = kernels.shape[0] * kernels.shape[1], x.shape[0] * prod(tiling.counts)
-    size = 2 * x.element_size() * count * prod(tiling.lengths)
-    pays = count > tile_costs.PAYS * tiles * (x.shape[1] + kernels.shape[0])
-    found = kernels.recall(tiling.lengths, size, transformed) if pays and size <= room else None
-    spectra = transformed(kernels.make()) if found is None else found
-    if len(x) <= tiling.images:
-        return tiling.windows(_outputs(tiling.spectra(tiling.tiles(x)), spectra, tiling))
-    y = x.new_empty(len(x), kernels.shape[0], *tiling.outputs)
-    for part, place in zip(tiling.parts(x), tiling.parts(y), strict=True):
-        place.copy_(tiling.windows(_outputs(tiling.spectra(tiling.tiles(part)), spectra, tiling)))
-    return y
-
-
-def _weight_grad(x: Tensor, grad: Tensor, kernel: Sequence[int], groups: int, room: int) -> Tensor:
-    """The adjoint of `_correlate` towards the weights."""
-    if x.dtype in NARROW:
-        return _weight_grad(x.float(), grad.float(), kernel, groups, room).to(x.dtype)
-    outs, ins = grad.shape[1], x.shape[1] // groups
-    tiling = Tiling.of(tuple(x.shape), (outs, ins, *kernel), groups, room // x.element_size())
-    total = None
-    for images, grads in zip(tiling.parts(x), tiling.parts(grad), strict=True):
-        found = _products(tiling.spectra(tiling.tiles(images)), tiling.spectra(tiling.cells(grads)).conj(), tiling)
-        total = found if total is None else total + found
-    assert total is not None
-    return tiling.kernels(total).flatten(0, 1)
-
-
-def _outputs(x: Tensor, kernels: Tensor, tiling: Tiling) -> Tensor:
-    """Spectra (n, in, *tiles, *frequencies) times kernels (groups, out, in, *frequencies): (n, out, *tiles, ...)."""
-    groups, outs, ins = kernels.shape[:3]
-    count, tiles, points = x.shape[0], tiling.counts, x.shape[-tiling.ndim :]
-    if outs == ins == 1:
-        return x * kernels.reshape(groups, *(1,) * tiling.ndim, *points)
-    x = x.reshape(count, groups, ins, prod(tiles), prod(points)).permute(4, 1, 0, 3, 2)
-    x = x.reshape(prod(points), groups, count * prod(tiles), ins)
-    y = x @ kernels.flatten(3).permute(3, 0, 2, 1)
-    y = y.reshape(prod(points), groups, count, prod(tiles), outs).permute(2, 1, 4, 3, 0)
-    return y.reshape(count, groups * outs, *tiles, *points)
-
-
-def _products(x: Tensor, grad: Tensor, tiling: Tiling) -> Tensor:
-    """Spectra of inputs and of gradients to those of the kernels' gradient: (groups, out, in, *frequencies)."""
-    groups = tiling.groups
-    count, tiles, points = x.shape[0], prod(tiling.counts), x.shape[-tiling.ndim :]
-    x = x.reshape(count, groups, -1, tiles, prod(points))
-    grad = grad.reshape(count, groups, -1, tiles, prod(points))
-    if x.shape[2] == grad.shape[2] == 1:
-        return (x * grad).sum((0, 3)).reshape(groups, 1, 1, *points)
-    rows = grad.permute(4, 1, 2, 0, 3).flatten(3)  # (points, groups, out, n * tiles)
-    columns = x.permute(4, 1, 0, 3, 2).flatten(2, 3)  # (points, groups, n * tiles, in)
-    return (rows @ columns).permute(1, 2, 3, 0).reshape(groups, grad.shape[2], x.shape[2], *points)

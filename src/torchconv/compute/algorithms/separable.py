@@ -28,7 +28,8 @@ from ..memory import has_numbers
 from ..roles import INPUT, OUTPUT
 from .base import Algorithm, Problem
 from .depthwise import Depthwise
-from .torch_kernels import TorchChannelsLast, TorchKernels
+from .torch_channels_last import TorchChannelsLast
+from .torch_kernels import TorchKernels
 
 DIRECT = TorchKernels()
 WAYS = (DIRECT, TorchChannelsLast(), Depthwise())  # of the convolutions on one axis
