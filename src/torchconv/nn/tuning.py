@@ -19,7 +19,7 @@ from ..compute.plan import Plan, plan
 from ..compute.planner import Choice
 from ..errors import SettingError
 from .conv import Conv, Conv1d, Conv2d, Conv3d, _Convolution
-from .timing import evaluating, timed
+from .timing import evaluating, step, timed
 
 KINDS: dict[type[nn.Module], type[_Convolution]] = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
 ROUNDS = 5
