@@ -12,13 +12,13 @@ from torch.nn.parameter import Parameter
 
 LARGE = 2**24  # bytes
 WORKSPACE = (
-    4  # times the bytes of input and output together that an operation may take beside them, if no limit is given
+    4  # times the bytes of input, weights and output that an operation may take beside them, if no limit is given
 )
 FEW = 2**24  # bytes that it may take however small they are: the buffers of a few threads
 
 
 def room(limit: int | None, arrays: int) -> int:
-    """Bytes of workspace for an operation on so many bytes of input and output; limit: what the user allows.
+    """Bytes of workspace for an operation on arrays of so many bytes; limit: what the user allows.
 
     >>> room(None, 2**30) // 2**30, room(10, 2**30)
     (4, 10)
