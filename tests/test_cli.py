@@ -272,6 +272,8 @@ def test_plan_prints_the_table(call: Callable[..., Outcome]) -> None:
     assert (found.status, found.err) == (0, "")
     assert "fft" in found.out
     assert "declines" in found.out
+    tight = call("plan", "64->64, 31x31, padding=15, groups=64", "--input", "8x64x56x56", "--workspace", "100")
+    assert (tight.status, "MB, limit 0.0 MB" in tight.out) == (0, True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from benchmarks.grid import GRID
 from benchmarks.measure import peak_bytes
 from torch import Tensor
 
@@ -62,15 +63,15 @@ def in_a_thread(compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return run
 
 
-def peak(bench: Bench, name: str, role: str) -> int:
-    """Bytes beyond the result."""
+def peaks(bench: Bench, name: str, role: str) -> list[int]:
+    """Bytes beyond the result in a few runs; too few where what other runs gave back is used again, uncounted."""
 
     def compute() -> Tensor:
         sparse_matrix._rows.cache_clear()
         return bench.run(BY_NAME[name], role)
 
     result = {"output": bench.grad, "input": bench.x, "weight": bench.weight}[role]
-    return min(peak_bytes(in_a_thread(compute)) for _ in range(2)) - result.nbytes
+    return [peak_bytes(in_a_thread(compute)) - result.nbytes for _ in range(3)]
 
 
 @pytest.mark.parametrize(("case", "name"), PAIRS)
@@ -79,10 +80,11 @@ def test_estimates_are_what_is_taken(case: str, name: str) -> None:
         pytest.skip("this installation has no compiled kernels")
     problem = problem_of(case)
     bench = Bench(problem)
-    measured = {role: peak(bench, name, role) for role in ROLES}
+    measured = {role: peaks(bench, name, role) for role in ROLES}
     estimated = {role: BY_NAME[name].workspace(problem, role) for role in ROLES}
-    assert all(measured[role] <= 1.25 * estimated[role] + NOISE for role in ROLES), (measured, estimated)
-    assert max(estimated.values()) <= GENEROUS * max(measured.values()) + 2 * NOISE, (measured, estimated)
+    assert all(min(measured[role]) <= 1.25 * estimated[role] + NOISE for role in ROLES), (measured, estimated)
+    most = max(map(max, measured.values()))
+    assert max(estimated.values()) <= GENEROUS * most + 2 * NOISE, (measured, estimated)
 
 
 @pytest.mark.parametrize(("conv", "size"), [(DENSE, (48, 48)), (CASES["volume"][0], (20, 20, 20))], ids=["2", "3"])
@@ -105,7 +107,7 @@ def test_parts_take_less_memory() -> None:
     limit = 100_000_000
     tight = Problem(conv, torch.float32, "cpu", "auto", 16, size, torch.get_num_threads(), workspace=limit)
     assert BY_NAME["fft"].workspace(tight, "output") <= limit
-    assert peak(Bench(tight), "fft", "output") <= 1.25 * limit + NOISE
+    assert min(peaks(Bench(tight), "fft", "output")) <= 1.25 * limit + NOISE
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "sparse"])
@@ -120,11 +122,27 @@ def test_nothing_above_the_limit_is_chosen(name: str, limit: int | None) -> None
         assert choice.output.name == first.name
 
 
-def test_the_default_is_four_times_input_and_output() -> None:
+def test_the_default_is_four_times_the_arrays() -> None:
     problem = problem_of("dense")
-    assert problem.room == WORKSPACE * problem.numbers * 4 == room(None, problem.numbers * 4)
+    arrays = 4 * (problem.numbers + 64 * 32 * 7 * 7)
+    assert problem.room == WORKSPACE * arrays == room(None, arrays)
     small = Problem(DENSE, torch.float32, "cpu", "auto", 1, (9, 9))
     assert small.room == FEW
+
+
+def test_narrow_numbers_count_as_float32() -> None:
+    wide = problem_of("dense")
+    assert replace(wide, dtype=torch.bfloat16).room == wide.room < replace(wide, dtype=torch.float64).room
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["auto", "fast"])
+def test_the_default_leaves_the_grid_as_it_was(dtype: torch.dtype, precision: str) -> None:
+    """On no shape of the benchmark is the fastest way left out by the default limit."""
+    for shape in GRID:
+        free = Problem(shape.convolution, dtype, "cpu", precision, shape.batch, shape.size, 2, workspace=10**12)
+        default, unlimited = planner.choose(replace(free, workspace=None)), planner.choose(free)
+        assert [default[role].name for role in ROLES] == [unlimited[role].name for role in ROLES], shape
 
 
 def test_explain_says_what_needs_too_much() -> None:
@@ -138,7 +156,7 @@ def test_explain_says_what_needs_too_much() -> None:
     (line,) = [line for line in text.splitlines() if line.startswith("fft")]
     needed = min(BY_NAME["fft"].workspace(tight.problem, role) for role in ROLES)
     assert line.split(maxsplit=1)[1] == f"needs {planner.megabytes(needed)}, limit {planner.megabytes(100)}"
-    assert "needs 6,200 MB, limit 51 MB" in next(row.reason for row in free.rows if row.name == "patches")
+    assert "needs 6,200 MB, limit 52 MB" in next(row.reason for row in free.rows if row.name == "patches")
 
 
 def test_calls_and_layers_take_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,8 @@ def conv(
     The settings are those of `Convolution`. flip=True reverses the kernel, which is convolution as mathematics has it.
     algorithm: "auto", or the name of one ("torch", "patches", ...) that is to be used whatever it costs.
     precision: "auto"; "fast" and "bf16" allow less exact algorithms where there are any.
-    workspace: bytes that an operation may take beside input, weights and output; by default 4 times those of input and
-        output, and at least 16 MiB. Torch's own kernels are used where nothing else keeps to it.
+    workspace: bytes that an operation may take beside input, weights and output; by default 4 times those of these
+        arrays, and at least 16 MiB. Torch's own kernels are used where nothing else keeps to it.
 
     Differentiable any number of times. Raises ShapeError or SettingError, restating the request.
     Source: Goodfellow, Bengio, Courville 2016, Deep learning, sections 9.1 and 9.5.

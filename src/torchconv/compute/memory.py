@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.parameter import Parameter
 
 LARGE, LINE = 2**24, 64  # bytes
-WORKSPACE = 4  # times the bytes of input and output together that an operation may take beside them, if none are given
+WORKSPACE = 4  # times the bytes of input, weights and output that an operation may take beside them, if none are given
 FEW = 2**24  # bytes that it may take however small they are: the buffers of a few threads
 
 
 def room(limit: int | None, arrays: int) -> int:
-    """Bytes of workspace for an operation on so many bytes of input and output; limit: what the user allows.
+    """Bytes of workspace for an operation on arrays of so many bytes; limit: what the user allows.
 
     >>> room(None, 2**30) // 2**30, room(10, 2**30)
     (4, 10)

@@ -127,7 +127,7 @@ def plan(
     precision: "auto", or "fast" or "bf16", which allow less exact algorithms; a layer's own if it is left out.
     channels_last: whether the channels of a position will lie side by side in memory.
     workspace: bytes that an operation may take beside input, weights and output; by default a layer's own, or 4 times
-    those of input and output, and at least 16 MiB. The first algorithm that is open may always be chosen.
+    those of these arrays, and at least 16 MiB. The first algorithm that is open may always be chosen.
     Seconds are of one operation. Raises ShapeError for an input that does not fit.
     Source: Frigo, Johnson 2005, The design and implementation of FFTW3, section II.
 

@@ -63,7 +63,7 @@ def tiles(first: np.ndarray, second: np.ndarray, job: Job) -> np.ndarray:
 def _cut(job: Job) -> transforms.Cut | None:
     """The tiles that take least; None where there are none for so many taps."""
     (taps,), ((start, stop),) = job.taps, job.spans
-    limit = room(None, 4 * (job.size[0] + stop - start))
+    limit = room(None, 4 * (job.size[0] + taps + stop - start))
     work = Work((stop - start,), (taps,), 1, 1, 1, 1, limit, torch.get_num_threads())
     lengths = cheapest(work)
     return None if lengths is None else transforms.Cut(1, [taps - 1 - start], lengths, work.spectra_room(lengths))

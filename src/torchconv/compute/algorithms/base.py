@@ -58,8 +58,9 @@ class Problem:
 
     @property
     def room(self) -> int:
-        """Bytes of workspace that an operation may take."""
-        return room(self.workspace, self.numbers * self.dtype.itemsize)
+        """Bytes of workspace that an operation may take; narrow numbers count as float32, which they become."""
+        weights = prod(self.convolution.weight_shape(self.sizes))
+        return room(self.workspace, (self.numbers + weights) * max(self.dtype.itemsize, 4))
 
     @property
     def macs(self) -> int:

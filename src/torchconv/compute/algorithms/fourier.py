@@ -19,7 +19,7 @@ from .. import borders, cost, layouts
 from ..kept import Kernels
 from ..memory import all_finite, has_numbers, room
 from ..native import library, transforms
-from ..roles import INPUT
+from ..roles import INPUT, OUTPUT, WEIGHT
 from . import correlation, tile_costs, tiling
 from .base import Algorithm, Problem
 from .correlation import NARROW
@@ -76,7 +76,7 @@ class Fourier(Algorithm):
         images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
         room = problem.room - _around(conv, steps, problem.batch, problem.sizes, problem.dtype)
         work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, problem.threads)
-        lengths = _compiled(work) if problem.dtype in COMPILED else None
+        lengths = _compiled(work, role) if problem.dtype in COMPILED else None
         if lengths is not None:
             moved = 0 if steps.is_plain else work.bytes / 4 / cost.TOUCH
             moved += problem.numbers / cost.TOUCH if problem.dtype in NARROW else 0
@@ -94,7 +94,7 @@ class Fourier(Algorithm):
         room = problem.room - around
         if dtype in COMPILED and problem.device == "cpu":
             work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, problem.threads)
-            if (lengths := _compiled(work)) is not None:
+            if (lengths := _compiled(work, role)) is not None:
                 return around + work.workspace(lengths, role)
         size = _wide(dtype).itemsize
         return around + size * _tiling(steps, images, ins, conv.out_channels, role, room // size).workspace
@@ -102,7 +102,7 @@ class Fourier(Algorithm):
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
         room = self._room(conv, steps, x, x.shape[2:])
-        cut = _cut(conv, steps, x, room)
+        cut = _cut(conv, steps, x, OUTPUT, room)
         if cut is None:
             y = correlation.correlate(steps.input(x), self._kernels(conv, steps, weight), conv.groups, room)
         else:
@@ -114,7 +114,7 @@ class Fourier(Algorithm):
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         steps = StrideOne.of(conv, input_size)
         room = self._room(conv, steps, grad, input_size)
-        cut = _cut(conv, steps, grad, room)
+        cut = _cut(conv, steps, grad, INPUT, room)
         if cut is None:
             around = borders.pad(steps.output_back(grad), [(taps - 1, taps - 1) for taps in steps.kernel])
             kernels = self._kernels(conv, steps, weight, turned=True)
@@ -128,7 +128,7 @@ class Fourier(Algorithm):
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
         room = self._room(conv, steps, x, x.shape[2:])
-        cut = _cut(conv, steps, x, room)
+        cut = _cut(conv, steps, x, WEIGHT, room)
         if cut is None:
             result = correlation.weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups, room)
         else:
@@ -151,16 +151,21 @@ class Fourier(Algorithm):
     def _room(self, conv: Convolution, steps: StrideOne, array: Tensor, size: Sequence[int]) -> int:
         """Bytes for spectra in an operation on an array of this type and batch."""
         batch, dtype = array.shape[0], array.dtype
-        arrays = batch * (conv.in_channels * prod(size) + conv.out_channels * prod(steps.outputs)) * dtype.itemsize
+        numbers = batch * (conv.in_channels * prod(size) + conv.out_channels * prod(steps.outputs))
+        arrays = (numbers + prod(conv.weight_shape())) * _wide(dtype).itemsize
         return room(self.limit, arrays) - _around(conv, steps, batch, size, dtype)
 
 
 KEEPING = Fourier(keeps=True)
 
 
-def _compiled(work: Work) -> tuple[int, ...] | None:
+def _compiled(work: Work, role: str) -> tuple[int, ...] | None:
     """The tiles for the C++ kernels; None where they do not serve."""
-    return tile_costs.cheapest(work) if len(work.kernel) <= 2 and library.available() else None
+    return (
+        tile_costs.cheapest(work, WEIGHT if role == WEIGHT else OUTPUT)
+        if len(work.kernel) <= 2 and library.available()
+        else None
+    )
 
 
 def _around(conv: Convolution, steps: StrideOne, batch: int, size: Sequence[int], dtype: torch.dtype) -> int:
@@ -188,14 +193,14 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in NARROW else dtype
 
 
-def _cut(conv: Convolution, steps: StrideOne, array: Tensor, room: int) -> transforms.Cut | None:
+def _cut(conv: Convolution, steps: StrideOne, array: Tensor, role: str, room: int) -> transforms.Cut | None:
     """How the C++ kernels cut up this request, for an array of it; None where they do not serve."""
     if array.device.type != "cpu" or array.dtype not in COMPILED or not has_numbers(array):
         return None
     images, ins = array.shape[0] * prod(conv.dilation), conv.in_channels * prod(conv.stride)
     threads = torch.get_num_threads()
     work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, threads)
-    lengths = _compiled(work)
+    lengths = _compiled(work, role)
     low = [pair[0] if steps.is_plain else 0 for pair in steps.pads]
     if lengths is None:
         return None

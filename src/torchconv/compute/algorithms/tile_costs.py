@@ -59,29 +59,35 @@ class Work:
     def fixed(self, lengths: tuple[int, ...]) -> int:
         """Bytes of the kernels' spectra, whose rows are whole vectors, and of the threads' buffers."""
         points, last = prod(lengths) // 2 + 2, lengths[-1]
-        buffers = (1 + 2 * self._is_pointwise) * points + BATCH * (last + prod(lengths[:-1])) + last
+        lines = prod(lengths[:-1])
+        buffers = (1 + 2 * self._is_pointwise) * points + min(BATCH, lines) * last + BATCH * lines + last
         ins, outs = self.ins // self.groups, self.outs // self.groups
         kernels = self.groups * max(_whole(ins) * outs, ins * _whole(outs))
         return 8 * (points * (_whole(self.kernels) if self._is_pointwise else kernels) + LANES * self.threads * buffers)
 
-    def least(self, lengths: tuple[int, ...]) -> int:
+    def least(self, lengths: tuple[int, ...], role: str) -> int:
         """Bytes with so few tiles at a time that fewer are not possible."""
-        return self.fixed(lengths) + (0 if self._is_pointwise else self._unit(prod(lengths)))
+        if not self._is_pointwise:
+            return self.fixed(lengths) + self._unit(prod(lengths))
+        return self.fixed(lengths) + (self._sums(lengths) if role == WEIGHT else 0)
 
     def workspace(self, lengths: tuple[int, ...], role: str) -> int:
         """Bytes that one operation takes within its room, if that is enough for the least."""
-        samples, tiles = prod(lengths), self._tiles(lengths)
-        fixed = self.fixed(lengths)
         if self._is_pointwise:
-            along = self.outs > self.ins or _whole(self.outs) * tiles > _whole(tiles) * self.outs
-            sums = max(self.outs if along else shapes.repeats(self.outs, LANES), SHARES * self.threads)
-            return fixed + (8 * (samples // 2 + 2) * LANES * sums if role == WEIGHT else 0)
-        spectra = min(self.room - fixed, max(CACHED, 2 * fixed), tiles * self._unit(samples))
-        return fixed + max(spectra, self._unit(samples))
+            return self.least(lengths, role)
+        fixed, unit = self.fixed(lengths), self._unit(prod(lengths))
+        return fixed + max(unit, min(self.room - fixed, max(CACHED, 2 * fixed), self._tiles(lengths) * unit))
 
     def spectra_room(self, lengths: tuple[int, ...]) -> int:
         """Bytes left for the spectra of tiles."""
         return max(self.room - self.fixed(lengths), 1)
+
+    def _sums(self, lengths: tuple[int, ...]) -> int:
+        """Bytes of the spectra of the kernels' gradient, of each share of the tiles."""
+        tiles = self._tiles(lengths)
+        along = self.outs > self.ins or _whole(self.outs) * tiles > _whole(tiles) * self.outs
+        rows, units = (self.outs, _whole(tiles) // LANES) if along else (_whole(self.outs) // LANES, tiles)
+        return 8 * (prod(lengths) // 2 + 2) * LANES * rows * min(units, shapes.repeats(SHARES * self.threads, rows))
 
     def _unit(self, samples: int) -> int:
         """Bytes of the spectra of one tile, its channels in whole vectors; of a vector of tiles where they are few."""
@@ -135,7 +141,7 @@ class Work:
 
 
 @lru_cache(maxsize=4096)
-def cheapest(work: Work) -> tuple[int, ...] | None:
+def cheapest(work: Work, role: str = OUTPUT) -> tuple[int, ...] | None:
     """The lengths that take the least time within the workspace, or the least workspace; None if all are too long."""
     choices = [
         lengths_between(taps, max(size + taps - 1, SHORTEST), 12)
@@ -144,7 +150,7 @@ def cheapest(work: Work) -> tuple[int, ...] | None:
     fitting = [lengths for lengths in product(*choices) if prod(lengths) <= LONGEST and lengths[-1] % 2 == 0]
 
     def weighed(lengths: tuple[int, ...]) -> tuple[int, float]:
-        return max(0, work.least(lengths) - work.room), work.seconds(lengths)
+        return max(0, work.least(lengths, role) - work.room), work.seconds(lengths, role)
 
     return min(fitting, key=weighed, default=None)
 

@@ -100,7 +100,8 @@ class Winograd(Algorithm):
 
     def _cut(self, conv: Convolution, size: Sequence[int], array: Tensor) -> transforms.Cut:
         outputs, batch = shapes.output_sizes(conv.axes, size), array.shape[0]
-        arrays = 4 * batch * (conv.in_channels * prod(size) + conv.out_channels * prod(outputs))
+        numbers = batch * (conv.in_channels * prod(size) + conv.out_channels * prod(outputs))
+        arrays = 4 * (numbers + prod(conv.weight_shape()))
         work = _work(conv, outputs, batch, room(self.limit, arrays), torch.get_num_threads())
         low = [shapes.padding(axis, length)[0] for axis, length in zip(conv.axes, size, strict=True)]
         pays = _kernel_seconds(work) > PAYS * _seconds(work, OUTPUT)
