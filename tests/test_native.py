@@ -223,7 +223,7 @@ row = next(row for row in tc.plan(conv, (2, 3, 9, 9)).rows if row.name == "depth
 tc.conv(torch.randn(2, 3, 9, 9), torch.randn(3, 1, 3, 3), groups=3)
 print(library.available(), "|", row.reason)
 """
-    assert run(code, TORCHCONV_INSTRUCTIONS="none").startswith("False | TORCHCONV_INSTRUCTIONS=none")
+    assert run(code, TORCHCONV_INSTRUCTIONS="none").startswith("False | declines: TORCHCONV_INSTRUCTIONS=none")
 
 
 @compiled

@@ -62,6 +62,7 @@ class Separable(Algorithm):
     """
 
     name: ClassVar[str] = "separable"
+    error: ClassVar[float] = 2.0  # of as many factors as a weight of full rank needs
 
     def __init__(self, keeps: bool = False, most: int | None = None, otherwise: Algorithm = DIRECT) -> None:
         self._keeps, self._most, self._otherwise = keeps, most, otherwise
