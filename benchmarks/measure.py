@@ -32,14 +32,18 @@ def interleaved(
     return times
 
 
+QUICK = 0.05  # seconds of a call that is run some more times before it is called hopeless
+
+
 def raced(cases: dict[str, Callable[[], object]], seconds: float, rounds: int = 7) -> dict[str, list[float]]:
     """Seconds of every call; after a first round only what took less than four times the fastest goes on."""
     times: dict[str, list[float]] = {}
     for name, case in cases.items():
         case()
         times[name] = [_timed(case)]
-    fastest = min(times.values())[0]
-    hopeful = [name for name in cases if times[name][0] < 4 * fastest]
+        times[name] += [_timed(case) for _ in range(3) if times[name][0] < QUICK]  # the first may have been disturbed
+    fastest = min(map(min, times.values()))
+    hopeful = [name for name in cases if min(times[name]) < 4 * fastest]
     calls = max(1, int(seconds / rounds / len(hopeful) / max(fastest, 1e-7)))
     kept: dict[str, list[float]] = {name: times[name] if name not in hopeful else [] for name in cases}
     for _ in range(rounds):

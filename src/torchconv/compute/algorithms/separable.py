@@ -33,7 +33,7 @@ from .torch_kernels import TorchKernels
 
 DIRECT = TorchKernels()
 WAYS = (DIRECT, TorchChannelsLast(), Depthwise())  # of the convolutions on one axis
-SHORTEST = 5  # taps on both axes, below which "auto" does not look at the numbers
+SHORTEST = 9  # taps on both axes, below which "auto" does not look at the numbers
 MOST = 8  # pairs that it weighs
 DECOMPOSITION, STEP = 100e-6, 3e-9  # seconds of one decomposition, and of each number of it times its width
 LEAST = 2e-15  # relative error of the decomposition itself
