@@ -1,0 +1,59 @@
+"""Networks written in the language, with the numbers that traced ones carry: the same rows for both."""
+
+from __future__ import annotations
+
+from ..network import elementwise, merging
+from ..network import operations as ops
+from ..network.graph import Network, Node, Row
+from ..network.operations import Input, Operation
+from ..network.reading import reading
+from ..network.recorded import Recorded
+
+WORDS = {ops.Pool: "pool", ops.GlobalPool: "pool", elementwise.Norm: "norm"}
+
+
+def described(network: Network) -> Network:
+    """Each operation as one that was recorded."""
+    volumes = {row.node.name: row.volume for row in network.rows}
+    rows = (row for row in network.rows)
+    return Network(tuple(_recorded(row, volumes) for row in rows))
+
+
+def _recorded(row: Row, volumes: dict) -> Node:
+    node, operation = row.node, row.node.operation
+    if isinstance(operation, Input | Recorded):
+        return node
+    read = [volumes[name] for name in node.inputs]
+    convolution = operation.convolution if isinstance(operation, ops.Convolve) else None
+    customary = convolution.macs_ignoring_borders(read[0].size) if convolution else row.macs
+    found = Recorded(
+        _word(operation),
+        reading(operation, read),
+        row.volume,
+        inputs=len(node.inputs),
+        weights=row.parameters,
+        exact=row.macs,
+        customary=customary,
+        convolution=convolution,
+        axes=convolution.axes if convolution else operation.axes if isinstance(operation, ops.Pool) else (),
+        module=node.name,
+        bytes=4 * row.volume.numel,
+        equivariant=_moves(operation),
+    )
+    return Node(node.name, found, node.inputs)
+
+
+def _word(operation: Operation) -> str:
+    kind = getattr(operation, "statistic", None) or getattr(operation, "kind", None)
+    return f"{kind}{WORDS[type(operation)]}" if type(operation) in WORDS else operation.word
+
+
+def _moves(operation: Operation) -> str:
+    if isinstance(operation, ops.Convolve):
+        sharing = operation.convolution.sharing
+        return "yes" if sharing.is_full else "no" if sharing.is_none else "by periods"
+    if isinstance(operation, ops.FullyConnected):
+        return "no"
+    if isinstance(operation, ops.GlobalPool):
+        return "invariant"
+    return "no" if isinstance(operation, merging.Merge) and operation.crop else "yes"

@@ -1,0 +1,242 @@
+"""From any torch module to a network: the operators that it calls are watched while it runs once, without numbers.
+
+Nothing is believed of class names: what counts is what reaches torch. Writing in place and views are turned into plain
+functions by torch itself (torch.func.functionalize), so that activations in place cannot hide what was there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.func import functional_call, functionalize
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..network.graph import Network, Node
+from ..network.operations import Input
+from ..network.readings import Everything, Same
+from ..network.recorded import Batch, Recorded
+from .aten.call import Call, Step
+from .aten.table import TABLE
+from .watching import Places
+from .whole import whole_layers
+
+HIDDEN = ("reshape", "permute", "expand", "")
+LOOKED = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
+
+
+@dataclass
+class Watched:
+    """What was seen of one run: the network, the parameters that each node was the first to use, and remarks."""
+
+    network: Network
+    outputs: tuple[str, ...]
+    used: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Recorder(TorchDispatchMode):
+    """Notes every operator that reads the input, or what follows from it."""
+
+    def __init__(self, places: Places, parameters: dict[int, str]) -> None:
+        super().__init__()
+        self.places, self.parameters = places, parameters
+        self.nodes: list[Node] = []
+        self.used: dict[str, tuple[str, ...]] = {}
+        self.notes: list[str] = []
+        self._sources: dict[int, str] = {}  # of tensors that follow from the input, by identity: the node
+        self._made_of: dict[int, frozenset[str]] = {}  # of tensors that do not: the parameters behind them
+        self._alive: list[Any] = []  # so that no identity is given twice
+        self._names: Counter[str] = Counter()
+        self._taken: set[str] = set()
+
+    def start(self, x: Tensor) -> None:
+        """An input of the network."""
+        self._add("input", x, Input(Batch.of(tuple(x.shape))), ())
+
+    def source(self, tensor: Tensor) -> str | None:
+        """The node whose output a tensor is."""
+        return self._sources.get(id(tensor))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.namespace != "prim":
+            self._note(func, args, kwargs or {}, result)
+        return result
+
+    def _note(self, func: Any, args: tuple, kwargs: dict, result: Any) -> None:
+        schema = [argument.name for argument in func._schema.arguments]
+        given = {argument.name: argument.default_value for argument in func._schema.arguments}
+        given |= dict(zip(schema, args, strict=False)) | kwargs
+        results = tuple(one for one in pytree.tree_leaves(result) if isinstance(one, Tensor))
+        self._alive.append((args, kwargs, result))
+        name = func.overloadpacket.__name__
+        call = Call(name, given, results, lambda tensor: id(tensor) in self._sources)
+        made_of = self._parameters(pytree.tree_leaves((args, kwargs)))
+        if not call.inputs:
+            for one in results:
+                self._made_of[id(one)] = made_of
+            return
+        if name in ("_local_scalar_dense", "nonzero", "is_nonzero"):
+            self.notes.append("its path depends on the numbers: the one taken for an image of zeros is shown")
+        if results:
+            self.record(call, self._steps(call, func), made_of)
+
+    def record(self, call: Call, steps: tuple[Step, ...], made_of: frozenset[str]) -> None:
+        """Nodes for the results of a call."""
+        earlier: dict[int, str] = {}
+        for one, step in zip(call.results, steps, strict=False):
+            inputs = call.inputs if step.inputs is None else tuple(t for t in step.inputs if call.depends(t))
+            if not inputs:  # what it was is written over by what is known
+                self._sources.pop(id(one), None)
+                self._made_of[id(one)] = made_of
+            elif not step.word and isinstance(step.reading, Same):
+                self._sources[id(one)] = self._sources[id(inputs[0])]
+            elif id(step) in earlier:
+                self._sources[id(one)] = earlier[id(step)]
+            else:
+                earlier[id(step)] = self._add_step(one, step, inputs, made_of)
+                made_of = frozenset()
+
+    def _steps(self, call: Call, func: Any) -> tuple[Step, ...]:
+        builder = TABLE.get(call.name) or TABLE.get(call.name.removesuffix("_"))
+        if builder is not None:
+            found = builder(call)
+            return found if isinstance(found, tuple) else (found,)
+        word = call.name.strip("_")
+        if torch.Tag.pointwise in func.tags:
+            return (Step(word),)
+        shape = tuple(call.out.shape)
+        return (Step(word, Everything(shape), known=False, note=f"{func} is not understood"),) * len(call.results)
+
+    def _add_step(self, one: Tensor, step: Step, inputs: tuple[Tensor, ...], made_of: frozenset[str]) -> str:
+        fresh = tuple(sorted(made_of - self._taken))
+        self._taken.update(fresh)
+        operation = Recorded(
+            step.word,
+            step.reading,
+            Batch.of(tuple(one.shape)),
+            inputs=len(inputs),
+            weights=sum(self.places.sizes[name] for name in fresh),
+            exact=step.exact,
+            customary=step.exact if step.customary is None else step.customary,
+            known=step.known,
+            convolution=step.convolution,
+            axes=step.axes,
+            module=self.places.here,
+            bytes=0 if step.word in HIDDEN else one.numel() * one.element_size(),
+            equivariant=step.equivariant,
+            notes=(step.note,) if step.note else (),
+        )
+        name = self._add(self.places.name(step.word), one, operation, tuple(self._sources[id(t)] for t in inputs))
+        self.used[name] = fresh
+        return name
+
+    def _add(self, name: str, one: Tensor, operation: Any, inputs: tuple[str, ...]) -> str:
+        self._names[name] += 1
+        name = name if self._names[name] == 1 else f"{name}#{self._names[name]}"
+        self.nodes.append(Node(name, operation, inputs))
+        self._sources[id(one)] = name
+        self._alive.append(one)
+        return name
+
+    def _parameters(self, values: list[Any]) -> frozenset[str]:
+        found: frozenset[str] = frozenset()
+        for one in values:
+            if isinstance(one, Tensor) and id(one) not in self._sources:
+                if id(one) in self.parameters:
+                    found |= {self.parameters[id(one)]}
+                found |= self._made_of.get(id(one), frozenset())
+        return found
+
+
+def watch(model: torch.nn.Module, inputs: Any) -> Watched:
+    """Run a model once on inputs (tensors in any nesting, as one argument or, where a dict, by name) and write it down.
+
+    Tensors are taken for their shape and type only; where the model looks at its numbers, it runs on zeros.
+    """
+    modes = {module: module.training for module in model.modules()}
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    complaints = logging.getLogger(FakeTensorMode.__module__)
+    quiet = complaints.disabled
+    model.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    complaints.disabled = True  # of models that fail: the one who asked is told
+    try:
+        try:
+            return _run(model, inputs, FakeTensorMode(allow_non_fake_inputs=True))
+        except LOOKED:
+            return _run(model, inputs, None)
+    finally:
+        complaints.disabled = quiet
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+        for module, training in modes.items():
+            module.training = training
+
+
+def _run(model: torch.nn.Module, inputs: Any, fake: FakeTensorMode | None) -> Watched:
+    places = Places(model)
+    made: dict[int, Tensor] = {}
+
+    def like(one: Tensor) -> Tensor:
+        if fake is None:
+            return one.detach()
+        if id(one) not in made:
+            made[id(one)] = fake.from_tensor(one.detach())
+        return made[id(one)]
+
+    def empty(one: Any) -> Any:
+        if not isinstance(one, Tensor):
+            return one
+        return torch.zeros(one.shape, dtype=one.dtype)
+
+    named = dict(model.named_parameters(remove_duplicate=False))
+    state = {name: like(one) for name, one in [*named.items(), *model.named_buffers(remove_duplicate=False)]}
+    names: dict[int, str] = {}
+    for name in dict(model.named_parameters()):
+        names[id(state[name])] = name
+    recorder = Recorder(places, names)
+    recorder._alive.append(state)
+    with fake or contextlib.nullcontext():
+        given = pytree.tree_map(empty, inputs)
+    leaves, spec = pytree.tree_flatten(given)
+    tensors = [one for one in leaves if isinstance(one, Tensor)]
+
+    def call(*values: Tensor) -> Any:
+        numbers = iter(values)
+        whole = pytree.tree_unflatten([next(numbers) if isinstance(one, Tensor) else one for one in leaves], spec)
+        arguments, words = ((), whole) if isinstance(whole, dict) else (tuple(whole), {})
+        result = functional_call(model, state, arguments, words)
+        return tuple(one for one in pytree.tree_leaves(result) if isinstance(one, Tensor))
+
+    for one in tensors:
+        recorder.start(one)
+    with torch.no_grad(), fake or contextlib.nullcontext(), recorder, places.watched(), whole_layers():
+        try:
+            results = functionalize(call)(*tensors)
+        except LOOKED:
+            raise
+        except Exception as error:  # of any kind: it is the model's
+            raise places.failed(error) from error
+    return _written(recorder, places, results)
+
+
+def _written(recorder: Recorder, places: Places, results: tuple[Tensor, ...]) -> Watched:
+    outputs = [recorder.source(one) for one in results]
+    used = {name for names in recorder.used.values() for name in names}
+    return Watched(
+        Network(tuple(recorder.nodes)),
+        tuple(one for one in outputs if one is not None),
+        recorder.used,
+        tuple(name for name in places.sizes if name not in used),
+        tuple(dict.fromkeys(recorder.notes)),
+    )

@@ -1,0 +1,74 @@
+"""Layers that are noted as one operation, where torch, or we, would take them apart before they are seen.
+
+Operators of our own stand for them while a model is watched; they make an output of the right shape, and that is all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from ..compute.operator import Operator
+from ..description.convolution import Convolution
+from .aten.table import TABLE
+from .aten.windows import convolved
+
+_LIBRARY = torch.library.Library("torchconv_trace", "DEF")
+_LIBRARY.define("seen(Tensor x, Tensor[] weights, str conv, int[] shape) -> Tensor")
+_LIBRARY.define("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor")
+_LIBRARY.define("matmul(Tensor input, Tensor other) -> Tensor")
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.mm(input.reshape(-1, input.shape[-1]), weight.t()).view(*input.shape[:-1], len(weight))
+
+
+def _matmul(input: Tensor, other: Tensor) -> Tensor:
+    return input.new_empty(torch.matmul(input.to("meta"), other.to("meta")).shape)
+
+
+_KEY = "CompositeExplicitAutograd"
+_LIBRARY.impl("seen", lambda x, weights, conv, shape: x.new_empty(shape), _KEY)
+_LIBRARY.impl("linear", _linear, _KEY)
+_LIBRARY.impl("matmul", _matmul, _KEY)
+TABLE["seen"] = lambda call: convolved(Convolution.parse(call["conv"]), call.x)
+_OPERATORS = torch.ops.torchconv_trace
+INSTEAD: dict[Any, Any] = {
+    functional.linear: _OPERATORS.linear.default,
+    torch.ops.aten.linear.default: _OPERATORS.linear.default,
+    torch.matmul: _OPERATORS.matmul.default,
+    Tensor.matmul: _OPERATORS.matmul.default,
+    Tensor.__matmul__: _OPERATORS.matmul.default,
+    torch.ops.aten.matmul.default: _OPERATORS.matmul.default,
+}
+
+
+class _Instead(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        return INSTEAD.get(func, func)(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def whole_layers() -> Iterator[None]:
+    """While this lasts, fully connected layers, products of matrices and all our convolutions stay whole."""
+    plain = Operator.__call__
+
+    def noted(self: Operator, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        conv = self.convolution
+        self.check_input(x)
+        shape = [*x.shape[: -conv.ndim - 1], conv.out_channels, *conv.output_size(tuple(x.shape[-conv.ndim :]))]
+        weights = [one for one in (weight, bias) if one is not None]
+        return _OPERATORS.seen(x, weights, str(conv), shape)
+
+    Operator.__call__ = noted  # type: ignore[method-assign]
+    try:
+        with _Instead():
+            yield
+    finally:
+        Operator.__call__ = plain  # type: ignore[method-assign]
