@@ -21,9 +21,11 @@ PUBLIC = [
     "conv_weight_grad",
     "convolve",
     "correlate",
+    "inspect",
     "nn",
     "parse",
     "plan",
+    "receptive_field",
     "tune",
 ]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .compute.plan import Plan, plan
     from .description.convolution import Convolution
     from .errors import TorchconvError
+    from .inspection.inspect import inspect, receptive_field
     from .language.parser import parse
     from .nn.tuning import tune
     from .signal.arrays import convolve, correlate
@@ -31,9 +32,11 @@ _PLACES = {
     "conv_weight_grad": "compute.functional",
     "convolve": "signal.arrays",
     "correlate": "signal.arrays",
+    "inspect": "inspection.inspect",
     "nn": "nn",
     "parse": "language.parser",
     "plan": "compute.plan",
+    "receptive_field": "inspection.inspect",
     "tune": "nn.tuning",
 }
 
@@ -47,9 +50,11 @@ __all__ = [
     "conv_weight_grad",
     "convolve",
     "correlate",
+    "inspect",
     "nn",
     "parse",
     "plan",
+    "receptive_field",
     "tune",
 ]
 

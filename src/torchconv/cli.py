@@ -1,4 +1,4 @@
-"""The command line: `torchconv train`, `evaluate`, `predict`, `plan`, `tune`, `doctor`.
+"""The command line: `torchconv train`, `evaluate`, `predict`, `plan`, `tune`, `doctor`, `inspect`.
 
 torch and all that needs it is imported inside the commands only, so that --help is quick.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
-from . import __version__, planning
+from . import __version__, inspecting, planning
 from .complaints import Stopped, Unread, status
 from .errors import SettingError
 from .planning import AsJson, RunFolder
@@ -203,6 +203,7 @@ def predict(
 app.command()(planning.plan)
 app.command()(planning.tune)
 app.command()(planning.doctor)
+app.command()(inspecting.inspect)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

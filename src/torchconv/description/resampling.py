@@ -1,6 +1,6 @@
 """Which samples each output of a resized axis reads: nearest, linear and cubic interpolation, and adaptive pooling.
 
-Source: Keys 1981, Cubic convolution interpolation for digital image processing, section II; the conventions are torch's.
+Source: Keys 1981, Cubic convolution interpolation for digital image processing, section II; the rest as in torch.
 """
 
 from __future__ import annotations

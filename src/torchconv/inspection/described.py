@@ -50,8 +50,7 @@ def _word(operation: Operation) -> str:
 
 def _moves(operation: Operation) -> str:
     if isinstance(operation, ops.Convolve):
-        sharing = operation.convolution.sharing
-        return "yes" if sharing.is_full else "no" if sharing.is_none else "by periods"
+        return "no" if operation.convolution.sharing.needs_size else "yes"
     if isinstance(operation, ops.FullyConnected):
         return "no"
     if isinstance(operation, ops.GlobalPool):

@@ -12,10 +12,12 @@ from torch import Tensor
 from ..errors import SettingError, ShapeError, TorchconvError
 from ..language.architecture import Architecture
 from ..language.parser import parse
+from ..network.fields import shape_of
 from ..network.graph import Network
 from ..network.operations import Volume
 from ..translate.build import NetworkModule
-from ..translate.trace import Failed, watch
+from ..translate.trace import watch
+from ..translate.watching import Failed
 from .described import described
 
 SIZES = (224, 32, 64, 128, 256, 28, 227, 299, 96, 48, 512, 331, 384, 192, 112, 572, 16, 8)
@@ -58,6 +60,19 @@ def seen(model: Any, input_shape: Any = None) -> Seen:
         expected = "a torch module, an exported program, an architecture's text or a name in the zoo"
         raise SettingError("a model", got=type(model).__name__, expected=expected)
     return _of_network(model, None)
+
+
+def larger(model: Any, found: Seen) -> Seen | None:
+    """The same torch module on a larger image, by an odd number of samples; None where it runs on one size only."""
+    if not isinstance(model, torch.nn.Module) or isinstance(model, NetworkModule):
+        return None
+    batch, channels, *size = shape_of(found.network.input)
+    try:
+        return _seen(
+            model, (torch.empty(batch, channels, *(length + 37 for length in size), device="meta"),), found.name
+        )
+    except Failed:
+        return None
 
 
 def _of_network(network: Network, input_shape: Any) -> Seen:
@@ -136,15 +151,15 @@ def _rank(model: torch.nn.Module) -> int | None:
     return None
 
 
-def _candidates(model: torch.nn.Module, channels: int | None = None) -> Iterator[tuple[int, ...]]:
-    first = next((one for one in model.modules() if hasattr(one, "in_channels")), None)
+def _candidates(model: torch.nn.Module) -> Iterator[tuple[int, ...]]:
+    first: Any = next((one for one in model.modules() if hasattr(one, "in_channels")), None)
     rank = _rank(model)
     if first is None or rank is None:
-        linear = next((one for one in model.modules() if hasattr(one, "in_features")), None)
+        linear: Any = next((one for one in model.modules() if hasattr(one, "in_features")), None)
         if linear is not None:
             yield (1, linear.in_features)
         rank = rank or 2
-    count = channels or (first.in_channels if first is not None else 3)
+    count = first.in_channels if first is not None else 3
     for size in SIZES if rank > 1 else (16000, 1024, 4096, *SIZES):
         yield (1, count, *(size,) * rank)
 
@@ -156,7 +171,9 @@ def _first_that_fits(model: torch.nn.Module, name: str) -> Seen:
             return _seen(model, (torch.empty(shape, device="meta"),), name)
         except Failed as failed:
             problem = problem or failed
-    raise ShapeError(f"inspecting {name}", got="no input shape, and none that was tried fits", fix="Give the input shape.")
+    raise ShapeError(
+        f"inspecting {name}", got="no input shape, and none that was tried fits", fix="Give the input shape."
+    )
 
 
 def _explained(model: torch.nn.Module, given: Any, name: str, problem: Failed) -> TorchconvError:

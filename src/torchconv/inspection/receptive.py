@@ -56,7 +56,11 @@ class Box:
 
     def __str__(self) -> str:
         shown = ", ".join(f"{one.first}..{one.last}" if one.size else "nothing" for one in self.intervals)
-        lost = [f"{len(holes)} samples of axis {axis} in between are not read" for axis, holes in enumerate(self.holes) if holes]
+        lost = [
+            f"{len(holes)} samples of axis {axis} in between are not read"
+            for axis, holes in enumerate(self.holes)
+            if holes
+        ]
         return "; ".join([shown, *lost])
 
 
@@ -81,9 +85,7 @@ class ReceptiveField:
     def of_field(cls, found: Field, **more: Any) -> ReceptiveField:
         """From what was folded over a network."""
         steady = [_steady(found, axis) for axis in range(len(found.size))]
-        size = tuple(
-            way.size if way else _largest(found.reads[axis]) for axis, way in enumerate(steady)
-        )
+        size = tuple(way.size if way else _largest(found.reads[axis]) for axis, way in enumerate(steady))
         stride = tuple(_plain(way.stride) if way else None for way in steady)
         return cls(size, stride, tuple(way.padding if way else None for way in steady), **more)
 
@@ -98,11 +100,15 @@ class ReceptiveField:
         if len(place) not in ((space, space + 1) if space > 0 else (0, 1)) or any(
             not 0 <= at < length for at, length in zip(place[::-1], marks.shape[::-1], strict=False)
         ):
-            raise ShapeError("a unit", got=place, expected=f"a place in {marks.shape[-space:] if space > 0 else marks.shape[1:]}")
+            raise ShapeError(
+                "a unit", got=place, expected=f"a place in {marks.shape[-space:] if space > 0 else marks.shape[1:]}"
+            )
         full = [None] * (len(marks.shape) - len(place)) + [*place]
         read, intervals = [], []
         for array in marks.reads:
-            chosen = array[tuple(slice(None) if at is None else min(at, n - 1) for at, n in zip(full, array.shape, strict=False))]
+            chosen = array[
+                tuple(slice(None) if at is None else min(at, n - 1) for at, n in zip(full, array.shape, strict=False))
+            ]
             found = np.flatnonzero(chosen.reshape(-1, array.shape[-1]).any(axis=0))
             read.append(tuple(int(one) for one in found))
             intervals.append(Interval(read[-1][0], read[-1][-1]) if read[-1] else Interval(0, -1))

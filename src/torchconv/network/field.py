@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,7 @@ from ..description import shapes
 from ..description.axis import Axis
 from ..description.field import EMPTY, Interval
 from ..description.progression import Progression
-
-NOTHING = -(2**40)  # the mark of a unit that reads no sample, in arrays of (-first, last)
-
-
-@dataclass(frozen=True)
-class Trend:
-    """The axis of the tensor along which fields move, and how they do where nothing ends it."""
-
-    dim: int
-    progression: Progression = Progression()
+from .trend import NOTHING, Trend, factors, folded, joint
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class Field:
         for dim, length in enumerate(size, len(shape) - ndim):
             marks = np.eye(length, dtype=bool) if flags else np.stack([-np.arange(length), np.arange(length)], 1)
             reads.append(marks.reshape([length if at == dim else 1 for at in range(len(shape))] + [-1]))
-        return cls(shape, size, tuple(reads), tuple(Trend(len(shape) - ndim + at) for at in range(ndim)))
+        return cls(shape, size, tuple(reads), tuple(Trend(len(shape) - ndim + at, Progression()) for at in range(ndim)))
 
     @property
     def nothing(self) -> Any:
@@ -158,7 +148,7 @@ class Field:
 
     def reshaped(self, shape: Sequence[int]) -> Field:
         """In another shape with as many units; axes that nothing depends on stay so where they can."""
-        parts = _factors(self.shape, tuple(shape))
+        parts = factors(self.shape, tuple(shape))
         places = {old[0]: new[0] for old, new in parts if len(old) == len(new) == 1}
         trends = [
             Trend(places[trend.dim], trend.progression) if trend and trend.dim in places else None
@@ -185,7 +175,7 @@ class Field:
             reads = tuple(np.where(anywhere, self.nothing, array) for array in self.reads)
         else:
             reads = self.reads
-        return replace(self, reads=tuple(map(_folded, reads)))
+        return replace(self, reads=tuple(map(folded, reads)))
 
     def _spread(self, array: np.ndarray, dims: Sequence[int]) -> np.ndarray:
         shape = [self.shape[dim] if dim in dims else array.shape[dim] for dim in range(len(self.shape))]
@@ -229,41 +219,4 @@ def union(fields: Sequence[Field], shape: Sequence[int]) -> Field:
     spread = [field.expanded(shape) for field in fields]
     reads = tuple(reduce(np.maximum, arrays) for arrays in zip(*(field.reads for field in spread), strict=True))
     trends = joint([field.trends for field in spread])
-    return Field(tuple(shape), fields[0].size, tuple(map(_folded, reads)), trends)
-
-
-def joint(trends: Sequence[tuple[Trend | None, ...]], joined: int | None = None) -> tuple[Trend | None, ...]:
-    """The trends of what reads several tensors; None where they go along other axes, or drift apart."""
-    found: list[Trend | None] = []
-    for ways in zip(*trends, strict=True):
-        same = ways[0] is not None and all(way and way.dim == ways[0].dim != joined for way in ways)
-        both: Any = ways[0].progression if same else None
-        for way in ways[1:]:
-            both = both and (both | way.progression)
-        found.append(Trend(ways[0].dim, both) if same and both else None)
-    return tuple(found)
-
-
-def _folded(array: np.ndarray) -> np.ndarray:
-    """1 long along the axes that nothing depends on."""
-    for dim in range(array.ndim - 1):
-        if array.shape[dim] > 1:
-            first = array.take([0], dim)
-            if array.strides[dim] == 0 or (array == first).all():
-                array = first
-    return array
-
-
-def _factors(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
-    """The smallest runs of old and new axes that hold as many units."""
-    found, one, other = [], 0, 0
-    while one < len(old) or other < len(new):
-        start, begin = one, other
-        one, other = min(one + 1, len(old)), min(other + 1, len(new))
-        while prod(old[start:one]) != prod(new[begin:other]):
-            if prod(old[start:one]) < prod(new[begin:other]) or other == len(new):
-                one += 1
-            else:
-                other += 1
-        found.append(([*range(start, one)], [*range(begin, other)]))
-    return found
+    return Field(tuple(shape), fields[0].size, tuple(map(folded, reads)), trends)

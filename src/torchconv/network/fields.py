@@ -75,10 +75,10 @@ def _misaligned(node: Node, read: Sequence[Field]) -> Iterator[str]:
             a, b = one.progression, two.progression
             if a.stride != b.stride:
                 strides = f"{_number(a.stride)} and {_number(b.stride)}"
-                yield f"{node.name}: {first} and {other} have strides {strides} on axis {axis}, so their fields drift apart"
+                yield f"{node.name}: {first} and {other} have strides {strides} on axis {axis}: they drift apart"
             elif a.centre != b.centre:
                 apart = _number(abs(a.centre - b.centre))
-                yield f"{node.name}: the fields of {first} and {other} have centres {apart} samples apart on axis {axis}"
+                yield f"{node.name}: the centres of {first} and {other} are {apart} samples apart on axis {axis}"
 
 
 def _needed(network: Network, goal: str | None) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..description.resampling import Resampling
 from ..errors import UnsupportedError
-from . import elementwise, merging, readings
+from . import arrangements, elementwise, merging, readings
 from . import operations as ops
 from .operations import Operation, Volume
 from .readings import Reading
@@ -23,7 +23,7 @@ def _norm(norm: elementwise.Norm, volume: Volume) -> Reading:
 
 
 def _merge(merge: merging.Merge, *volumes: Volume) -> Reading:
-    then = readings.Join(1) if isinstance(merge, merging.Concat) else readings.Same()
+    then = arrangements.Join(1) if isinstance(merge, merging.Concat) else readings.Same()
     cuts = tuple(merge.cuts(*volumes))
     return readings.Cut(cuts, then) if any(any(pair) for cut in cuts for pair in cut) else then
 
@@ -42,7 +42,7 @@ READINGS: dict[type[Operation], Callable[..., Reading]] = {
     ops.Pool: lambda one, *_: readings.Windows(one.axes),
     ops.GlobalPool: lambda one, volume: readings.Reduce(tuple(range(2, 2 + len(volume.size)))),
     ops.Upsample: _upsample,
-    ops.FullyConnected: lambda one, volume: readings.flattened((1, volume.channels, *volume.size), one.features),
+    ops.FullyConnected: lambda one, volume: arrangements.flattened((1, volume.channels, *volume.size), one.features),
     elementwise.Activation: lambda one, *_: readings.Same(),
     elementwise.Norm: _norm,
     elementwise.Scale: lambda one, *_: readings.Same(),

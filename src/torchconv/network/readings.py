@@ -7,13 +7,10 @@ same here. Together with `field.py` this is all that receptive fields, and the b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 
-from ..description import shapes
 from ..description.axis import Axis
 from ..description.connections import Connections
 from ..description.resampling import Resampling
@@ -41,16 +38,6 @@ class Same(Reading):
 
 
 @dataclass(frozen=True)
-class Expand(Reading):
-    """Broadcast to a shape."""
-
-    shape: tuple[int, ...]
-
-    def field(self, *fields: Field) -> Field:
-        return union(fields, self.shape)
-
-
-@dataclass(frozen=True)
 class Windows(Reading):
     """Windows along the last axes; with connections also which channels, on the axis before, are read together."""
 
@@ -68,40 +55,6 @@ class Windows(Reading):
 
 
 @dataclass(frozen=True)
-class Slice(Reading):
-    """Every step-th unit of an axis, or padding and cutting: a window of one tap."""
-
-    dim: int
-    axis: Axis
-
-    def field(self, *fields: Field) -> Field:
-        return fields[0].through(self.dim % len(fields[0].shape), self.axis)
-
-
-@dataclass(frozen=True)
-class Pick(Reading):
-    """Units of an axis by a table, one row for each output, -1 for none."""
-
-    dim: int
-    table: tuple[tuple[int, ...], ...]
-
-    def field(self, *fields: Field) -> Field:
-        return fields[0].gathered(self.dim % len(fields[0].shape), np.array(self.table, dtype=np.int64))
-
-
-@dataclass(frozen=True)
-class Unfold(Reading):
-    """Windows of an axis, their taps on a new last axis."""
-
-    dim: int
-    axis: Axis
-
-    def field(self, *fields: Field) -> Field:
-        dim = self.dim % len(fields[0].shape)
-        return fields[0].unfolded(dim, shapes.sources(self.axis, fields[0].shape[dim]))
-
-
-@dataclass(frozen=True)
 class Resize(Reading):
     """The last axes in other lengths."""
 
@@ -112,26 +65,6 @@ class Resize(Reading):
         for dim, axis in enumerate(self.axes, first):
             found = found.gathered(dim, axis.table(), axis.progression())
         return found
-
-
-@dataclass(frozen=True)
-class Reshape(Reading):
-    """The same units in the same order, in another shape."""
-
-    shape: tuple[int, ...]
-
-    def field(self, *fields: Field) -> Field:
-        return fields[0].reshaped(self.shape)
-
-
-@dataclass(frozen=True)
-class Permute(Reading):
-    """The axes in another order."""
-
-    order: tuple[int, ...]
-
-    def field(self, *fields: Field) -> Field:
-        return fields[0].permuted(self.order)
 
 
 @dataclass(frozen=True)
@@ -167,20 +100,6 @@ class Everything(Reading):
 
 
 @dataclass(frozen=True)
-class Join(Reading):
-    """One input after another along an axis; an axis is made for them where `stack`."""
-
-    dim: int
-    stack: bool = False
-
-    def field(self, *fields: Field) -> Field:
-        dim = self.dim % (len(fields[0].shape) + self.stack)
-        if self.stack:
-            fields = tuple(one.reshaped((*one.shape[:dim], 1, *one.shape[dim:])) for one in fields)
-        return fields[0].joined(fields[1:], dim)
-
-
-@dataclass(frozen=True)
 class Product(Reading):
     """A product of matrices: row i of the first with column j of the second; left: only the first is an input."""
 
@@ -190,9 +109,11 @@ class Product(Reading):
     def field(self, *fields: Field) -> Field:
         found = []
         if self.sides != "right":
-            found.append(fields[0].reduced([-1], keep=True))
+            vector = len(fields[0].shape) > len(self.shape)  # times a vector: the axis that is summed over goes
+            found.append(fields[0].reduced([-1], keep=not vector))
         if self.sides != "left":
-            found.append(fields[-1].reduced([-2], keep=True) if len(fields[-1].shape) > 1 else fields[-1].reduced([0], keep=True))
+            vector = len(fields[-1].shape) > len(self.shape) or len(fields[-1].shape) == 1
+            found.append(fields[-1].reduced([-2 if len(fields[-1].shape) > 1 else -1], keep=not vector))
         return union(found, self.shape)
 
 
@@ -236,44 +157,6 @@ class Cut(Reading):
         )
 
 
-@dataclass(frozen=True)
-class Shuffle(Reading):
-    """Channels to places, `factor` of them along each of the last two axes (Shi et al. 2016, section 3.2)."""
-
-    factor: int
-
-    def field(self, *fields: Field) -> Field:
-        *front, channels, height, width = fields[0].shape
-        r, n = self.factor, len(front)
-        split = fields[0].reshaped((*front, channels // (r * r), r, r, height, width))
-        moved = split.permuted([*range(n), n, n + 3, n + 1, n + 4, n + 2])
-        found = moved.reshaped((*front, channels // (r * r), height * r, width * r))
-        nearest = fields[0]
-        for dim, length in ((n + 1, height), (n + 2, width)):
-            way = Resampling(length, length * r)
-            nearest = replace(nearest, trends=nearest.moved(dim, lambda known, way=way: known.after(way.progression())))
-        return replace(found, trends=nearest.trends)
-
-
-@dataclass(frozen=True)
-class Unshuffle(Reading):
-    """Places to channels: the inverse of `Shuffle`."""
-
-    factor: int
-
-    def field(self, *fields: Field) -> Field:
-        *front, channels, height, width = fields[0].shape
-        r, n = self.factor, len(front)
-        split = fields[0].reshaped((*front, channels, height // r, r, width // r, r))
-        moved = split.permuted([*range(n), n, n + 2, n + 4, n + 1, n + 3])
-        found = moved.reshaped((*front, channels * r * r, height // r, width // r))
-        blocks = fields[0]
-        for dim in (n + 1, n + 2):
-            trends = blocks.moved(dim, lambda known: known.through(Axis(r, stride=r), 0))
-            blocks = replace(blocks, trends=trends)
-        return replace(found, trends=blocks.trends)
-
-
 def connected(field: Field, dim: int, channels: Connections) -> Field:
     """What channels read that read those a table, or groups, give them."""
     shape = (*field.shape[:dim], channels.out_channels, *field.shape[dim + 1 :])
@@ -285,19 +168,3 @@ def connected(field: Field, dim: int, channels: Connections) -> Field:
     width = max(map(len, rows))
     table = np.array([row + [-1] * (width - len(row)) for row in rows], dtype=np.int64)
     return replace(field.gathered(dim, table), trends=field.trends)
-
-
-def flattened(shape: Sequence[int], outputs: int) -> Reading:
-    """Every output of a fully connected layer reads all of an image."""
-    return Steps((Reshape((shape[0], prod(shape[1:]))), Reduce((1,), keep=True), Expand((shape[0], outputs))))
-
-
-@dataclass(frozen=True)
-class Each(Reading):
-    """Every input in a way of its own, all at the same places."""
-
-    ways: tuple[Reading, ...]
-
-    def field(self, *fields: Field) -> Field:
-        found = [way.field(field) for way, field in zip(self.ways, fields, strict=True)]
-        return union(found, np.broadcast_shapes(*(field.shape for field in found)))

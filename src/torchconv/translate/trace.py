@@ -7,6 +7,7 @@ functions by torch itself (torch.func.functionalize), so that activations in pla
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.func import functional_call, functionalize
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -185,35 +186,16 @@ def watch(model: torch.nn.Module, inputs: Any) -> Watched:
 
 def _run(model: torch.nn.Module, inputs: Any, fake: FakeTensorMode | None) -> Watched:
     places = Places(model)
-    made: dict[int, Tensor] = {}
-
-    def like(one: Tensor) -> Tensor:
-        if fake is None:
-            return one.detach()
-        if id(one) not in made:
-            made[id(one)] = fake.from_tensor(one.detach())
-        return made[id(one)]
-
-    def empty(one: Any) -> Any:
-        if not isinstance(one, Tensor):
-            return one
-        return torch.zeros(one.shape, dtype=one.dtype)
-
-    named = dict(model.named_parameters(remove_duplicate=False))
-    state = {name: like(one) for name, one in [*named.items(), *model.named_buffers(remove_duplicate=False)]}
-    names: dict[int, str] = {}
-    for name in dict(model.named_parameters()):
-        names[id(state[name])] = name
-    recorder = Recorder(places, names)
-    recorder._alive.append(state)
+    state = _state(model, fake)
+    recorder = Recorder(places, {id(state[name]): name for name, _ in model.named_parameters()})
     with fake or contextlib.nullcontext():
-        given = pytree.tree_map(empty, inputs)
-    leaves, spec = pytree.tree_flatten(given)
+        given = pytree.tree_map_only(Tensor, lambda one: torch.zeros(one.shape, dtype=one.dtype), inputs)
+    leaves, form = pytree.tree_flatten(given)
     tensors = [one for one in leaves if isinstance(one, Tensor)]
 
     def call(*values: Tensor) -> Any:
         numbers = iter(values)
-        whole = pytree.tree_unflatten([next(numbers) if isinstance(one, Tensor) else one for one in leaves], spec)
+        whole = pytree.tree_unflatten([next(numbers) if isinstance(one, Tensor) else one for one in leaves], form)
         arguments, words = ((), whole) if isinstance(whole, dict) else (tuple(whole), {})
         result = functional_call(model, state, arguments, words)
         return tuple(one for one in pytree.tree_leaves(result) if isinstance(one, Tensor))
@@ -228,6 +210,18 @@ def _run(model: torch.nn.Module, inputs: Any, fake: FakeTensorMode | None) -> Wa
         except Exception as error:  # of any kind: it is the model's
             raise places.failed(error) from error
     return _written(recorder, places, results)
+
+
+def _state(model: torch.nn.Module, fake: FakeTensorMode | None) -> dict[str, Tensor]:
+    """Parameters and buffers, without their numbers where that will do; those with several names once."""
+    made: dict[int, Tensor] = {}
+    found = {}
+    named = (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
+    for name, one in itertools.chain(*named):
+        if id(one) not in made:
+            made[id(one)] = one.detach() if fake is None else fake.from_tensor(one.detach())
+        found[name] = made[id(one)]
+    return found
 
 
 def _written(recorder: Recorder, places: Places, results: tuple[Tensor, ...]) -> Watched:

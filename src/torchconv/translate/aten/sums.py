@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ...network import readings
+from ...network import arrangements, readings
 from .call import Call, Step, spread
 
 
@@ -21,7 +21,7 @@ def product(call: Call) -> Step:
     if added and call.depends(tensors[0]):
         parts.append(tensors[0])
         ways = (readings.Product(tuple(call.out.shape), "left"),) if sides == "left" else ()
-        way = readings.Each((*ways, readings.Same())) if ways else readings.Everything(tuple(call.out.shape))
+        way = arrangements.Each((*ways, readings.Same())) if ways else readings.Everything(tuple(call.out.shape))
     return Step(word, way, tuple(parts), macs, macs)
 
 
@@ -38,7 +38,9 @@ def reduce(call: Call) -> tuple[Step, ...]:
     dims = range(ndim) if given is None or given == [] else [given] if isinstance(given, int) else given
     dims = tuple(sorted({int(dim) % max(ndim, 1) for dim in dims}))
     word = {"mean": "mean", "sum": "sum"}.get(call.name, call.name.strip("_"))
-    moves = "invariant" if set(range(2, ndim)) <= set(dims) else "yes" if min(dims, default=0) == 1 == max(dims) else "no"
+    moves = (
+        "invariant" if set(range(2, ndim)) <= set(dims) else "yes" if min(dims, default=0) == 1 == max(dims) else "no"
+    )
     way = readings.Reduce(dims, bool(call.given.get("keepdim", False)))
     return (Step(word, way, (call.x,), equivariant=moves),) * len(call.results)
 
@@ -55,7 +57,7 @@ def running(call: Call) -> tuple[Step, ...]:
     dim = int(call["dim"]) % max(call.x.ndim, 1)
     length = call.x.shape[dim]
     table = tuple(tuple(at if at <= unit else -1 for at in range(length)) for unit in range(length))
-    return (Step(call.name, readings.Pick(dim, table), (call.x,), equivariant="no"),) * len(call.results)
+    return (Step(call.name, arrangements.Pick(dim, table), (call.x,), equivariant="no"),) * len(call.results)
 
 
 def batch_norm(call: Call) -> tuple[Step, ...]:
@@ -75,8 +77,8 @@ def group_norm(call: Call) -> tuple[Step, ...]:
     x, groups = call.x, int(call["group"])
     shape = tuple(x.shape)
     dims = tuple(range(2, x.ndim + 1))
-    split = readings.Reshape((shape[0], groups, shape[1] // groups, *shape[2:]))
-    way = readings.Steps((split, readings.Mix(dims), readings.Reshape(shape)))
+    split = arrangements.Reshape((shape[0], groups, shape[1] // groups, *shape[2:]))
+    way = readings.Steps((split, readings.Mix(dims), arrangements.Reshape(shape)))
     return (Step("groupnorm", way, (x,)),)
 
 
@@ -103,13 +105,13 @@ def glu(call: Call) -> Step:
     dim = int(call["dim"]) % call.x.ndim
     half = call.x.shape[dim] // 2
     table = tuple((at, at + half) for at in range(half))
-    return Step("glu", readings.Pick(dim, table), (call.x,))
+    return Step("glu", arrangements.Pick(dim, table), (call.x,))
 
 
 def transform(call: Call) -> Step:
     """A Fourier transform: every coefficient reads all along its axes."""
     dims = tuple(int(dim) % call.x.ndim for dim in spread(call["dim"], 1))
-    way = readings.Steps((readings.Reduce(dims, keep=True), readings.Expand(tuple(call.out.shape))))
+    way = readings.Steps((readings.Reduce(dims, keep=True), arrangements.Expand(tuple(call.out.shape))))
     return Step("fft", way, (call.x,), equivariant="no")
 
 

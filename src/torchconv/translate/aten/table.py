@@ -11,20 +11,31 @@ Builder = Callable[[Call], Step | tuple[Step, ...]]
 
 GROUPS: dict[Builder, str] = {
     windows.convolution: "convolution _convolution convolution_overrideable",
-    windows.pooling: "max_pool1d max_pool2d_with_indices max_pool3d_with_indices max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d",
-    windows.adaptive: "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d adaptive_max_pool1d adaptive_max_pool2d "
-    "adaptive_max_pool3d",
-    windows.resize: "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
-    "_upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d "
-    "upsample_bicubic2d",
-    windows.pad: "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
-    "replication_pad3d",
+    windows.pooling: (
+        "max_pool1d max_pool2d_with_indices max_pool3d_with_indices max_pool2d max_pool3d avg_pool1d "
+        "avg_pool2d avg_pool3d"
+    ),
+    windows.adaptive: (
+        "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d adaptive_max_pool1d "
+        "adaptive_max_pool2d adaptive_max_pool3d"
+    ),
+    windows.resize: (
+        "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
+        "_upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d "
+        "upsample_trilinear3d upsample_bicubic2d"
+    ),
+    windows.pad: (
+        "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
+        "replication_pad2d replication_pad3d"
+    ),
     windows.cut: "slice",
     windows.unfold: "unfold",
     windows.im2col: "im2col",
     windows.col2im: "col2im",
-    rearranging.same: "alias detach clone contiguous lift_fresh lift _to_copy _conj conj_physical positive view_as_real_copy",
-    rearranging.reshape: "view _unsafe_view reshape _reshape_alias unsqueeze squeeze flatten view_copy",
+    rearranging.same: (
+        "alias detach clone contiguous lift_fresh lift _to_copy _conj conj_physical positive view_as_real_copy"
+    ),
+    rearranging.reshape: ("view _unsafe_view reshape _reshape_alias unsqueeze squeeze flatten view_copy as_strided"),
     rearranging.permute: "permute transpose t movedim",
     rearranging.expand: "expand expand_copy broadcast_to",
     rearranging.repeat: "repeat",
@@ -34,6 +45,10 @@ GROUPS: dict[Builder, str] = {
     rearranging.join: "cat stack",
     rearranging.scatter: "slice_scatter select_scatter",
     rearranging.copied: "copy copy_",
+    rearranging.constant: (
+        "fill zero zeros_like ones_like full_like empty_like rand_like randn_like new_empty new_zeros new_ones new_full "
+        "new_empty_strided sym_size"
+    ),
     rearranging.flip: "flip",
     rearranging.roll: "roll",
     rearranging.shuffle: "pixel_shuffle pixel_unshuffle",
@@ -41,16 +56,23 @@ GROUPS: dict[Builder, str] = {
     rearranging.index: "index index_select gather",
     sums.product: "mm bmm addmm baddbmm mv addmv dot matmul",
     sums.linear: "linear",
-    sums.reduce: "mean sum amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp prod argmax argmin any all "
-    "median nanmean nansum",
+    sums.reduce: (
+        "mean sum amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp prod argmax "
+        "argmin any all median nanmean nansum"
+    ),
     sums.mix: "_softmax _log_softmax softmax log_softmax sort topk",
     sums.running: "cumsum cumprod cummax cummin logcumsumexp",
-    sums.batch_norm: "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
-    "_batch_norm_with_update batch_norm_no_update _batch_norm_no_update",
+    sums.batch_norm: (
+        "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
+        "_batch_norm_with_update batch_norm_no_update _batch_norm_no_update"
+    ),
     sums.group_norm: "native_group_norm",
     sums.layer_norm: "native_layer_norm",
-    sums.attention: "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
-    "_scaled_dot_product_efficient_attention scaled_dot_product_attention _scaled_dot_product_attention_math",
+    sums.attention: (
+        "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
+        "_scaled_dot_product_efficient_attention scaled_dot_product_attention "
+        "_scaled_dot_product_attention_math"
+    ),
     sums.glu: "glu",
     sums.transform: "_fft_r2c _fft_c2r _fft_c2c",
     sums.anywhere: "grid_sampler_2d grid_sampler_3d _cdist_forward",

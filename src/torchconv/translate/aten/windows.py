@@ -12,7 +12,7 @@ from ...description.connections import Connections
 from ...description.convolution import Convolution
 from ...description.resampling import Resampling
 from ...description.shapes import output_size
-from ...network import readings
+from ...network import arrangements, readings
 from .call import Call, Step, spread
 
 
@@ -37,7 +37,7 @@ def convolved(described: Convolution, x: Tensor) -> Step:
     """A convolution of a tensor (batch, in, *size)."""
     size = tuple(x.shape[-described.ndim :])
     images = x.numel() // (described.in_channels * _product(size))
-    moves = "yes" if described.sharing.is_full else "no" if described.sharing.is_none else "by periods"
+    moves = "no" if described.sharing.needs_size else "yes"
     return Step(
         "conv",
         readings.Windows(described.axes, described.channels),
@@ -78,8 +78,18 @@ def resize(call: Call) -> Step:
     """Interpolation; torch uses the scale it was given, where there is one."""
     name = call.name
     ndim = next(int(letter) for letter in name if letter.isdigit())
-    mode = "nearest-exact" if "exact" in name else "nearest" if "nearest" in name else "cubic" if "bicubic" in name else "linear"
-    scales = call.given.get("scale_factors") or [call.given.get(one) for one in ("scales_d", "scales_h", "scales_w")[3 - ndim :]]
+    mode = (
+        "nearest-exact"
+        if "exact" in name
+        else "nearest"
+        if "nearest" in name
+        else "cubic"
+        if "bicubic" in name
+        else "linear"
+    )
+    scales = call.given.get("scale_factors") or [
+        call.given.get(one) for one in ("scales_d", "scales_h", "scales_w")[3 - ndim :]
+    ]
     scales = [call.given["scales"]] if "scales" in call.given else scales
     corners = bool(call.given.get("align_corners", False))
     axes = tuple(
@@ -96,7 +106,7 @@ def _ratio(scale: float | None) -> Fraction | None:
 
 def pad(call: Call) -> Step:
     """Padding of any kind; torch names the last axis first."""
-    given = [int(one) for one in call.given.get("pad", call.given.get("padding"))]
+    given = [int(one) for one in call.given["pad" if "pad" in call.given else "padding"]]
     boundary = {"reflection": "reflect", "replication": "replicate"}.get(call.name.partition("_")[0], "zeros")
     pairs = [*zip(given[::2], given[1::2], strict=True)][::-1]
     axes = tuple(Axis(1, padding=pair, boundary=boundary if max(pair) > 0 else "zeros") for pair in pairs)
@@ -110,16 +120,16 @@ def cut(call: Call) -> Step:
     return Step("slice", sliced(dim, length, start, int(step), call.out.shape[dim]))
 
 
-def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> readings.Slice:
+def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> arrangements.Slice:
     """So many units of an axis from one on."""
     high = start + (outputs - 1) * step + 1 - length
-    return readings.Slice(dim, Axis(1, step, padding=(-start, high)))
+    return arrangements.Slice(dim, Axis(1, step, padding=(-start, high)))
 
 
 def unfold(call: Call) -> Step:
     """x.unfold(dim, size, step)."""
     dim = int(call["dimension"]) % max(call.x.ndim, 1)
-    return Step("unfold", readings.Unfold(dim, Axis(int(call["size"]), int(call["step"]))))
+    return Step("unfold", arrangements.Unfold(dim, Axis(int(call["size"]), int(call["step"]))))
 
 
 def im2col(call: Call) -> Step:
@@ -128,10 +138,10 @@ def im2col(call: Call) -> Step:
     axes = columns(call)
     count = [axis.kernel for axis in axes]
     steps = (
-        readings.Unfold(2, axes[0]),
-        readings.Unfold(3, axes[1]),
-        readings.Permute((0, 1, 4, 5, 2, 3)),
-        readings.Reshape((x.shape[0], x.shape[1] * count[0] * count[1], call.out.shape[-1])),
+        arrangements.Unfold(2, axes[0]),
+        arrangements.Unfold(3, axes[1]),
+        arrangements.Permute((0, 1, 4, 5, 2, 3)),
+        arrangements.Reshape((x.shape[0], x.shape[1] * count[0] * count[1], call.out.shape[-1])),
     )
     return Step("unfold", readings.Steps(steps), axes=axes)
 
@@ -155,11 +165,11 @@ def col2im(call: Call) -> Step:
         width = max(map(len, rows))
         tables.append(tuple(tuple(row + [-1] * (width - len(row))) for row in rows))
     steps = (
-        readings.Reshape((batch, channels, ky, kx, *counts)),
-        readings.Permute((0, 1, 2, 4, 3, 5)),
-        readings.Reshape((batch, channels, ky * counts[0], kx * counts[1])),
-        readings.Pick(2, tables[0]),
-        readings.Pick(3, tables[1]),
+        arrangements.Reshape((batch, channels, ky, kx, *counts)),
+        arrangements.Permute((0, 1, 2, 4, 3, 5)),
+        arrangements.Reshape((batch, channels, ky * counts[0], kx * counts[1])),
+        arrangements.Pick(2, tables[0]),
+        arrangements.Pick(3, tables[1]),
     )
     return Step("fold", readings.Steps(steps))
 

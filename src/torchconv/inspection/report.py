@@ -1,0 +1,195 @@
+"""What an inspection found: rows, totals, warnings, and the ways of showing them."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import SettingError
+from ..network.graph import Network
+from .receptive import ReceptiveField, between
+from .rows import LayerRow
+
+COLUMNS = {
+    "name": "layer",
+    "operation": "operation",
+    "description": "description",
+    "volume": "volume",
+    "parameters": "parameters",
+    "macs": "MACs",
+    "customary_macs": "customary",
+    "bytes": "bytes",
+    "size": "field",
+    "stride": "stride",
+    "padding": "padding",
+    "sparsity": "sparsity",
+    "unshared": "unshared",
+    "dense": "dense",
+    "equivariant": "moves",
+}
+NUMBERS = ("parameters", "macs", "customary_macs", "bytes", "sparsity", "unshared", "dense")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every layer of a model in order, and totals that are the sums of the rows.
+
+    network: what the rows were computed from; outputs: the names of the rows that come out of the model.
+    """
+
+    model: str
+    rows: tuple[LayerRow, ...]
+    warnings: tuple[str, ...]
+    network: Network = field(repr=False)
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every operation is understood; if not, totals are lower bounds."""
+        return all(row.known for row in self.rows)
+
+    @property
+    def total_parameters(self) -> int:
+        """Learned values, each once, however often it is used."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def total_macs(self) -> int:
+        """Multiply-accumulates with real samples."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def total_customary_macs(self) -> int:
+        """Multiply-accumulates with those on padding, as most programs count."""
+        return sum(row.customary_macs for row in self.rows)
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all outputs of layers, the input included."""
+        return sum(row.bytes for row in self.rows)
+
+    @cached_property
+    def receptive_field(self) -> ReceptiveField | None:
+        """Of the first output; None where the input has no axes besides channels."""
+        row = next((row for row in self.rows if row.name == self._first_output), None)
+        found = row.field if row else None
+        return found and between(self.network, goal=self._first_output)
+
+    @property
+    def _first_output(self) -> str:
+        return self.outputs[0] if self.outputs else self.network.nodes[-1].name
+
+    def __getitem__(self, name: str) -> LayerRow:
+        """The row of a layer, by its name."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise SettingError("a row", got=repr(name), expected=f"one of {', '.join(row.name for row in self.rows[:40])}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values of everything, for JSON."""
+        return {
+            "model": self.model,
+            "complete": self.complete,
+            "total_parameters": self.total_parameters,
+            "total_macs": self.total_macs,
+            "total_customary_macs": self.total_customary_macs,
+            "total_bytes": self.total_bytes,
+            "warnings": list(self.warnings),
+            "outputs": list(self.outputs),
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    def to_csv(self) -> str:
+        """The rows as comma-separated values, with a line of names."""
+        rows = [row.to_dict() for row in self.rows]
+        written = io.StringIO()
+        writer = csv.DictWriter(written, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {k: "x".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()} for row in rows
+        )
+        return written.getvalue()
+
+    def table(self, columns: tuple[str, ...] | None = None) -> Table:
+        """The rows for rich to print; columns: names out of `COLUMNS`, by default those that say something."""
+        names = columns or tuple(
+            name for name in COLUMNS if any(_cell(row, name) not in ("", "0") for row in self.rows)
+        )
+        table = Table(title=self.model, title_justify="left", show_footer=True, pad_edge=False)
+        for name in names:
+            right = name in NUMBERS
+            table.add_column(COLUMNS[name], self._total(name), justify="right" if right else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(_cell(row, name) for name in names), style=None if row.known else "yellow")
+        return table
+
+    def _total(self, name: str) -> str:
+        totals = {"parameters": self.total_parameters, "macs": self.total_macs, "bytes": self.total_bytes}
+        totals["customary_macs"] = self.total_customary_macs
+        if name == "name":
+            return "total" if self.complete else "at least"
+        return _short(totals[name]) if name in totals else ""
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        narrow = options.max_width < 140
+        yield self.table(
+            ("name", "operation", "volume", "parameters", "macs", "size", "stride", "padding") if narrow else None
+        )
+        yield self.summary()
+        for warning in self.warnings:
+            yield f"[yellow]warning[/]: {_plain(warning)}"
+
+    def summary(self) -> str:
+        """One line."""
+        least = "" if self.complete else "at least "
+        return (
+            f"{least}{self.total_parameters:,} parameters, {least}{self.total_macs:,} MACs "
+            f"({self.total_customary_macs:,} with padding), {self.total_bytes / 1e6:,.1f} MB of activations"
+        )
+
+    def __str__(self) -> str:
+        written = io.StringIO()
+        Console(file=written, width=200).print(self)
+        return written.getvalue().rstrip()
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(COLUMNS[name])}</th>" for name in COLUMNS)
+        lines = [f"<caption>{html.escape(self.model)}: {html.escape(self.summary())}</caption><tr>{head}</tr>"]
+        for row in self.rows:
+            cells = "".join(f"<td>{html.escape(_cell(row, name))}</td>" for name in COLUMNS)
+            lines.append(f"<tr>{cells}</tr>")
+        notes = "".join(f"<p>warning: {html.escape(warning)}</p>" for warning in self.warnings)
+        return f"<table>{''.join(lines)}</table>{notes}"
+
+
+def _cell(row: LayerRow, name: str) -> str:
+    if name in ("size", "stride", "padding"):
+        values = getattr(row.field, name) if row.field else ()
+        return "x".join("-" if value is None else str(value) for value in values)
+    value = getattr(row, name)
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3g}" if value < 1000 else _short(round(value))
+    return _short(value) if isinstance(value, int) else str(value)
+
+
+def _short(value: int) -> str:
+    return f"{value:,}"
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,194 @@
+"""What there is to know about each layer of a model: one row, from which all totals are added up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import gcd, lcm, prod
+from typing import Any
+
+from ..description import fitting
+from ..description.convolution import Convolution
+from ..network.field import Field
+from ..network.fields import fields, shape_of
+from ..network.graph import Network, Node
+from ..network.operations import Input, Volume
+from ..network.recorded import Recorded
+from .receptive import ReceptiveField
+
+REARRANGED = ("reshape", "permute", "expand", "")
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer. Sizes in samples, memory in bytes; of one call, for as many images as went in.
+
+    macs: products with a real sample; customary_macs: those with padding as well, as most programs count.
+    sparsity: connections for each output against those of a fully connected layer, 1 where all are there.
+    unshared, dense: parameters of the same layer without sharing, and fully connected, as multiples of its own.
+    equivariant: to which shifts of its input the layer's output moves along: "yes", "by 2", "no", "invariant".
+    known: whether the operation is understood; if not, its numbers are lower bounds.
+    """
+
+    name: str
+    operation: str
+    description: str
+    inputs: tuple[str, ...]
+    volume: str
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    customary_macs: int
+    bytes: int
+    field: ReceptiveField | None
+    sparsity: float | None = None
+    unshared: float | None = None
+    dense: float | None = None
+    equivariant: str = ""
+    known: bool = True
+    module: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and tables."""
+        found = {name: value for name, value in asdict(self).items() if name != "field"}
+        for name in ("size", "stride", "padding"):
+            values = getattr(self.field, name) if self.field else None
+            found[f"field_{name}"] = values and [
+                one if one is None or isinstance(one, int) else float(one) for one in values
+            ]
+        return found | {"inputs": list(self.inputs), "shape": list(self.shape)}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A row for every node that does more than rearrange, what there is to warn of, and the rows behind each node."""
+
+    rows: list[LayerRow]
+    warnings: list[str]
+    behind: dict[str, tuple[str, ...]]
+
+
+def rows_of(network: Network) -> Rows:
+    """The rows of a network of recorded operations."""
+    volumes = {row.node.name: row.volume for row in network.rows}
+    rows, warnings = [], []
+    shown: dict[str, tuple[str, ...]] = {}
+    ndim = max(len(shape_of(volumes[network.nodes[0].name])) - 2, 0)
+    known = {found.node.name: found for found in fields(network)} if ndim else {}
+    for node in network.nodes:
+        operation = node.operation
+        if isinstance(operation, Recorded) and operation.word in REARRANGED:
+            shown[node.name] = tuple(name for source in node.inputs for name in shown.get(source, (source,)))
+            continue
+        inputs = tuple(dict.fromkeys(name for source in node.inputs for name in shown.get(source, (source,))))
+        found = known.get(node.name)
+        read = [volumes[name] for name in node.inputs]
+        rows.append(_row(node, inputs, volumes[node.name], read, found and found.field))
+        warnings += [*_warnings(node, read), *(found.notes if found else ())]
+    return Rows(rows, list(dict.fromkeys(warnings)), shown)
+
+
+def _row(node: Node, inputs: tuple[str, ...], volume: Volume, read: Sequence[Volume], found: Field | None) -> LayerRow:
+    operation = node.operation
+    field = found and ReceptiveField.of_field(found)
+    if isinstance(operation, Input) or not isinstance(operation, Recorded):
+        size = 4 * volume.numel
+        return LayerRow(
+            node.name, "input", "", (), str(volume), shape_of(volume), 0, 0, 0, size, field, equivariant="yes"
+        )
+    conv = operation.convolution
+    dense = read[0].numel * volume.numel if read else 0
+    return LayerRow(
+        node.name,
+        operation.word if operation.known else f"unknown: {operation.word}",
+        f"{conv:}" if conv else _windows(operation),
+        inputs,
+        _shown(volume, found),
+        shape_of(volume),
+        operation.weights,
+        operation.exact,
+        operation.customary,
+        operation.bytes,
+        field,
+        sparsity=operation.exact / dense
+        if operation.exact and dense and operation.word in ("conv", "linear", "fc")
+        else None,
+        unshared=_unshared(conv, read[0]) if conv else None,
+        dense=_dense(conv, read[0]) if conv else None,
+        equivariant=_equivariant(operation, conv),
+        known=operation.known,
+        module=operation.module,
+    )
+
+
+def _shown(volume: Volume, found: Field | None) -> str:
+    """Sizes along the axes that fields move on, then channels, wherever the tensor keeps them."""
+    shape, trends = shape_of(volume), found.trends if found else ()
+    places = [trend.dim for trend in trends if trend]
+    if not places or len(places) != len(trends) or places == [*range(len(shape) - len(places), len(shape))]:
+        return str(volume)
+    channels = prod(length for dim, length in enumerate(shape) if dim and dim not in places)
+    return str(Volume(channels, tuple(shape[dim] for dim in places))) if shape[0] == 1 else str(volume)
+
+
+def _windows(operation: Recorded) -> str:
+    if not operation.axes:
+        return ""
+    parts = ["x".join(str(axis.kernel) for axis in operation.axes)]
+    for name in ("stride", "dilation", "padding"):
+        values = [getattr(axis, name) for axis in operation.axes]
+        if any(value not in (1, (0, 0)) for value in values):
+            texts = [
+                str(v) if not isinstance(v, tuple) else str(v[0]) if v[0] == v[1] else f"{v[0]}:{v[1]}" for v in values
+            ]
+            parts.append(f"{name}={texts[0] if len({*texts}) == 1 else 'x'.join(texts)}")
+    return ", ".join(parts)
+
+
+def _unshared(conv: Convolution, volume: Volume) -> float:
+    """Weights of a kernel for every place, for one weight of this layer."""
+    size = volume.size[-conv.ndim :]
+    own = prod(conv.weight_shape(size))
+    kernel = conv.channels.count * prod(conv.kernel_size)
+    return kernel * prod(conv.output_size(size)) / own
+
+
+def _dense(conv: Convolution, volume: Volume) -> float:
+    """Weights from every sample to every output, for one weight of this layer."""
+    size = volume.size[-conv.ndim :]
+    inputs, outputs = conv.in_channels * prod(size), conv.out_channels * prod(conv.output_size(size))
+    return inputs * outputs / prod(conv.weight_shape(size))
+
+
+def _equivariant(operation: Recorded, conv: Convolution | None) -> str:
+    if not operation.known:
+        return "unknown"
+    if operation.equivariant == "no" or not operation.axes:
+        return operation.equivariant
+    steps = []
+    for number, axis in enumerate(operation.axes):
+        step = axis.stride // gcd(axis.stride, axis.input_dilation)
+        outputs = axis.input_dilation // gcd(axis.stride, axis.input_dilation)
+        period = (conv.sharing.periods[number] if conv else 1) or 1
+        steps.append(step * lcm(outputs, period) // outputs)
+    if max(steps) == 1:
+        return "yes"
+    return f"by {steps[0]}" if len({*steps}) == 1 else f"by {'x'.join(map(str, steps))}"
+
+
+def _warnings(node: Node, read: Sequence[Volume]) -> Iterator[str]:
+    operation = node.operation
+    if not isinstance(operation, Recorded):
+        return
+    for note in operation.notes:
+        yield f"{node.name}: {note}; totals are lower bounds"
+    for number, axis in enumerate(operation.axes):
+        length = read[0].size[number - len(operation.axes)] if len(read[0].size) >= len(operation.axes) else None
+        if length is None or axis.input_dilation != 1:
+            continue
+        fit = fitting.fit(axis, length)
+        lost = sum(last - first + 1 for first, last in fit.unread)
+        if fit.remainder and lost:
+            runs = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in fit.unread)
+            ways = " or ".join(map(str, fit.paddings))
+            yield f"{node.name}: rows {runs} of {length} on axis {number} are never read; padding {ways} would fit"
