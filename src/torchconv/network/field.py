@@ -91,6 +91,9 @@ class Field:
             along[0], reads[0] = True, self._spread(reads[0], [dim])
         for number in (at for at, has in enumerate(along) if has):
             found: np.ndarray | None = None
+            if not reads[number].shape[dim]:  # of a tensor without units nothing can be read
+                reads[number] = np.pad(reads[number], [(0, int(at == dim)) for at in range(len(shape) + 1)])
+                reads[number][...] = self.nothing
             for index in map(tap, range(taps)):
                 taken = np.take(reads[number], np.maximum(index, 0), axis=dim)
                 inside = (index >= 0).reshape([-1 if at == dim else 1 for at in range(taken.ndim)])

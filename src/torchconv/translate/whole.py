@@ -22,6 +22,7 @@ from .aten.windows import convolved
 _LIBRARY = torch.library.Library("torchconv_trace", "DEF")
 _LIBRARY.define("seen(Tensor x, Tensor[] weights, str conv, int[] shape) -> Tensor")
 _LIBRARY.define("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor")
+_LIBRARY.define("circular_pad(Tensor input, int[] pad) -> Tensor")
 _LIBRARY.define("matmul(Tensor input, Tensor other) -> Tensor")
 
 
@@ -33,13 +34,28 @@ def _matmul(input: Tensor, other: Tensor) -> Tensor:
     return input.new_empty(torch.matmul(input.to("meta"), other.to("meta")).shape)
 
 
+def _circular_pad(input: Tensor, pad: list[int]) -> Tensor:
+    more = [low + high for low, high in zip(pad[::2], pad[1::2], strict=True)][::-1]
+    front = input.ndim - len(more)
+    return input.new_empty([*input.shape[:front], *(n + m for n, m in zip(input.shape[front:], more, strict=True))])
+
+
+def _pad(input: Tensor, pad: list[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """F.pad; torch pads around by writing into an empty tensor, part by part."""
+    if mode == "circular" and min(pad) >= 0:
+        return _OPERATORS.circular_pad(input, list(pad))
+    return functional.pad(input, pad, mode, value)
+
+
 _KEY = "CompositeExplicitAutograd"
 _LIBRARY.impl("seen", lambda x, weights, conv, shape: x.new_empty(shape), _KEY)
 _LIBRARY.impl("linear", _linear, _KEY)
+_LIBRARY.impl("circular_pad", _circular_pad, _KEY)
 _LIBRARY.impl("matmul", _matmul, _KEY)
 TABLE["seen"] = lambda call: convolved(Convolution.parse(call["conv"]), call.x)
 _OPERATORS = torch.ops.torchconv_trace
 INSTEAD: dict[Any, Any] = {
+    functional.pad: _pad,
     functional.linear: _OPERATORS.linear.default,
     torch.ops.aten.linear.default: _OPERATORS.linear.default,
     torch.matmul: _OPERATORS.matmul.default,

@@ -26,7 +26,7 @@ GROUPS: dict[Builder, str] = {
     ),
     windows.pad: (
         "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
-        "replication_pad2d replication_pad3d"
+        "replication_pad2d replication_pad3d circular_pad"
     ),
     windows.cut: "slice",
     windows.unfold: "unfold",
