@@ -75,7 +75,9 @@ def _conv(chance, channels, size):
 def _transposed(chance, channels, size):
     s = chance.choice([1, 2, 3])
     extra = chance.choice([0, 0, s - 1])
-    return nn.ConvTranspose2d(channels, 2, chance.choice([1, 2, 3, 4]), s, chance.choice([0, 1]), extra, dilation=chance.choice([1, 2]))
+    return nn.ConvTranspose2d(
+        channels, 2, chance.choice([1, 2, 3, 4]), s, chance.choice([0, 1]), extra, dilation=chance.choice([1, 2])
+    )
 
 
 def _pool(chance, channels, size):
@@ -147,7 +149,7 @@ KINDS = {
 
 
 def boxes(model: nn.Module, size: tuple[int, int]) -> dict[tuple[int, int], tuple]:
-    """For every place of the output the samples that change it, found by changing each sample, per axis (first, last)."""
+    """For every place of the output which samples change it, (first, last) on each axis, by changing every one."""
     model = model.double().eval()
     for parameter in model.parameters():  # positive ones, so that no maximum hides a change
         parameter.data.abs_()

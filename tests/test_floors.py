@@ -104,6 +104,7 @@ HOUSE = [
     "translate.aten.call",
     "translate.aten.windows",
     "translate.aten.rearranging",
+    "translate.aten.spectral",
     "translate.aten.sums",
     "translate.aten.table",
     "translate.whole",

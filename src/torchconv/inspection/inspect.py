@@ -33,7 +33,9 @@ def inspect(model: Any, input_shape: Any = None) -> Report:
     table = rows_of(found.network)
     outputs = [name for output in found.outputs for name in table.behind.get(output, (output,))]
     warnings = (*table.warnings, *found.notes)
-    return Report(found.name, tuple(table.rows + _left_out(found)), warnings, found.network, tuple(outputs))
+    return Report(
+        found.name, tuple(table.rows + _left_out(found)), warnings, found.network, tuple(outputs), found.outputs[0]
+    )
 
 
 def receptive_field(

@@ -42,7 +42,7 @@ NUMBERS = ("parameters", "macs", "customary_macs", "bytes", "sparsity", "unshare
 class Report:
     """Every layer of a model in order, and totals that are the sums of the rows.
 
-    network: what the rows were computed from; outputs: the names of the rows that come out of the model.
+    network: what the rows were computed from, to its node `goal`; outputs: the rows that come out of the model.
     """
 
     model: str
@@ -50,6 +50,7 @@ class Report:
     warnings: tuple[str, ...]
     network: Network = field(repr=False)
     outputs: tuple[str, ...] = ()
+    goal: str | None = field(default=None, repr=False)
 
     @property
     def complete(self) -> bool:
@@ -79,13 +80,7 @@ class Report:
     @cached_property
     def receptive_field(self) -> ReceptiveField | None:
         """Of the first output; None where the input has no axes besides channels."""
-        row = next((row for row in self.rows if row.name == self._first_output), None)
-        found = row.field if row else None
-        return found and between(self.network, goal=self._first_output)
-
-    @property
-    def _first_output(self) -> str:
-        return self.outputs[0] if self.outputs else self.network.nodes[-1].name
+        return between(self.network, goal=self.goal) if self.rows[0].field else None
 
     def __getitem__(self, name: str) -> LayerRow:
         """The row of a layer, by its name."""

@@ -145,3 +145,24 @@ class Each(Reading):
 def flattened(shape: Sequence[int], outputs: int) -> Reading:
     """Every output of a fully connected layer reads all of an image."""
     return Steps((Reshape((shape[0], prod(shape[1:]))), Reduce((1,), keep=True), Expand((shape[0], outputs))))
+
+
+@dataclass(frozen=True)
+class Sum(Reading):
+    """A sum of products by letters: `own` for the axes of each input, `result` for those of the output, of a shape."""
+
+    own: tuple[str, ...]
+    result: str
+    shape: tuple[int, ...]
+
+    def field(self, *fields: Field) -> Field:
+        found = []
+        for letters, field in zip(self.own, fields, strict=True):
+            gone = [at for at, letter in enumerate(letters) if letter not in self.result]
+            left = [letter for letter in letters if letter in self.result]
+            part = field.reduced(gone) if gone else field
+            part = part.permuted([left.index(letter) for letter in self.result if letter in left])
+            lengths = iter(part.shape)
+            found.append(part.reshaped([next(lengths) if letter in left else 1 for letter in self.result]))
+        shape = np.broadcast_shapes(*(field.shape for field in found))
+        return union(found, [max(n, m) if m == 1 else m for n, m in zip(self.shape, shape, strict=True)])

@@ -26,6 +26,7 @@ from ..network.operations import Input
 from ..network.readings import Everything, Same
 from ..network.recorded import Batch, Recorded
 from .aten.call import Call, Step
+from .aten.spectral import Spectra
 from .aten.table import TABLE
 from .watching import Places
 from .whole import whole_layers
@@ -57,6 +58,7 @@ class Recorder(TorchDispatchMode):
         self._sources: dict[int, str] = {}  # of tensors that follow from the input, by identity: the node
         self._made_of: dict[int, frozenset[str]] = {}  # of tensors that do not: the parameters behind them
         self._alive: list[Any] = []  # so that no identity is given twice
+        self._spectra = Spectra()
         self._names: Counter[str] = Counter()
         self._taken: set[str] = set()
 
@@ -84,6 +86,7 @@ class Recorder(TorchDispatchMode):
         call = Call(name, given, results, lambda tensor: id(tensor) in self._sources)
         made_of = self._parameters(pytree.tree_leaves((args, kwargs)))
         if not call.inputs:
+            self._spectra.constant(call)
             for one in results:
                 self._made_of[id(one)] = made_of
             return
@@ -109,6 +112,9 @@ class Recorder(TorchDispatchMode):
                 made_of = frozenset()
 
     def _steps(self, call: Call, func: Any) -> tuple[Step, ...]:
+        spectral = self._spectra.steps(call)
+        if spectral is not None:
+            return (spectral,)
         builder = TABLE.get(call.name) or TABLE.get(call.name.removesuffix("_"))
         if builder is not None:
             found = builder(call)
@@ -169,7 +175,8 @@ def watch(model: torch.nn.Module, inputs: Any) -> Watched:
     fastpath = torch.backends.mha.get_fastpath_enabled()
     complaints = logging.getLogger(FakeTensorMode.__module__)
     quiet = complaints.disabled
-    model.eval()
+    with contextlib.suppress(NotImplementedError):  # of exported programs, which have one mode
+        model.eval()
     torch.backends.mha.set_fastpath_enabled(False)
     complaints.disabled = True  # of models that fail: the one who asked is told
     try:
@@ -219,7 +226,8 @@ def _state(model: torch.nn.Module, fake: FakeTensorMode | None) -> dict[str, Ten
     named = (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
     for name, one in itertools.chain(*named):
         if id(one) not in made:
-            made[id(one)] = one.detach() if fake is None else fake.from_tensor(one.detach())
+            with fake or contextlib.nullcontext():
+                made[id(one)] = one.detach() if fake is None else torch.empty(one.shape, dtype=one.dtype)
         found[name] = made[id(one)]
     return found
 

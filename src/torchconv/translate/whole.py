@@ -23,6 +23,7 @@ _LIBRARY = torch.library.Library("torchconv_trace", "DEF")
 _LIBRARY.define("seen(Tensor x, Tensor[] weights, str conv, int[] shape) -> Tensor")
 _LIBRARY.define("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor")
 _LIBRARY.define("circular_pad(Tensor input, int[] pad) -> Tensor")
+_LIBRARY.define("einsum(str equation, Tensor[] operands) -> Tensor")
 _LIBRARY.define("matmul(Tensor input, Tensor other) -> Tensor")
 
 
@@ -47,15 +48,38 @@ def _pad(input: Tensor, pad: list[int], mode: str = "constant", value: float | N
     return functional.pad(input, pad, mode, value)
 
 
+def _einsum(equation: str, operands: list[Tensor]) -> Tensor:
+    sizes = dict(
+        zip(equation.partition("->")[0].replace(",", ""), [n for one in operands for n in one.shape], strict=True)
+    )
+    dtype = torch.promote_types(operands[0].dtype, operands[-1].dtype)
+    return operands[0].new_empty([sizes[letter] for letter in equation.partition("->")[2]], dtype=dtype)
+
+
+def _sum_of_products(equation: str, *operands: Any) -> Tensor:
+    """torch.einsum; whole where every letter is written out, and none twice in one factor."""
+    tensors = list(operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands)
+    plain = equation.replace(" ", "") if isinstance(equation, str) else ""
+    factors = plain.partition("->")[0].split(",")
+    known = "->" in plain and "." not in plain and len(factors) == len(tensors) == 2
+    if known and all(
+        len({*letters}) == len(letters) == one.ndim for letters, one in zip(factors, tensors, strict=True)
+    ):
+        return _OPERATORS.einsum(plain, tensors)
+    return torch.einsum(equation, *operands)
+
+
 _KEY = "CompositeExplicitAutograd"
 _LIBRARY.impl("seen", lambda x, weights, conv, shape: x.new_empty(shape), _KEY)
 _LIBRARY.impl("linear", _linear, _KEY)
+_LIBRARY.impl("einsum", _einsum, _KEY)
 _LIBRARY.impl("circular_pad", _circular_pad, _KEY)
 _LIBRARY.impl("matmul", _matmul, _KEY)
 TABLE["seen"] = lambda call: convolved(Convolution.parse(call["conv"]), call.x)
 _OPERATORS = torch.ops.torchconv_trace
 INSTEAD: dict[Any, Any] = {
     functional.pad: _pad,
+    torch.einsum: _sum_of_products,
     functional.linear: _OPERATORS.linear.default,
     torch.ops.aten.linear.default: _OPERATORS.linear.default,
     torch.matmul: _OPERATORS.matmul.default,

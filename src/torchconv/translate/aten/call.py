@@ -37,14 +37,15 @@ class Call:
     @property
     def x(self) -> Tensor:
         """The first tensor among the arguments."""
-        return next(self._tensors())
+        return next(self.tensors())
 
     @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
         """The tensors among the arguments that follow from the network's input."""
-        return tuple(one for one in self._tensors() if self.depends(one))
+        return tuple(one for one in self.tensors() if self.depends(one))
 
-    def _tensors(self) -> Iterator[Tensor]:
+    def tensors(self) -> Iterator[Tensor]:
+        """All tensors among the arguments."""
         for value in self.given.values():
             many = value if isinstance(value, list | tuple) else [value]
             yield from (one for one in many if isinstance(one, Tensor))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from torch import Tensor
 
 from ...network import arrangements, readings
-from .call import Call, Step, spread
+from .call import Call, Step
+from .spectral import terms_of
 
 
 def product(call: Call) -> Step:
@@ -23,6 +26,17 @@ def product(call: Call) -> Step:
         ways = (readings.Product(tuple(call.out.shape), "left"),) if sides == "left" else ()
         way = arrangements.Each((*ways, readings.Same())) if ways else readings.Everything(tuple(call.out.shape))
     return Step(word, way, tuple(parts), macs, macs)
+
+
+def einsum(call: Call) -> Step:
+    """Sums of products by letters."""
+    *own, result = terms_of(call["equation"])
+    operands = list(zip(own, call["operands"], strict=True))
+    sizes = {letter: length for letters, one in operands for letter, length in zip(letters, one.shape, strict=True)}
+    parts = [(letters, one) for letters, one in operands if call.depends(one)]
+    way = arrangements.Sum(tuple(letters for letters, _ in parts), result, tuple(call.out.shape))
+    macs = prod(sizes.values())
+    return Step("einsum", way, tuple(one for _, one in parts), macs, macs, equivariant="no")
 
 
 def linear(call: Call) -> Step:
@@ -106,13 +120,6 @@ def glu(call: Call) -> Step:
     half = call.x.shape[dim] // 2
     table = tuple((at, at + half) for at in range(half))
     return Step("glu", arrangements.Pick(dim, table), (call.x,))
-
-
-def transform(call: Call) -> Step:
-    """A Fourier transform: every coefficient reads all along its axes."""
-    dims = tuple(int(dim) % call.x.ndim for dim in spread(call["dim"], 1))
-    way = readings.Steps((readings.Reduce(dims, keep=True), arrangements.Expand(tuple(call.out.shape))))
-    return Step("fft", way, (call.x,), equivariant="no")
 
 
 def anywhere(call: Call) -> Step:

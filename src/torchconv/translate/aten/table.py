@@ -46,8 +46,8 @@ GROUPS: dict[Builder, str] = {
     rearranging.scatter: "slice_scatter select_scatter",
     rearranging.copied: "copy copy_",
     rearranging.constant: (
-        "fill zero zeros_like ones_like full_like empty_like rand_like randn_like new_empty new_zeros new_ones new_full "
-        "new_empty_strided sym_size"
+        "fill zero zeros_like ones_like full_like empty_like rand_like randn_like new_empty new_zeros new_ones "
+        "new_full new_empty_strided sym_size"
     ),
     rearranging.flip: "flip",
     rearranging.roll: "roll",
@@ -56,6 +56,7 @@ GROUPS: dict[Builder, str] = {
     rearranging.index: "index index_select gather",
     sums.product: "mm bmm addmm baddbmm mv addmv dot matmul",
     sums.linear: "linear",
+    sums.einsum: "einsum",
     sums.reduce: (
         "mean sum amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp prod argmax "
         "argmin any all median nanmean nansum"
@@ -74,7 +75,6 @@ GROUPS: dict[Builder, str] = {
         "_scaled_dot_product_attention_math"
     ),
     sums.glu: "glu",
-    sums.transform: "_fft_r2c _fft_c2r _fft_c2c",
     sums.anywhere: "grid_sampler_2d grid_sampler_3d _cdist_forward",
 }
 TABLE: dict[str, Builder] = {name: builder for builder, names in GROUPS.items() for name in names.split()}

@@ -107,7 +107,9 @@ def _ratio(scale: float | None) -> Fraction | None:
 def pad(call: Call) -> Step:
     """Padding of any kind; torch names the last axis first."""
     given = [int(one) for one in call.given["pad" if "pad" in call.given else "padding"]]
-    boundary = {"reflection": "reflect", "replication": "replicate", "circular": "circular"}.get(call.name.partition("_")[0], "zeros")
+    boundary = {"reflection": "reflect", "replication": "replicate", "circular": "circular"}.get(
+        call.name.partition("_")[0], "zeros"
+    )
     pairs = [*zip(given[::2], given[1::2], strict=True)][::-1]
     axes = tuple(Axis(1, padding=pair, boundary=boundary if max(pair) > 0 else "zeros") for pair in pairs)
     return Step("pad", readings.Windows(axes))

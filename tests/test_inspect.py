@@ -1,0 +1,182 @@
+"""Inspection: the numbers of known models, odd models, and everything that can go wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import torchconv as tc
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "customary", "volume"),
+    [("resnet18", 11_689_512, 1_814_073_344, "1000"), ("vgg16", 138_357_544, 15_470_264_320, "1000")],
+)
+def test_published_numbers(name, parameters, customary, volume):
+    report = tc.inspect(tc.build(name, classes=1000))
+    assert (report.total_parameters, report.total_customary_macs) == (parameters, customary)
+    assert report.rows[-1].volume == volume
+    assert report.total_macs < customary
+
+
+def test_resnet50_is_quick_and_right():
+    model = tc.build("resnet50", classes=1000)
+    begun = time.perf_counter()
+    report = tc.inspect(model)
+    assert time.perf_counter() - begun < 2
+    assert (report.total_parameters, report.total_customary_macs) == (25_557_032, 4_089_184_256)
+    assert report.receptive_field.size == (224, 224)
+
+
+def test_a_long_chain_is_quick():
+    model = nn.Sequential(*(nn.Conv2d(2, 2, 3, padding=1) for _ in range(1000)))
+    begun = time.perf_counter()
+    report = tc.inspect(model, (2, 32, 32))
+    assert time.perf_counter() - begun < 5
+    assert report.receptive_field.size == (2001, 2001)
+
+
+def test_no_memory_is_taken():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 100_000), nn.Linear(100_000, 1000))
+    report = tc.inspect(model, (3, 32, 32))
+    assert report.total_parameters == sum(parameter.numel() for parameter in model.parameters()) > 300_000_000
+
+
+def test_transposed_macs_are_the_matrix_entries():
+    layer = nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1)
+    report = tc.inspect(layer, (16, 8, 8))
+    conv = tc.Convolution.parse(report.rows[1].description)
+    import numpy as np
+
+    assert report.total_macs == conv.matrix(np.ones(conv.weight_shape()), (8, 8)).nnz
+    assert report.total_customary_macs == 16 * 8 * 16 * 64
+
+
+class Odd(nn.Module):
+    """Functional calls, activations in place, a module used twice, branches, dictionaries, and one never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.relu, self.never = nn.ReLU(inplace=True), nn.Linear(5, 5)
+
+    def forward(self, images, scale=None):
+        y = self.relu(self.norm(self.conv(images)))
+        y = self.relu(self.conv(y)) + y
+        y += 1
+        y[:, :1] = 0
+        return {"small": functional.max_pool2d(y, 2), "mean": y.mean((2, 3)) if scale is None else y * scale}
+
+
+def test_odd_models():
+    model = Odd()
+    report = tc.inspect(model, {"images": (1, 3, 8, 8)})
+    names = [row.name for row in report.rows]
+    assert names[:6] == ["input", "conv", "norm", "relu", "conv#2", "relu#2"]
+    assert report["conv"].parameters == 84
+    assert report["conv#2"].parameters == 0
+    assert report["never.weight"].operation == "not used"
+    assert report.total_parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert report.outputs == ("maxpool", "mean")
+    assert model.training
+    assert report.complete
+    both = tc.inspect(model, {"images": (1, 3, 8, 8), "scale": (1, 3, 1, 1)})
+    assert both.outputs == ("maxpool", "mul")
+
+
+def test_rows_add_up_and_are_written():
+    report = tc.inspect("lenet5")
+    found = json.loads(report.to_json())
+    assert found["total_macs"] == sum(row["macs"] for row in found["rows"]) == report.total_macs
+    assert found["total_parameters"] == sum(row["parameters"] for row in found["rows"])
+    rows = list(csv.DictReader(io.StringIO(report.to_csv())))
+    assert [row["name"] for row in rows] == [row.name for row in report.rows]
+    assert sum(int(row["bytes"]) for row in rows) == report.total_bytes
+    assert "total" in str(report)
+    assert "<table>" in report._repr_html_()
+
+
+def test_ideas_as_numbers():
+    report = tc.inspect(nn.Sequential(nn.Conv2d(2, 4, 3, stride=2, bias=False), nn.MaxPool2d(2)), (2, 9, 9))
+    row = report["0"]
+    assert row.sparsity == 9 * 2 * 16 * 4 / (2 * 81 * 4 * 16)
+    assert (row.unshared, row.dense) == (16, 2 * 81 * 4 * 16 / 72)
+    assert (row.equivariant, report["1"].equivariant) == ("by 2", "by 2")
+    tiled = tc.nn.TiledConv2d(2, 4, 3, period=2, padding=1)
+    assert tc.inspect(tiled, (2, 8, 8)).rows[1].equivariant == "by 2"
+    local = tc.nn.LocallyConnected2d(2, 4, 3, input_size=(8, 8))
+    row = tc.inspect(local, (2, 8, 8)).rows[1]
+    assert (row.equivariant, row.unshared) == ("no", 1)
+    up = nn.ConvTranspose2d(2, 4, 2, stride=2)
+    assert tc.inspect(up, (2, 8, 8)).rows[1].equivariant == "yes"
+
+
+def test_what_is_not_understood_is_said():
+    class Strange(nn.Module):
+        def forward(self, x):
+            return torch.linalg.inv(x)
+
+    report = tc.inspect(Strange(), (3, 8, 8))
+    assert not report.complete
+    assert "unknown" in report.rows[1].operation
+    assert "is not understood" in report.warnings[0]
+    assert "at least" in report.summary()
+    assert report.receptive_field.size == (8, 8)
+
+
+def test_paths_that_depend_on_numbers():
+    class Forked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 5)
+
+        def forward(self, x):
+            return self.one(x) if x.sum() > 0 else self.two(x)
+
+    report = tc.inspect(Forked(), (3, 8, 8))
+    assert [row.name for row in report.rows if row.operation == "conv"] == ["two"]
+    assert any("the one taken" in warning for warning in report.warnings)
+
+
+def test_strides_that_do_not_fit():
+    report = tc.inspect(nn.Conv2d(3, 4, 3, stride=3), (3, 11, 9))
+    lost = "conv: rows 9 to 10 of 11 on axis 0 are never read; padding (0, -2) or (0, 1) would fit"
+    assert report.warnings == (lost,)
+
+
+def test_models_that_fail_on_the_shape():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 28 * 28, 10))
+    message = r"in layer 2 \(Linear\): got an input of shape \(1, 8192\).* An input of 3x28x28 works\."
+    with pytest.raises(tc.TorchconvError, match=message):
+        tc.inspect(model, (3, 32, 32))
+    assert tc.inspect(model).rows[0].shape == (1, 3, 28, 28)
+    with pytest.raises(tc.TorchconvError, match="layer 0"):
+        tc.inspect(model, (1, 28, 28))
+    with pytest.raises(tc.TorchconvError, match="input_shape: got"):
+        tc.inspect(model, (3, 0, 28))
+    with pytest.raises(tc.TorchconvError, match="a model: got int"):
+        tc.inspect(7, (3, 8, 8))
+
+
+def test_exported_programs_and_left_as_it_was():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout())
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    program = torch.export.export(model.eval(), (torch.zeros(1, 3, 8, 8),))
+    assert tc.inspect(program).total_parameters == 240
+    model.train()
+    tc.inspect(model, (3, 8, 8))
+    assert model.training
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_with_and_without_a_batch():
+    model = nn.Conv2d(3, 8, 3)
+    assert tc.inspect(model, (4, 3, 8, 8)).total_macs == 4 * tc.inspect(model, (3, 8, 8)).total_macs
