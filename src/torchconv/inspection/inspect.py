@@ -33,9 +33,9 @@ def inspect(model: Any, input_shape: Any = None) -> Report:
     table = rows_of(found.network)
     outputs = [name for output in found.outputs for name in table.behind.get(output, (output,))]
     warnings = (*table.warnings, *found.notes)
-    return Report(
-        found.name, tuple(table.rows + _left_out(found)), warnings, found.network, tuple(outputs), found.outputs[0]
-    )
+    goal = found.outputs[0] if found.outputs else None
+    rows = tuple(table.rows + _left_out(found))
+    return Report(found.name, rows, warnings, found.network, tuple(outputs), goal)
 
 
 def receptive_field(
@@ -54,6 +54,8 @@ def receptive_field(
     (ReceptiveField(size=(5, 5), stride=(4, 4), padding=(0, 0), notes=()), (4, 0))
     """
     found = seen(model, input_shape)
+    if not found.outputs and layer is None:
+        raise SettingError("the receptive field of a model", got="no output that follows from its input")
     answer = between(found.network, since, layer or found.outputs[0])
     other = larger(model, found) if input_shape is None else None
     if other is not None and between(other.network, since, layer or other.outputs[0]) != answer:

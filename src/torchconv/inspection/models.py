@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -51,15 +51,16 @@ def seen(model: Any, input_shape: Any = None) -> Seen:
         return _of_network(model.network, input_shape)
     if isinstance(model, torch.nn.Module):
         return _of_module(model, input_shape, type(model).__name__)
+    name = "network"
     if isinstance(model, str):
-        model = parse(model)
+        name, model = model.strip(), parse(model)
     if isinstance(model, Architecture):
         channels, *size = input_shape if input_shape is not None else (3, 32, 32)
         model = model.network(Volume(channels, tuple(size)), 10)
     if not isinstance(model, Network):
         expected = "a torch module, an exported program, an architecture's text or a name in the zoo"
         raise SettingError("a model", got=type(model).__name__, expected=expected)
-    return _of_network(model, None)
+    return replace(_of_network(model, None), name=name if len(name) < 80 else f"{name[:77]}...")
 
 
 def larger(model: Any, found: Seen) -> Seen | None:

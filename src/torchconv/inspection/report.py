@@ -152,7 +152,7 @@ class Report:
         least = "" if self.complete else "at least "
         return (
             f"{least}{self.total_parameters:,} parameters, {least}{self.total_macs:,} MACs "
-            f"({self.total_customary_macs:,} with padding), {self.total_bytes / 1e6:,.1f} MB of activations"
+            f"({self.total_customary_macs:,} with padding), {_memory(self.total_bytes)} of activations"
         )
 
     def __str__(self) -> str:
@@ -184,6 +184,10 @@ def _cell(row: LayerRow, name: str) -> str:
 
 def _short(value: int) -> str:
     return f"{value:,}"
+
+
+def _memory(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
 
 
 def _plain(text: str) -> str:

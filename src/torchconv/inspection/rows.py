@@ -8,6 +8,7 @@ from math import gcd, lcm, prod
 from typing import Any
 
 from ..description import fitting
+from ..description.axis import Axis
 from ..description.convolution import Convolution
 from ..network.field import Field
 from ..network.fields import fields, shape_of
@@ -115,7 +116,7 @@ def _row(node: Node, inputs: tuple[str, ...], volume: Volume, read: Sequence[Vol
         else None,
         unshared=_unshared(conv, read[0]) if conv else None,
         dense=_dense(conv, read[0]) if conv else None,
-        equivariant=_equivariant(operation, conv),
+        equivariant=_equivariant(operation, conv) if len(shape_of(read[0])) > 2 else "no" if operation.exact else "",
         known=operation.known,
         module=operation.module,
     )
@@ -182,13 +183,23 @@ def _warnings(node: Node, read: Sequence[Volume]) -> Iterator[str]:
         return
     for note in operation.notes:
         yield f"{node.name}: {note}; totals are lower bounds"
+    found: dict[str, list[int]] = {}
     for number, axis in enumerate(operation.axes):
-        length = read[0].size[number - len(operation.axes)] if len(read[0].size) >= len(operation.axes) else None
-        if length is None or axis.input_dilation != 1:
-            continue
-        fit = fitting.fit(axis, length)
-        lost = sum(last - first + 1 for first, last in fit.unread)
-        if fit.remainder and lost:
-            runs = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in fit.unread)
-            ways = " or ".join(map(str, fit.paddings))
-            yield f"{node.name}: rows {runs} of {length} on axis {number} are never read; padding {ways} would fit"
+        if axis.input_dilation == 1 and len(read[0].size) >= len(operation.axes):
+            lost = _lost(axis, read[0].size[number - len(operation.axes)])
+            found.setdefault(lost, []).append(number)
+    for lost, axes in found.items():
+        if lost:
+            which = "axis" if len(axes) == 1 else "axes"
+            yield f"{node.name}: {lost.format(f'{which} ' + ' and '.join(map(str, axes)))}"
+
+
+def _lost(axis: Axis, length: int) -> str:
+    """Which rows of an input no window reads, and what would fit; "" if all are read, or only gaps between windows."""
+    fit = fitting.fit(axis, length)
+    if not fit.remainder or not fit.unread:
+        return ""
+    rows = sum(last - first + 1 for first, last in fit.unread)
+    runs = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in fit.unread)
+    shown = f"rows {runs} of {length}" if len(fit.unread) < 4 else f"{rows} of {length} rows, the last one among them,"
+    return f"{shown} on {{}} are never read; padding {' or '.join(map(str, fit.paddings))} would fit"
