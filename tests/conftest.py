@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: workers share the cores, and must not spin
 
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # compiled here: a pool of processes may be left waiting
 os.environ["TORCHCONV_WISDOM"] = os.devnull  # what this machine has learned must not decide about a test
 
 from hypothesis import HealthCheck, settings

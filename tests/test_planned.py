@@ -4,6 +4,7 @@ import copy
 import os
 import pickle
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -272,13 +273,20 @@ def _train_in_a_process(rank: int, folder: str, names: list[str]) -> None:
         replica = torch.nn.parallel.DistributedDataParallel(case.layer)
         replica(case.x[rank::2]).square().mean().backward()
         torch.save([parameter.grad for parameter in case.layer.parameters()], f"{folder}/{number}-{rank}.pt")
-    torch.distributed.destroy_process_group()
+    torch.distributed.barrier()
+    os._exit(0)  # without what torch's threads may wait for at an orderly end
 
 
 @needs_kernels
 def test_two_process_ddp(tmp_path):
     names = [name for name, (_, shape, _) in LAYERS.items() if shape[0] % 2 == 0 and name != "fft tuned"]
-    torch.multiprocessing.spawn(_train_in_a_process, (str(tmp_path), names), nprocs=2)
+    started = torch.multiprocessing.spawn(_train_in_a_process, (str(tmp_path), names), nprocs=2, join=False)
+    deadline = time.monotonic() + 200
+    while not started.join(timeout=5):
+        if time.monotonic() > deadline:
+            for process in started.processes:
+                process.kill()
+            pytest.fail("the processes wait for each other")
     for number, name in enumerate(names):
         case = Case(name)
         case.layer(case.x).square().mean().backward()
