@@ -21,6 +21,8 @@ PUBLIC = [
     "conv_weight_grad",
     "convolve",
     "correlate",
+    "draw_field",
+    "draw_network",
     "inspect",
     "nn",
     "parse",

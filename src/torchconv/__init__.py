@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .description.convolution import Convolution
     from .errors import TorchconvError
     from .inspection.inspect import inspect, receptive_field
+    from .inspection.pictures import draw_field, draw_network
     from .language.parser import parse
     from .nn.tuning import tune
     from .signal.arrays import convolve, correlate
@@ -32,6 +33,8 @@ _PLACES = {
     "conv_weight_grad": "compute.functional",
     "convolve": "signal.arrays",
     "correlate": "signal.arrays",
+    "draw_field": "inspection.pictures",
+    "draw_network": "inspection.pictures",
     "inspect": "inspection.inspect",
     "nn": "nn",
     "parse": "language.parser",
@@ -50,6 +53,8 @@ __all__ = [
     "conv_weight_grad",
     "convolve",
     "correlate",
+    "draw_field",
+    "draw_network",
     "inspect",
     "nn",
     "parse",

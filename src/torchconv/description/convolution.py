@@ -11,6 +11,7 @@ from ..errors import ShapeError, TextError
 from . import counts, field, fitting, matrix, notation, shapes
 from .axis import Axis, axes_of, flag
 from .connections import Connections
+from .pictures.pictured import Pictured
 from .sharing import Sharing
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Convolution:
+class Convolution(Pictured):
     """A convolutional layer without its numbers: immutable, hashable, equal to every other way to write the same map.
 
         Z[o, p] = b[o, phase(p)] + sum over (connection i -> o, tap t) of V[i, source(p, t)] * K[phase(p), o, i, t]
@@ -240,8 +241,7 @@ class Convolution:
         parts = [part.strip() for part in text.split(",")] if isinstance(text, str) else []
         channels = parts[0].split("->") if parts else []
         if len(parts) < 2 or len(channels) != 2:
-            expected = "in->out, kernel, settings, as in 3->10, 5x5, stride=2"
-            raise TextError("a convolution", got=repr(text), expected=expected)
+            raise TextError("a convolution", got=repr(text), expected="in->out, kernel, settings, as in 3->10, 5x5")
         kernel = tuple(notation.read_integer(size) for size in parts[1].split("x"))
         in_channels, out_channels = (notation.read_integer(part) for part in channels)
         return cls(in_channels, out_channels, kernel, **notation.read_settings(parts[2:]))

@@ -48,6 +48,11 @@ def factors(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int],
     """The smallest runs of old and new axes that hold as many units."""
     found, one, other = [], 0, 0
     while one < len(old) or other < len(new):
+        alone = (one < len(old) and old[one] == 1, other < len(new) and new[other] == 1)
+        if alone[0] != alone[1]:  # an axis of one unit that comes or goes
+            found.append(([one], []) if alone[0] else ([], [other]))
+            one, other = one + alone[0], other + alone[1]
+            continue
         start, begin = one, other
         one, other = min(one + 1, len(old)), min(other + 1, len(new))
         while prod(old[start:one]) != prod(new[begin:other]):
