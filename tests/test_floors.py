@@ -129,6 +129,11 @@ HOUSE = [
     "inspection.rows",
     "inspection.report",
     "inspection.inspect",
+    "inspection.transforms",
+    "inspection.grids",
+    "inspection.equivariance",
+    "inspection.effective",
+    "inspection",
     "training",
     "complaints",
     "doctor",
@@ -146,7 +151,6 @@ EMPTY = {
     "translate",
     "translate.aten",
     "signal",
-    "inspection",
 }
 
 

@@ -21,7 +21,10 @@ PUBLIC = [
     "conv_weight_grad",
     "convolve",
     "correlate",
+    "effective_field",
+    "equivariance",
     "inspect",
+    "inspection",
     "nn",
     "parse",
     "plan",
@@ -46,7 +49,7 @@ def test_names():
 def test_every_public_name_is_documented(name):
     thing = getattr(tc, name)
     assert inspect.getdoc(thing)
-    if name not in ("nn", "Plan", "TorchconvError"):
+    if name not in ("inspection", "nn", "Plan", "TorchconvError"):
         assert ">>>" in inspect.getdoc(thing), f"{name} has no doctest"
 
 

@@ -9,11 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import nn
+    from . import inspection, nn
     from .compute.functional import conv, conv_input_grad, conv_weight_grad
     from .compute.plan import Plan, plan
     from .description.convolution import Convolution
     from .errors import TorchconvError
+    from .inspection.effective import effective_field
+    from .inspection.equivariance import equivariance
     from .inspection.inspect import inspect, receptive_field
     from .language.parser import parse
     from .nn.tuning import tune
@@ -32,7 +34,10 @@ _PLACES = {
     "conv_weight_grad": "compute.functional",
     "convolve": "signal.arrays",
     "correlate": "signal.arrays",
+    "effective_field": "inspection.effective",
+    "equivariance": "inspection.equivariance",
     "inspect": "inspection.inspect",
+    "inspection": "inspection",
     "nn": "nn",
     "parse": "language.parser",
     "plan": "compute.plan",
@@ -50,7 +55,10 @@ __all__ = [
     "conv_weight_grad",
     "convolve",
     "correlate",
+    "effective_field",
+    "equivariance",
     "inspect",
+    "inspection",
     "nn",
     "parse",
     "plan",
