@@ -97,6 +97,7 @@ def test_it_shows():
     ("arguments", "said"),
     [
         ({"input_shape": (5,)}, "channels"),
+        ({"input_shape": (2, 5, 5)}, "Conv2d"),
         ({"input_shape": (1, 5, 0)}, "integers >= 1"),
         ({"unit": (3, 0)}, r"size \(3, 3\)"),
         ({"unit": (1,)}, "a place"),

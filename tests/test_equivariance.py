@@ -194,6 +194,8 @@ def test_bad_inputs_are_refused(images):
     for x in (images[0, 0], images.long(), [1.0]):
         with pytest.raises(tc.TorchconvError, match="batch, channels"):
             tc.equivariance(nn.Identity(), x)
+    with pytest.raises(tc.TorchconvError, match=r"layer 0 \(Conv2d\).* works"):
+        tc.equivariance(nn.Sequential(nn.Conv2d(3, 1, 3)), images)
     with pytest.raises(tc.TorchconvError, match="two axes"):
         tc.equivariance(nn.Identity(), FIGURE, "rotation")
 

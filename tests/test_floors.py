@@ -129,6 +129,7 @@ HOUSE = [
     "inspection.rows",
     "inspection.report",
     "inspection.inspect",
+    "inspection.running",
     "inspection.transforms",
     "inspection.grids",
     "inspection.equivariance",

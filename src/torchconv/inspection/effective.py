@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, SettingError, ShapeError
-from ..nn.timing import evaluating
+from .running import output, running
 
 STEP = 8  # images at a time
 TWO_SIGMA = 0.9545  # of the mass of a Gaussian lie as near as this to its middle
@@ -122,13 +121,13 @@ def effective_field(
     chance = torch.Generator().manual_seed(seed)
     total = torch.zeros(shape[1:], dtype=torch.float64)
     place: tuple[int, ...] = ()
-    with evaluating(model) if isinstance(model, nn.Module) else nullcontext(), torch.enable_grad():
+    with running(model), torch.enable_grad():
         for start in range(0, samples, STEP):
             images = torch.randn((min(STEP, samples - start), *shape), generator=chance)
             images = images.to(_like(model)).requires_grad_()
-            output = model(images)
-            place = _place(output, len(shape) - 1, unit)
-            values = output[(slice(None), slice(None), *place)]
+            found = output(model, images)
+            place = _place(found, unit)
+            values = found[(slice(None), slice(None), *place)]
             signs = 2 * torch.randint(2, values.shape, generator=chance).to(values) - 1
             (gradient,) = torch.autograd.grad(values, images, signs)
             total += gradient.abs().sum((0, 1)).double().cpu()
@@ -158,13 +157,13 @@ def _like(model: Any) -> Tensor:
     return next((one.detach() for one in found if one.is_floating_point()), torch.zeros(()))
 
 
-def _place(output: Any, axes: int, unit: Sequence[int] | None) -> tuple[int, ...]:
+def _place(found: Any, unit: Sequence[int] | None) -> tuple[int, ...]:
     """The unit's place in an output that can be differentiated, (batch, channels, *size) or (batch, values)."""
-    if not isinstance(output, Tensor) or output.ndim < 2 or not output.requires_grad:
-        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+    if not isinstance(found, Tensor) or found.ndim < 2 or not found.requires_grad:
+        got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         expected = "one tensor of shape (batch, channels, *size) or (batch, values) that has a gradient"
         raise ShapeError("output of the model", got=got, expected=expected, fix="Wrap the model in a function.")
-    size = tuple(output.shape[2:])
+    size = tuple(found.shape[2:])
     place = tuple(length // 2 for length in size) if unit is None else tuple(unit)
     if len(place) != len(size) or any(not 0 <= at < length for at, length in zip(place, size, strict=True)):
         raise ShapeError("unit of the effective field", got=place, expected=f"a place in an output of size {size}")

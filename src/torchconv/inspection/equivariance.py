@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, SettingError, ShapeError
-from ..nn.timing import evaluating
 from .grids import Grid, grid_of
+from .running import output, running
 from .transforms import Transform, lattice, sampled, transform_of
 
 
@@ -116,7 +115,7 @@ def equivariance(
         if value is not None and not value >= 0:
             raise SettingError(f"{name} of equivariance", got=value, expected="a number >= 0, or None")
     asked.check(x.shape[2:])
-    with evaluating(model) if isinstance(model, nn.Module) else nullcontext(), torch.no_grad():
+    with running(model), torch.no_grad():
         still = _output(model, x)
         near = float(torch.finfo(still.dtype).eps ** 0.5) if tolerance is None else tolerance
         if still.shape[2:].numel() == 1:
@@ -172,7 +171,7 @@ def _filled(transform: Transform, grid: Grid) -> Tensor:
 
 
 def _output(model: Any, x: Tensor) -> Tensor:
-    found = model(x)
+    found = output(model, x)
     if not isinstance(found, Tensor) or found.ndim not in (2, x.ndim) or not found.is_floating_point():
         got = f"shape {tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
         expected = f"one tensor of real numbers, (batch, values) or (batch, channels, *size) with {x.ndim - 2} axes"
