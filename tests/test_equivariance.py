@@ -10,6 +10,7 @@ from torch import nn
 
 import torchconv as tc
 from torchconv.inspection import Rotation, Scale, Translation
+from torchconv.inspection.grids import Grid
 from torchconv.inspection.transforms import lattice, sampled
 
 FIGURE = torch.tensor([0.0, 0.3, 0.1, 1.0, 0.2, 0.1, 0.0]).view(1, 1, -1)  # detectors of Goodfellow's figure 9.8
@@ -67,6 +68,27 @@ def test_what_turns_by_quarters_does():
     assert tc.equivariance(nn.Upsample(scale_factor=2), square, Rotation(-90)).error.max == 0
     assert torch.equal(Rotation(90).apply(square), torch.rot90(square, -1, (2, 3)))
     assert not tc.equivariance(nn.Conv2d(1, 1, 3), square, Rotation(90)).equivariant
+
+
+@pytest.mark.parametrize(
+    "pool", [nn.AvgPool2d(2), nn.AvgPool2d(3, 2, 1), nn.MaxPool2d(4, 3), nn.AvgPool2d(5, 1)], ids=str
+)
+def test_outputs_turn_about_the_middle_of_the_input(pool):
+    """Strides and windows place outputs off the input's middle, which they must be turned about."""
+    size = next(size for size in (22, 23) if (size + 2 * pool.padding - pool.kernel_size) % pool.stride == 0)
+    square = torch.randn(1, 1, size, size, generator=torch.Generator().manual_seed(2))
+    assert tc.equivariance(pool, square, Rotation(90)).equivariant
+
+
+@pytest.mark.parametrize("fault", ["borders", "strides"])
+def test_planted_faults_are_seen(fault, images, monkeypatch):
+    layer = seeded(lambda: nn.Sequential(nn.Conv2d(2, 2, 3, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 3, padding=1)))
+    assert tc.equivariance(layer, images).equivariant
+    if fault == "borders":
+        monkeypatch.setattr(Grid, "undisturbed", lambda grid, good: torch.ones(grid.outputs, dtype=torch.bool))
+    else:
+        monkeypatch.setattr(Translation, "on_strides", lambda asked, strides: asked)
+    assert not tc.equivariance(layer, images).equivariant
 
 
 def test_pointwise_layers_move_with_everything(images):
