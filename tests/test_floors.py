@@ -138,6 +138,12 @@ HOUSE = [
     "inspection.report",
     "inspection.inspect",
     "inspection.pictures",
+    "inspection.running",
+    "inspection.transforms",
+    "inspection.grids",
+    "inspection.equivariance",
+    "inspection.effective",
+    "inspection",
     "training",
     "complaints",
     "doctor",
@@ -156,7 +162,6 @@ EMPTY = {
     "translate",
     "translate.aten",
     "signal",
-    "inspection",
 }
 
 

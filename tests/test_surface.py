@@ -23,7 +23,10 @@ PUBLIC = [
     "correlate",
     "draw_field",
     "draw_network",
+    "effective_field",
+    "equivariance",
     "inspect",
+    "inspection",
     "nn",
     "parse",
     "plan",
@@ -48,7 +51,7 @@ def test_names():
 def test_every_public_name_is_documented(name):
     thing = getattr(tc, name)
     assert inspect.getdoc(thing)
-    if name not in ("nn", "Plan", "TorchconvError"):
+    if name not in ("inspection", "nn", "Plan", "TorchconvError"):
         assert ">>>" in inspect.getdoc(thing), f"{name} has no doctest"
 
 

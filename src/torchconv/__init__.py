@@ -9,11 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import nn
+    from . import inspection, nn
     from .compute.functional import conv, conv_input_grad, conv_weight_grad
     from .compute.plan import Plan, plan
     from .description.convolution import Convolution
     from .errors import TorchconvError
+    from .inspection.effective import effective_field
+    from .inspection.equivariance import equivariance
     from .inspection.inspect import inspect, receptive_field
     from .inspection.pictures import draw_field, draw_network
     from .language.parser import parse
@@ -35,7 +37,10 @@ _PLACES = {
     "correlate": "signal.arrays",
     "draw_field": "inspection.pictures",
     "draw_network": "inspection.pictures",
+    "effective_field": "inspection.effective",
+    "equivariance": "inspection.equivariance",
     "inspect": "inspection.inspect",
+    "inspection": "inspection",
     "nn": "nn",
     "parse": "language.parser",
     "plan": "compute.plan",
@@ -55,7 +60,10 @@ __all__ = [
     "correlate",
     "draw_field",
     "draw_network",
+    "effective_field",
+    "equivariance",
     "inspect",
+    "inspection",
     "nn",
     "parse",
     "plan",

@@ -1,0 +1,198 @@
+"""Does a model move along when its input moves? Measured: `tc.equivariance`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError, SettingError, ShapeError
+from .grids import Grid, grid_of
+from .running import output, running
+from .transforms import Transform, lattice, sampled, transform_of
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far f(g(x)) is from g(f(x)): the largest part of the largest value, and root mean squares' ratio."""
+
+    max: float
+    rms: float
+
+
+@dataclass(frozen=True)
+class Border:
+    """Of each channel's outputs, how many were compared and how many were left out, and why."""
+
+    compared: int
+    left_out: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Equivariance:
+    """What moving the input did to the output of a model.
+
+    error: of f(g(x)) against g(f(x)), for the transform `measured`, which is the one asked for except where strides do
+    not let that move the output by whole samples. unchanged: the share of outputs that stay as they were under the
+    transform asked for. tolerance: relative; what counts as rounding.
+    """
+
+    model: str
+    transform: Transform
+    measured: Transform
+    error: Difference
+    unchanged: float
+    border: Border
+    tolerance: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def equivariant(self) -> bool:
+        """Whether f(g(x)) is g(f(x)), up to the tolerance."""
+        return self.error.max <= self.tolerance
+
+    @property
+    def invariant(self) -> bool:
+        """Whether no output changed."""
+        return self.unchanged == 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values of everything, for JSON."""
+        plain = asdict(self) | {"transform": str(self.transform), "measured": str(self.measured)}
+        return plain | {"notes": list(self.notes), "equivariant": self.equivariant, "invariant": self.invariant}
+
+    def __str__(self) -> str:
+        verdict = "equivariant" if self.equivariant else "not equivariant"
+        lines = [
+            f"{self.model}, {self.transform}: {verdict}",
+            f"  error      {self.error.max:.2g} of the largest output, {self.error.rms:.2g} in root mean squares",
+            f"  unchanged  {self.unchanged:.1%} of the outputs",
+            f"  compared   {self.border.compared} places, {self.border.left_out} left out: {self.border.reason}",
+        ]
+        return "\n".join(lines + [f"  note       {note}" for note in self.notes])
+
+    def __rich__(self) -> str:
+        return str(self).replace("[", "\\[")
+
+
+def equivariance(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    transform: str | Transform = "translation",
+    *,
+    tolerance: float | None = None,
+    margin: int | None = None,
+    **settings: Any,
+) -> Equivariance:
+    """Measure how far a model f is from moving along with a transform g of its input: f(g(x)) against g(f(x)).
+
+    model: a torch module, or any function of a tensor; modules run in evaluation mode and are left as they were.
+    x: images, (batch, channels, *size). The output may have other sizes, as behind strides; of an output without axes,
+        as of a classifier, the transform changes nothing, so that the error is that of invariance.
+    transform: "translation" (shift=1: samples, for every axis or for each), "rotation" (angle=15 degrees), "scale"
+        (factor=1.2), or a `tc.inspection` Translation, Rotation or Scale.
+    tolerance: relative error that counts as none, by default the square root of the output's epsilon.
+    margin: samples of the input, around an output's place, that are taken to matter to it; by default those of the
+        exact receptive field. Outputs that read padding, or what a transform brings in from outside, are left out.
+    Raises SettingError for a transform that there is not, ShapeError for an input that is too small for it or an output
+    of other axes, DataError for outputs that are not finite.
+    Source: Goodfellow, Bengio, Courville 2016, Deep Learning, section 9.2 and figure 9.8.
+
+    >>> x = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> equivariance(nn.Conv2d(1, 1, 3), x).equivariant, equivariance(nn.Conv2d(1, 1, 3), x, "rotation").equivariant
+    (True, False)
+    """
+    asked = transform_of(transform, settings)
+    if not isinstance(x, Tensor) or x.ndim < 3 or not x.is_floating_point():
+        got = f"{tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+        expected = "a tensor of real numbers of shape (batch, channels, *size)"
+        raise ShapeError("x of equivariance", got=got, expected=expected)
+    for name, value in (("tolerance", tolerance), ("margin", margin)):
+        if value is not None and not value >= 0:
+            raise SettingError(f"{name} of equivariance", got=value, expected="a number >= 0, or None")
+    asked.check(x.shape[2:])
+    with running(model), torch.no_grad():
+        still = _output(model, x)
+        near = float(torch.finfo(still.dtype).eps ** 0.5) if tolerance is None else tolerance
+        if still.shape[2:].numel() == 1:
+            return _compared_vectors(model, x, still, asked, near)
+        return _compared_maps(model, x, still, asked, near, margin)
+
+
+def _compared_vectors(model: Any, x: Tensor, still: Tensor, asked: Transform, tolerance: float) -> Equivariance:
+    moved = _output(model, asked.apply(x))
+    everywhere = torch.ones(still.shape[2:], dtype=torch.bool)
+    reason = "outputs without axes read the whole image, and 0 where it moved away"
+    border = Border(1, 0, reason)
+    note = "the output has no axes, where the transform changes nothing: error is that of invariance"
+    error, unchanged = _difference(moved, still, everywhere), _unchanged(moved, still, everywhere, tolerance)
+    return Equivariance(_name(model), asked, asked, error, unchanged, border, tolerance, (note,))
+
+
+def _compared_maps(
+    model: Any, x: Tensor, still: Tensor, asked: Transform, tolerance: float, margin: int | None
+) -> Equivariance:
+    grid = grid_of(model, x, still.shape[2:], margin)
+    measured = asked.on_strides(grid.strides)
+    measured.check(grid.size)
+    within = grid.undisturbed(torch.ones(grid.size, dtype=torch.bool))
+    moved, whole = _output(model, measured.apply(x)), grid.undisturbed(_filled(measured, grid))
+    units = grid.units(measured.source(grid.places(), grid.size))
+    target, inside = sampled(still, units)
+    known, _ = sampled(within[None, None].double(), units)
+    good = whole & inside & (known[0, 0] > 1 - 1e-9)
+    if not good.any():
+        got = f"{good.numel()} outputs, all of which read the border or what came in from outside"
+        fix = "Give a larger x, or say with margin= how many samples around an output matter to it."
+        raise ShapeError(f"{measured} of an input of {'x'.join(map(str, grid.size))}", got=got, fix=fix)
+    notes = [grid.note] if grid.note else []
+    if measured != asked:
+        moved_by_asked = _output(model, asked.apply(x))
+        strides = ", ".join(map(str, grid.strides))
+        notes.append(f"{asked} is no whole number of outputs at stride {strides}: the error is that of {measured}")
+    else:
+        moved_by_asked = moved
+    same = grid.undisturbed(_filled(asked, grid)) & within
+    unchanged = _unchanged(moved_by_asked, still, same, tolerance)
+    count = int(good.sum())
+    border = Border(count, good.numel() - count, "they read the border or what came in from outside")
+    error = _difference(moved, target, good)
+    return Equivariance(_name(model), asked, measured, error, unchanged, border, tolerance, tuple(notes))
+
+
+def _filled(transform: Transform, grid: Grid) -> Tensor:
+    """Samples of the moved image that come from inside the image, (*size)."""
+    blank = torch.zeros((1, 1, *grid.size))
+    return sampled(blank, transform.source(lattice(grid.size), grid.size))[1]
+
+
+def _output(model: Any, x: Tensor) -> Tensor:
+    found = output(model, x)
+    if not isinstance(found, Tensor) or found.ndim not in (2, x.ndim) or not found.is_floating_point():
+        got = f"shape {tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+        expected = f"one tensor of real numbers, (batch, values) or (batch, channels, *size) with {x.ndim - 2} axes"
+        raise ShapeError("output of the model", got=got, expected=expected, fix="Wrap the model in a function.")
+    if not found.isfinite().all():
+        raise DataError("output of the model", got="NaN or Inf", expected="finite numbers")
+    return found
+
+
+def _difference(moved: Tensor, target: Tensor, where: Tensor) -> Difference:
+    wanted = target[..., where].double()
+    away = moved[..., where].double() - wanted
+    if not away.any():  # outputs may all be 0
+        return Difference(0.0, 0.0)
+    return Difference(float(away.abs().max() / wanted.abs().max()), float(away.norm() / wanted.norm()))
+
+
+def _unchanged(moved: Tensor, still: Tensor, where: Tensor, tolerance: float) -> float:
+    away = (moved - still).abs() <= tolerance * still.abs().max()
+    return float(away[..., where].double().mean())
+
+
+def _name(model: Any) -> str:
+    return type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", type(model).__name__)
