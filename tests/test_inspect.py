@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 import torchconv as tc
+from models import convnext_t, mobilenet_v2
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,17 @@ def test_published_numbers(name, parameters, customary, volume):
     assert (report.total_parameters, report.total_customary_macs) == (parameters, customary)
     assert report.rows[-1].volume == volume
     assert report.total_macs < customary
+
+
+@pytest.mark.parametrize(
+    ("make", "parameters", "customary", "last"),
+    [(mobilenet_v2, 3_504_872, 300_774_272, "7x7x1280"), (convnext_t, 28_589_128, 4_455_531_264, "7x7x768")],
+)
+def test_published_numbers_of_modules(make, parameters, customary, last):
+    report = tc.inspect(make(), (3, 224, 224))
+    assert (report.total_parameters, report.total_customary_macs) == (parameters, customary)
+    assert [row.volume for row in report.rows if row.shape[2:] == (7, 7)][-1] == last
+    assert report.complete
 
 
 def test_resnet50_is_quick_and_right():
