@@ -18,11 +18,11 @@ import torchconv as tc
 
 from . import measure
 
-# name: parameters, multiply-accumulates as the papers' implementations count them, last volume before the classifier
+# name: parameters, multiply-accumulates as the papers' implementations count them
 PUBLISHED = {
-    "resnet18": (11_689_512, 1_814_073_344, "7x7x512"),
-    "resnet50": (25_557_032, 4_089_184_256, "7x7x2048"),
-    "vgg16": (138_357_544, 15_470_264_320, "7x7x512"),
+    "resnet18": (11_689_512, 1_814_073_344),
+    "resnet50": (25_557_032, 4_089_184_256),
+    "vgg16": (138_357_544, 15_470_264_320),
 }
 
 
@@ -77,8 +77,8 @@ def _traced(name: str) -> nn.Module:
 def main() -> None:
     console = Console(width=170)
     console.print(measure.machine())
-    counts(console)
     times(console)
+    counts(console)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 
 def _convolved(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, last: bool = False):
-    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, last: bool = False
-) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     layers = [conv, nn.BatchNorm2d(outputs)] + ([] if last else [nn.ReLU6(inplace=True)])
     return nn.Sequential(*layers)
