@@ -31,7 +31,7 @@ def counts(console: Console) -> None:
     table = Table(
         "network", "parameters", "published", "MACs, customary", "published", "MACs, exact", "volume", "field"
     )
-    for name, (parameters, macs, _) in PUBLISHED.items():
+    for name, (parameters, macs) in PUBLISHED.items():
         report = tc.inspect(tc.build(name, classes=1000))
         last = [row for row in report.rows if len(row.shape) == 4][-1]
         found = (

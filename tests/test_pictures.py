@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -85,9 +86,20 @@ def test_phases_are_told_apart():
 def test_files(tmp_path):
     drawing = Drawing(30, 20, (text(0, 10, "<&>"),), "a <title>")
     assert "&lt;&amp;&gt;" in drawing.save(tmp_path / "a.svg").read_text()
-    assert drawing.save(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(tc.TorchconvError, match=r"a drawing's file: got .*, expected a name that ends in"):
         drawing.save(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("name", ["tiled", "from_below", "lenet5"])
+def test_png(name, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert DRAWINGS[name]().save(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_png_without_matplotlib(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(tc.TorchconvError, match="a drawing as PNG: got no matplotlib"):
+        DRAWINGS["tiled"]().save(tmp_path / "a.png")
 
 
 def test_fields_over_images():

@@ -191,3 +191,14 @@ def test_progressions():
     assert (up.stride, up.size, up.centre) == (1, 4, 0)
     assert up | Progression() == up
     assert up | Progression().through(Axis(2, stride=2), 0) is None
+
+
+def test_units_chosen_by_numbers():
+    class Chosen(nn.Module):
+        def forward(self, x):
+            return torch.rot90(x[:, :, [0, 3, 5]].index_select(3, torch.tensor([2, 0])), 1, (2, 3))
+
+    report = tc.inspect(Chosen(), (2, 8, 8))
+    assert report.complete
+    field = report.receptive_field
+    assert [tuple(field.of(unit)) for unit in ((0, 0), (1, 2))] == [((0, 0), (0, 0)), ((5, 5), (2, 2))]

@@ -73,10 +73,13 @@ def _model(text: str) -> Any:
 
 
 def _exported(path: Path) -> Any:
+    import logging
+
     import torch
 
     if not path.exists():
         raise SettingError("an exported program", got=f"no file {path}")
+    logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # what it says is said below, in one line
     try:
         return torch.export.load(path)
     except Exception as error:

@@ -126,7 +126,9 @@ class Report:
         table = Table(title=self.model, title_justify="left", show_footer=True, pad_edge=False)
         for name in names:
             right = name in NUMBERS
-            table.add_column(COLUMNS[name], self._total(name), justify="right" if right else "left", overflow="fold")
+            table.add_column(
+                COLUMNS[name], self._total(name), justify="right" if right else "left", overflow="fold", no_wrap=right
+            )
         for row in self.rows:
             table.add_row(*(_cell(row, name) for name in names), style=None if row.known else "yellow")
         return table

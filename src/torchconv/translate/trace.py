@@ -15,7 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch.func import functional_call, functionalize
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
@@ -59,6 +64,7 @@ class Recorder(TorchDispatchMode):
         self._made_of: dict[int, frozenset[str]] = {}  # of tensors that do not: the parameters behind them
         self._alive: list[Any] = []  # so that no identity is given twice
         self._spectra = Spectra()
+        self.constants: dict[int, Tensor] = {}  # those whose numbers are at hand
         self._names: Counter[str] = Counter()
         self._taken: set[str] = set()
 
@@ -83,10 +89,12 @@ class Recorder(TorchDispatchMode):
         results = tuple(one for one in pytree.tree_leaves(result) if isinstance(one, Tensor))
         self._alive.append((args, kwargs, result))
         name = func.overloadpacket.__name__
-        call = Call(name, given, results, lambda tensor: id(tensor) in self._sources)
+        call = Call(name, given, results, lambda tensor: id(tensor) in self._sources, self._numbers_of)
         made_of = self._parameters(pytree.tree_leaves((args, kwargs)))
         if not call.inputs:
             self._spectra.constant(call)
+            if name == "lift_fresh" and not isinstance(call.x, FakeTensor):
+                self.constants[id(call.out)] = call.x
             for one in results:
                 self._made_of[id(one)] = made_of
             return
@@ -110,6 +118,9 @@ class Recorder(TorchDispatchMode):
             else:
                 earlier[id(step)] = self._add_step(one, step, inputs, made_of)
                 made_of = frozenset()
+
+    def _numbers_of(self, tensor: Tensor) -> Tensor | None:
+        return self.constants.get(id(tensor), None if isinstance(tensor, FakeTensor) else tensor)
 
     def _steps(self, call: Call, func: Any) -> tuple[Step, ...]:
         spectral = self._spectra.steps(call)
@@ -195,6 +206,7 @@ def _run(model: torch.nn.Module, inputs: Any, fake: FakeTensorMode | None) -> Wa
     places = Places(model)
     state = _state(model, fake)
     recorder = Recorder(places, {id(state[name]): name for name, _ in model.named_parameters()})
+    recorder.constants |= {id(state[name]): one for name, one in model.named_buffers() if not one.is_meta}
     with fake or contextlib.nullcontext():
         given = pytree.tree_map_only(Tensor, lambda one: torch.zeros(one.shape, dtype=one.dtype), inputs)
     leaves, form = pytree.tree_flatten(given)

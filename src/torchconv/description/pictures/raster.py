@@ -7,6 +7,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import UnsupportedError
+
 if TYPE_CHECKING:
     from .drawing import Drawing, Shape
 
@@ -15,8 +17,12 @@ ALIGNED = {"middle": "center", "start": "left", "end": "right"}
 
 def write(drawing: Drawing, path: Path) -> None:
     """Write a drawing, twice as large as in pixels of its own; what moves is shown where it begins."""
-    from matplotlib.figure import Figure
-
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UnsupportedError(
+            "a drawing as PNG", got="no matplotlib", fix="pip install matplotlib, or save as .svg"
+        ) from error
     figure = Figure(figsize=(drawing.width / 100, drawing.height / 100), dpi=200)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, drawing.width)

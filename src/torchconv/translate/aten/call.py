@@ -18,13 +18,14 @@ from ...network.readings import Reading, Same
 class Call:
     """An operator with its arguments by name, and the tensors that came out.
 
-    depends: whether a tensor follows from the network's input.
+    depends: whether a tensor follows from the network's input. numbers: those of a constant, if they are at hand.
     """
 
     name: str
     given: dict[str, Any]
     results: tuple[Tensor, ...]
     depends: Callable[[Tensor], bool]
+    numbers: Callable[[Tensor], Tensor | None] = lambda tensor: None
 
     def __getitem__(self, name: str) -> Any:
         return self.given[name]

@@ -171,17 +171,44 @@ def channel_shuffle(call: Call) -> Step:
     return Step("channelshuffle", readings.Steps(steps))
 
 
+def same_places(call: Call) -> Step:
+    """Some units kept where they are, the others set to zero."""
+    return Step(call.name, equivariant="no")
+
+
+def rotate(call: Call) -> Step:
+    """Quarter turns in a plane."""
+    turns, (one, other) = int(call["k"]) % 4, (int(dim) % call.x.ndim for dim in call["dims"])
+    order = list(range(call.x.ndim))
+    order[one], order[other] = other, one
+    backward = {dim: picked(dim, [*range(call.x.shape[dim])][::-1]) for dim in (one, other)}
+    ways = {
+        0: (),
+        1: (backward[other], arrangements.Permute(tuple(order))),
+        2: (backward[one], backward[other]),
+        3: (backward[one], arrangements.Permute(tuple(order))),
+    }
+    return Step("rotate", readings.Steps(ways[turns]), equivariant="no")
+
+
 def index(call: Call) -> Step:
-    """Units chosen by numbers that are not looked at: each output may read any of the axis."""
-    chosen = call.given.get("indices") or call.given.get("index")
-    if isinstance(chosen, torch.Tensor):  # index_select, gather
-        dim = int(call["dim"]) % call.x.ndim
-        way = readings.Steps((readings.Reduce((dim,), keep=True), arrangements.Expand(tuple(call.out.shape))))
-        return Step("index", way, (call.x,), known=False, note="which units it takes is not known", equivariant="no")
-    return Step(
-        "index",
-        readings.Everything(tuple(call.out.shape)),
-        known=False,
-        note="which units it takes is not known",
-        equivariant="no",
-    )
+    """Units chosen by numbers; where these are not at hand, each output may read any of the axis."""
+    single = isinstance(call.given.get("index"), torch.Tensor)
+    chosen = [call["index"]] if single else [one for one in call["indices"] if one is not None]
+    axes = [int(call["dim"])] if single else [at for at, one in enumerate(call["indices"]) if one is not None]
+    units = _units(call.numbers(chosen[0])) if call.name != "gather" and len(axes) == 1 else None
+    if units is not None:
+        dim = axes[0] % call.x.ndim
+        return Step("index", picked(dim, [unit % call.x.shape[dim] for unit in units]), (call.x,), equivariant="no")
+    unknown = {"known": False, "note": "which units it takes is not known", "equivariant": "no"}
+    if call.name == "gather":
+        way = readings.Steps((readings.Reduce(tuple(axes), keep=True), arrangements.Expand(tuple(call.out.shape))))
+        return Step("gather", way, (call.x,), **unknown)
+    return Step("index", readings.Everything(tuple(call.out.shape)), **unknown)
+
+
+def _units(known: torch.Tensor | None) -> list[int] | None:
+    """Units as a list of numbers, or of marks, names them."""
+    if known is None or known.ndim != 1:
+        return None
+    return [int(one) for one in (known.nonzero().flatten() if known.dtype == torch.bool else known)]

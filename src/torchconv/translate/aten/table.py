@@ -50,6 +50,8 @@ GROUPS: dict[Builder, str] = {
         "new_full new_empty_strided sym_size"
     ),
     rearranging.flip: "flip",
+    rearranging.rotate: "rot90",
+    rearranging.same_places: "triu tril",
     rearranging.roll: "roll",
     rearranging.shuffle: "pixel_shuffle pixel_unshuffle",
     rearranging.channel_shuffle: "channel_shuffle native_channel_shuffle",
