@@ -116,6 +116,7 @@ HOUSE = [
     "translate.aten.sums",
     "translate.aten.table",
     "translate.whole",
+    "translate.weightless",
     "translate.trace",
     "signal.job",
     "signal.views",

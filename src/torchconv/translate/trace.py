@@ -7,7 +7,6 @@ functions by torch itself (torch.func.functionalize), so that activations in pla
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
@@ -34,9 +33,11 @@ from .aten.call import Call, Step
 from .aten.spectral import Spectra
 from .aten.table import TABLE
 from .watching import Places
+from .weightless import weightless
 from .whole import whole_layers
 
 HIDDEN = ("reshape", "permute", "expand", "")
+KEPT = ("lift_fresh", "detach", "alias", "clone", "_to_copy")  # after which a constant's numbers are what they were
 LOOKED = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
 
 
@@ -93,8 +94,8 @@ class Recorder(TorchDispatchMode):
         made_of = self._parameters(pytree.tree_leaves((args, kwargs)))
         if not call.inputs:
             self._spectra.constant(call)
-            if name == "lift_fresh" and not isinstance(call.x, FakeTensor):
-                self.constants[id(call.out)] = call.x
+            if name in KEPT and results and self._numbers_of(call.x) is not None:
+                self.constants[id(call.out)] = self._numbers_of(call.x)  # type: ignore[assignment]
             for one in results:
                 self._made_of[id(one)] = made_of
             return
@@ -204,7 +205,7 @@ def watch(model: torch.nn.Module, inputs: Any) -> Watched:
 
 def _run(model: torch.nn.Module, inputs: Any, fake: FakeTensorMode | None) -> Watched:
     places = Places(model)
-    state = _state(model, fake)
+    state = weightless(model, fake)
     recorder = Recorder(places, {id(state[name]): name for name, _ in model.named_parameters()})
     recorder.constants |= {id(state[name]): one for name, one in model.named_buffers() if not one.is_meta}
     with fake or contextlib.nullcontext():
@@ -229,19 +230,6 @@ def _run(model: torch.nn.Module, inputs: Any, fake: FakeTensorMode | None) -> Wa
         except Exception as error:  # of any kind: it is the model's
             raise places.failed(error) from error
     return _written(recorder, places, results)
-
-
-def _state(model: torch.nn.Module, fake: FakeTensorMode | None) -> dict[str, Tensor]:
-    """Parameters and buffers, without their numbers where that will do; those with several names once."""
-    made: dict[int, Tensor] = {}
-    found = {}
-    named = (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
-    for name, one in itertools.chain(*named):
-        if id(one) not in made:
-            with fake or contextlib.nullcontext():
-                made[id(one)] = one.detach() if fake is None else torch.empty(one.shape, dtype=one.dtype)
-        found[name] = made[id(one)]
-    return found
 
 
 def _written(recorder: Recorder, places: Places, results: tuple[Tensor, ...]) -> Watched:

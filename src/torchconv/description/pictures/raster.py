@@ -20,9 +20,8 @@ def write(drawing: Drawing, path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UnsupportedError(
-            "a drawing as PNG", got="no matplotlib", fix="pip install matplotlib, or save as .svg"
-        ) from error
+        fix = "Install matplotlib, or save as .svg."
+        raise UnsupportedError("a drawing as PNG", got="no matplotlib", fix=fix) from error
     figure = Figure(figsize=(drawing.width / 100, drawing.height / 100), dpi=200)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, drawing.width)
