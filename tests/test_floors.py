@@ -115,6 +115,7 @@ HOUSE = [
     "translate.aten.spectral",
     "translate.aten.sums",
     "translate.aten.table",
+    "translate.recorder",
     "translate.whole",
     "translate.weightless",
     "translate.trace",

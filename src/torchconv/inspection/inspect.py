@@ -33,6 +33,8 @@ def inspect(model: Any, input_shape: Any = None) -> Report:
     table = rows_of(found.network)
     outputs = [name for output in found.outputs for name in table.behind.get(output, (output,))]
     warnings = (*table.warnings, *found.notes)
+    if not found.outputs:
+        warnings += ("no output follows from the input, as far as torch can tell",)
     goal = found.outputs[0] if found.outputs else None
     rows = tuple(table.rows + _left_out(found))
     return Report(found.name, rows, warnings, found.network, tuple(outputs), goal)

@@ -69,9 +69,7 @@ def larger(model: Any, found: Seen) -> Seen | None:
         return None
     batch, channels, *size = shape_of(found.network.input)
     try:
-        return _seen(
-            model, (torch.empty(batch, channels, *(length + 37 for length in size), device="meta"),), found.name
-        )
+        return _seen(model, (_image(model, (batch, channels, *(length + 37 for length in size))),), found.name)
     except Failed:
         return None
 
@@ -85,6 +83,11 @@ def _of_network(network: Network, input_shape: Any) -> Seen:
 
 
 def _of_module(model: torch.nn.Module, input_shape: Any, name: str) -> Seen:
+    if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+        model = model.module
+    if isinstance(model, torch.jit.ScriptModule):
+        fix = "Inspect the module that it was made of, or export it."
+        raise SettingError(f"inspecting {name}", got="a scripted module, whose calls cannot be seen", fix=fix)
     waiting = [one for one in model.parameters() if isinstance(one, torch.nn.parameter.UninitializedParameter)]
     if waiting:
         raise SettingError(
@@ -117,25 +120,31 @@ def _readings_of(model: torch.nn.Module, given: Any) -> Iterator[Any]:
     if isinstance(given, Tensor):
         yield (given,)
     elif isinstance(given, dict):
-        yield {name: _tensor(one) for name, one in given.items()}
+        yield {name: _tensor(model, one) for name, one in given.items()}
     elif isinstance(given, list | tuple) and given and all(isinstance(one, int) for one in given):
         _check(given)
         shapes = [(1, *given), tuple(given)]
         if _rank(model) == len(given) - 2:
             shapes.reverse()
-        yield from ((torch.empty(shape, device="meta"),) for shape in shapes)
+        yield from ((_image(model, shape),) for shape in shapes)
     elif isinstance(given, list | tuple) and given:
-        yield tuple(_tensor(one) for one in given)
+        yield tuple(_tensor(model, one) for one in given)
     else:
         expected = "(channels, *size), as in (3, 224, 224), a tensor, or several of them"
         raise SettingError("input_shape", got=repr(given), expected=expected)
 
 
-def _tensor(one: Any) -> Any:
+def _tensor(model: torch.nn.Module, one: Any) -> Any:
     if isinstance(one, list | tuple) and all(isinstance(length, int) for length in one):
         _check(one)
-        return torch.empty(tuple(one), device="meta")
+        return _image(model, tuple(one))
     return one
+
+
+def _image(model: torch.nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """Without numbers, of the type of the model's parameters."""
+    kinds = (one.dtype for one in model.parameters() if one.is_floating_point())
+    return torch.empty(shape, device="meta", dtype=next(kinds, torch.float32))
 
 
 def _check(shape: Any) -> None:
@@ -169,7 +178,7 @@ def _first_that_fits(model: torch.nn.Module, name: str) -> Seen:
     problem: Failed | None = None
     for shape in _candidates(model):
         try:
-            return _seen(model, (torch.empty(shape, device="meta"),), name)
+            return _seen(model, (_image(model, shape),), name)
         except Failed as failed:
             problem = problem or failed
     raise ShapeError(
@@ -182,11 +191,11 @@ def _explained(model: torch.nn.Module, given: Any, name: str, problem: Failed) -
     if isinstance(given, list | tuple) and all(isinstance(one, int) for one in given):
         for shape, _ in zip(_candidates(model), range(TRIED), strict=False):
             try:
-                watch(model, (torch.empty(shape, device="meta"),))
+                watch(model, (_image(model, shape),))
                 fix = f"An input of {'x'.join(map(str, shape[1:]))} works."
                 break
             except Failed:
                 continue
-    where = f"layer {problem.layer} ({problem.kind})" if problem.layer else "the model"
+    where = f"layer {problem.layer} ({problem.kind})" if problem.layer else problem.kind or "the model"
     shown = tuple(given) if isinstance(given, list | tuple) else "the given inputs"
     return ShapeError(f"{name} on an input of {shown}, in {where}", got=problem.got, expected=problem.expected, fix=fix)

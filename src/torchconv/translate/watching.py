@@ -57,9 +57,7 @@ class Places:
             return Failed("", "", f"{type(error).__name__}", said)
         call = self._calls[-1]
         shapes = ", ".join(map(str, call.shapes)) or "no tensor"
-        return Failed(
-            call.path or "itself", type(call.module).__name__, f"an input of shape {shapes}", f"what it takes: {said}"
-        )
+        return Failed(call.path, type(call.module).__name__, f"an input of shape {shapes}", f"what it takes: {said}")
 
     def name(self, word: str) -> str:
         """The name of a row of the module that is being called."""

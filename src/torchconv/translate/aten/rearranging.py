@@ -176,6 +176,21 @@ def same_places(call: Call) -> Step:
     return Step(call.name, equivariant="no")
 
 
+def looked_up(call: Call) -> Step:
+    """A vector for each number."""
+    shape = tuple(call.out.shape)
+    way = readings.Steps((arrangements.Reshape((*shape[:-1], 1)), arrangements.Expand(shape)))
+    return Step("embedding", way, (call["indices"],) if call.depends(call["indices"]) else None)
+
+
+def complex_view(call: Call) -> Step:
+    """Pairs of numbers as one, or the other way round."""
+    shape = tuple(call.out.shape)
+    if call.name == "view_as_complex":
+        return Step("complex", readings.Reduce((-1,)))
+    return Step("real", readings.Steps((arrangements.Reshape((*shape[:-1], 1)), arrangements.Expand(shape))))
+
+
 def rotate(call: Call) -> Step:
     """Quarter turns in a plane."""
     turns, (one, other) = int(call["k"]) % 4, (int(dim) % call.x.ndim for dim in call["dims"])
