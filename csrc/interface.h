@@ -5,7 +5,7 @@
 
 namespace torchconv {
 
-constexpr int64_t kInterface = 2;
+constexpr int64_t kInterface = 3;
 
 enum Type : int64_t { kFloat32 = 0, kFloat64 = 1, kBfloat16 = 2 };
 
@@ -48,6 +48,13 @@ struct Tiled : Local {
   int64_t period[3];
 };
 
+// Windows over planes of three axes; arrays are contiguous: x (planes, *size), y (planes, *outputs). Output p reads sample
+// p * stride + tap * dilation - low of each axis, if there is one. power: 1 to 4, roots of sums of powers of |x|; 0: sums.
+struct Pooling {
+  int64_t type, threads, planes, power;
+  int64_t size[3], outputs[3], kernel[3], stride[3], dilation[3], low[3];
+};
+
 // The functions of one instruction set; the families define them in its namespace.
 #define TORCHCONV_DECLARE(level)                                                                                     \
   namespace level {                                                                                                  \
@@ -58,6 +65,11 @@ struct Tiled : Local {
   int transform_kernels(const Transform &, const float *weight, float *spectra);                                     \
   int transform_output(const Transform &, const float *x, const float *spectra, const float *bias, float *y);        \
   int transform_weight_grad(const Transform &, const float *x, const float *grad, float *weight);                    \
+  int pool_sum(const Pooling &, const void *x, const double *weights, const double *scales, void *y);                \
+  int pool_sum_grad(const Pooling &, const void *grad, const double *weights, const double *scales,                  \
+                    const void *base, void *x);                                                                      \
+  int pool_max(const Pooling &, const void *x, const double *weights, const double *scales, void *y);                \
+  int pool_max_grad(const Pooling &, const void *grad, const void *x, const void *y, void *to);                      \
   int tiled_output(const Tiled &, const void *x, const void *weight, void *y);                                       \
   int tiled_input(const Tiled &, const void *grad, const void *weight, void *x);                                     \
   int tiled_weight(const Tiled &, const void *x, const void *grad, void *weight);                                    \

@@ -70,7 +70,7 @@ def transposed_axes(axes: Sequence[Axis], output_padding: Sequence[int], same: b
     same: whether the padding was given as "same"; then each input sample becomes exactly `stride` output samples.
 
     >>> transposed_axes([Axis(3, stride=2, padding=1)], [1])
-    (Axis(kernel=3, stride=1, dilation=1, padding=(1, 2), boundary='zeros', input_dilation=2),)
+    (Axis(kernel=3, stride=1, dilation=1, padding=(1, 2), boundary='zeros', input_dilation=2, ceil=False),)
     """
     turned = []
     for axis, extra in zip(axes, output_padding, strict=True):

@@ -22,6 +22,7 @@ class Axis:
     kernel, stride, dilation, input_dilation: integers >= 1.
     padding: samples added (low, high); negative ones cut samples off; or a word: "valid", "full", "same".
     boundary: what padding holds: "zeros", "reflect", "replicate" or "circular".
+    ceil: whether a last window that begins on the padded input may end behind it, as in pooling.
 
     Two axes with the same effect are equal: words become numbers where they do not depend on the input
     size, the dilation of a single tap and the boundary of no padding are forgotten.
@@ -39,6 +40,7 @@ class Axis:
     padding: tuple[int, int] | Literal["same"] = (0, 0)
     boundary: str = "zeros"
     input_dilation: int = 1
+    ceil: bool = False
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Axis:
         padding: Any = (0, 0),
         boundary: str = "zeros",
         input_dilation: int = 1,
+        ceil: bool = False,
     ) -> None:
         kernel = positive("kernel_size", kernel)
         stride = positive("stride", stride)
@@ -66,6 +69,7 @@ class Axis:
             "padding": padding,
             "boundary": boundary,
             "input_dilation": positive("input_dilation", input_dilation),
+            "ceil": flag("ceil_mode", ceil) and stride > 1 and padding != "same",
         }.items():
             object.__setattr__(self, name, value)
 
@@ -83,6 +87,7 @@ def axes_of(
     padding_mode: Any = "zeros",
     input_dilation: Any = 1,
     ndim: int | None = None,
+    ceil: Any = False,
 ) -> tuple[Axis, ...]:
     """Axes from settings that hold one value for all of them or one for each; a kernel_size of one int needs ndim.
 
@@ -97,6 +102,7 @@ def axes_of(
         "padding": padding,
         "padding_mode": padding_mode,
         "input_dilation": input_dilation,
+        "ceil_mode": ceil,
     }
     columns = (_per_axis(name, value, ndim) for name, value in settings.items())
     return tuple(Axis(*values) for values in zip(*columns, strict=True))

@@ -31,14 +31,19 @@ def dilated(axis: Axis, size: int) -> int:
 def padding(axis: Axis, size: int) -> tuple[int, int]:
     """Samples added (low, high) to an input of `size` samples.
 
-    "same" gives ceil(dilated size / stride) outputs, with the odd sample on the high side.
+    "same" gives ceil(dilated size / stride) outputs, with the odd sample on the high side. Where the axis rounds up,
+    the samples that the last window lacks are added: if it begins before the high padding does, as in torch.
 
     >>> padding(Axis(3, stride=2, padding="same"), 6)
     (0, 1)
+    >>> padding(Axis(2, stride=2, ceil=True), 5)
+    (0, 1)
     """
-    if axis.padding != "same":
-        return axis.padding
     length = dilated(axis, size)
+    if axis.padding != "same":
+        low, high = axis.padding
+        missing = -(length + low + high - axis.span) % axis.stride if axis.ceil else 0
+        return low, high + missing if high + missing < axis.span else high
     outputs = -(-length // axis.stride)
     total = max((outputs - 1) * axis.stride + axis.span - length, 0)
     return total // 2, total - total // 2

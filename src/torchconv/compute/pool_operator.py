@@ -1,0 +1,124 @@
+"""The one door to computing a pooling: differentiable, for every description, on every device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..description import shapes
+from ..description.axis import Axis
+from ..description.connections import Connections
+from ..description.convolution import Convolution
+from ..description.pooling import Pooling
+from ..errors import SettingError, ShapeError
+from . import layouts, pool_torch
+from .memory import has_numbers
+from .native import library
+from .native.operations import TYPES
+from .native.pooling import Windows, fits
+from .operator import Operator
+from .pool_derivatives import WindowMax, WindowNorm, WindowSum
+from .tensors import check_tensors
+
+MOST_KNOWN = 256  # sizes for which preparations are kept
+FEW, NARROW = 2**14, 20  # numbers of an input, and samples of a row, below which torch's functions are faster
+POWERS = (1, 2, 3, 4)  # that the kernels have
+
+
+class PoolOperator:
+    """A described pooling on tensors (batch, channels, *size), or without a batch.
+
+    Computed by the C++ kernels on a processor where they are faster, and by torch's functions everywhere else.
+    """
+
+    def __init__(self, pooling: Pooling) -> None:
+        self.pooling = pooling
+        self._separable = pooling.factors() is not None
+        self._known: dict[tuple[int, ...], Windows] = {}
+        self._direct: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}  # torch's function with its settings
+        self._operators: dict[tuple[int, ...], Operator] = {}
+
+    def __reduce__(self):
+        return PoolOperator, (self.pooling,)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # which follows what is prepared too, and must see no store
+            self._check(x)
+            return self._pooled(x)
+        direct = self._direct.get(x.shape) if isinstance(x, Tensor) else None
+        if direct is not None:
+            return direct(x)
+        self._check(x)
+        if x.ndim == self.pooling.ndim + 1:
+            return self(x.unsqueeze(0)).squeeze(0)
+        return self._prepared(x)
+
+    def _prepared(self, x: Tensor) -> Tensor:
+        size = tuple(x.shape[2:])
+        if size not in self._known:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+                self._direct.clear()
+            self.pooling.output_size(size)  # raises where no window fits
+            self._known[size] = Windows(self.pooling, size)
+        small = x.numel() < FEW or size[-1] < NARROW
+        bound = pool_torch.bound(self.pooling, size) if small and type(x) is Tensor else None
+        if bound is not None and len(self._direct) < MOST_KNOWN:
+            self._direct[tuple(x.shape)] = bound
+        return self._pooled(x)
+
+    def _check(self, x: Tensor) -> None:
+        check_tensors(input=x)
+        ndim, pooling = self.pooling.ndim, self.pooling
+        if x.ndim not in (ndim + 1, ndim + 2):
+            sizes = ", ".join(["batch", "channels", *["size"] * ndim])
+            raise ShapeError(f"input of pooling {pooling}", got=f"shape {tuple(x.shape)}", expected=f"({sizes})")
+        if x.is_complex() or not (x.is_floating_point() or pooling.kind == "max"):
+            raise SettingError(f"input of pooling {pooling}", got=f"{x.dtype}", expected="real numbers with fractions")
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        if x.ndim == self.pooling.ndim + 1:
+            return self._pooled(x.unsqueeze(0)).squeeze(0)
+        kind, kernels = self.pooling.kind, self._by_kernels(x)
+        if kind == "max":
+            return WindowMax.apply(x, self._windows(x)) if kernels else pool_torch.largest(x, self.pooling)  # type: ignore[return-value]
+        if kind == "lp":
+            if kernels and self.pooling.p in POWERS:
+                return WindowNorm.apply(x, self._windows(x))  # type: ignore[return-value]
+            return pool_torch.norm(x, self.pooling, self._total)
+        if kernels:
+            return WindowSum.apply(x, self._windows(x))  # type: ignore[return-value]
+        convolve = self.pooling.kind == "weighted" and not torch.compiler.is_compiling() and has_numbers(x)
+        return pool_torch.average(x, self.pooling, self._convolved if convolve else None)
+
+    def _by_kernels(self, x: Tensor) -> bool:
+        """Whether the kernels take such a tensor, and are faster than torch's functions."""
+        if torch.compiler.is_compiling() or not x.is_cpu or x.dtype not in TYPES or x.numel() < FEW:
+            return False
+        if not self._separable or not fits(x.shape[2:]) or x.shape[-1] < NARROW or not library.available():
+            return False
+        if torch.jit.is_tracing() or (self.pooling.kind == "max" and self.pooling.count_include_pad):
+            return False  # zeros among the data
+        return has_numbers(x) and not layouts.channels_last(x)
+
+    def _windows(self, x: Tensor) -> Windows:
+        return self._known[tuple(x.shape[2:])]
+
+    def _total(self, x: Tensor) -> Tensor:
+        """The sum of every window."""
+        if self._by_kernels(x):
+            return WindowSum.apply(x, self._windows(x))  # type: ignore[return-value]
+        return pool_torch.total(x, self.pooling)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        """The weighted sum of every window, as a convolution of each channel alone."""
+        channels, *size = x.shape[1:]
+        if (channels, *size) not in self._operators:
+            axes = zip(self.pooling.axes, size, strict=True)
+            placed = (Axis(axis.kernel, axis.stride, axis.dilation, shapes.padding(axis, n)) for axis, n in axes)
+            described = Convolution.of_parts(Connections.of(channels, channels, channels), tuple(placed))
+            self._operators[(channels, *size)] = Operator(described)
+        weight = torch.as_tensor(self.pooling.full_weight(), dtype=x.dtype, device=x.device)
+        return self._operators[(channels, *size)](x, weight.expand(channels, 1, *weight.shape))
