@@ -9,13 +9,10 @@ import pytest
 import torch
 
 import torchconv as tc
-from torchconv.description import shapes
-from torchconv.description.axis import Axis
 from torchconv.errors import SettingError, ShapeError, TextError
 from torchconv.language.parser import parse
-from torchconv.network.operations import Pool, Volume
+from torchconv.network.operations import Volume
 from torchconv.translate.build import build
-from torchconv.translate.layers import Pooling
 
 TEXT = "INPUT[8x8x1] - (CONV[16, 3x3, same] - NORM - RELU)*2 - POOL[2x2, max] - DROPOUT - FC[10] - SOFTMAX"
 
@@ -44,33 +41,6 @@ def test_without_softmax_scores_are_all() -> None:
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(model(x), model.scores(x))
     assert model(x).shape == (2, 2)
-
-
-@pytest.mark.parametrize("statistic", ["max", "mean"])
-@pytest.mark.parametrize(
-    "axes",
-    [
-        (Axis(3, 2, padding=(0, 1)),),
-        (Axis(2, 2), Axis(3, 1, padding=(2, 0))),
-        (Axis(3, 2, padding="same"), Axis(2, 1, dilation=3, padding=(1, 1))),
-        (Axis(2, 2, padding=(0, 1)), Axis(2, 1), Axis(3, 3, padding=(1, 1))),
-    ],
-)
-def test_padding_never_counts(statistic: str, axes: tuple[Axis, ...]) -> None:
-    torch.manual_seed(0)
-    volume = Volume(2, (7, 6, 5)[: len(axes)])
-    x = torch.randn(3, 2, *volume.size) - 5  # a zero from the padding would be the maximum
-    pool = Pool(axes, statistic)
-    found = Pooling(pool, volume)(x)
-    assert found.shape[2:] == pool.output(volume).size
-    reads = [shapes.sources(axis, size) for axis, size in zip(axes, volume.size, strict=True)]
-    for place in torch.cartesian_prod(*(torch.arange(size) for size in found.shape[2:])).view(-1, len(axes)).tolist():
-        window = x
-        for number, position in enumerate(place):
-            row = torch.tensor(reads[number][position])
-            window = window.index_select(2 + number, row[row >= 0])
-        expected = window.flatten(2).amax(2) if statistic == "max" else window.flatten(2).mean(2)
-        torch.testing.assert_close(found[(..., *place)], expected)
 
 
 @pytest.mark.parametrize(

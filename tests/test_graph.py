@@ -2,14 +2,15 @@
 
 import pytest
 
-from torchconv.description.axis import Axis
 from torchconv.description.convolution import Convolution
+from torchconv.description.pooling import Pooling
 from torchconv.errors import SettingError, ShapeError
 from torchconv.network.elementwise import Activation, Dropout, Norm, Softmax
 from torchconv.network.graph import Network, Node, chain
-from torchconv.network.operations import Convolve, FullyConnected, Input, Pool, Volume
+from torchconv.network.operations import Convolve, FullyConnected, Input, Volume
+from torchconv.network.pools import ChannelPool, GlobalPool, GridPool, LearnedPool, Pool, Summary
 
-HALVE = Pool((Axis(2, 2), Axis(2, 2)))
+HALVE = Pool(Pooling(2, ndim=2))
 LENET = chain(
     [
         Input(Volume(1, (32, 32))),
@@ -63,13 +64,31 @@ def test_what_is_no_network_is_refused():
 
 
 def test_settings_of_operations():
-    with pytest.raises(SettingError, match=r"median.*max, mean"):
-        Pool((Axis(2),), "median")
+    with pytest.raises(SettingError, match=r"median.*max, mean, l2, lp"):
+        GlobalPool("median")
     with pytest.raises(SettingError, match="dropout rate"):
         Dropout(1.0)
     with pytest.raises(ShapeError, match="padding only"):
-        Pool((Axis(2, 2, padding=(2, 0)),)).output(Volume(1, (4,)))
+        Pool(Pooling((2,), padding=((2, 0),))).output(Volume(1, (4,)))
     assert Norm().parameters(Volume(8, (4, 4))) == 16
+
+
+def test_pools_make_volumes_of_their_own():
+    volume = Volume(12, (7, 5))
+    assert str(GridPool(((2, 2),)).output(volume)) == "2x2x12"
+    assert str(GridPool(((1, 1), (2, 3))).output(volume)) == "7x12"
+    assert str(ChannelPool(Pooling((4,))).output(volume)) == "7x5x3"
+    assert str(ChannelPool(Pooling((4,), 2)).output(volume)) == "7x5x5"
+    learned = Pooling((3, 2), 2, 1, statistic="mean")
+    assert LearnedPool(learned).parameters(volume) == 6
+    assert LearnedPool(learned, True).parameters(volume) == 72
+    assert LearnedPool(learned).macs(volume) == 12 * 4 * 3 * 6
+    with pytest.raises(ShapeError, match=r"12 channels, expected all in windows"):
+        ChannelPool(Pooling((5,))).output(volume)
+    with pytest.raises(ShapeError, match=r"pooling to a grid 2x2.*1 axes|2 axes"):
+        GridPool(((2, 2),)).output(Volume(3, (8,)))
+    with pytest.raises(SettingError, match=r"weighted.*max, mean, l2, lp"):
+        Summary("weighted")
 
 
 def test_volumes_are_written_and_read():

@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from torchconv.description.axis import Axis
 from torchconv.description.convolution import Convolution
+from torchconv.description.pooling import Pooling
 from torchconv.errors import SettingError, TextError
-from torchconv.language import layers, vocabulary
+from torchconv.language import layers, words
 from torchconv.language.layers import Surroundings
 from torchconv.language.parser import parse
 from torchconv.language.vocabulary import operations
-from torchconv.network import elementwise
+from torchconv.network import elementwise, pools
 from torchconv.network import operations as ops
 from torchconv.network.operations import Operation, Volume
 
@@ -54,15 +54,21 @@ def test_conv(text: str, volume: str, convolution: str) -> None:
 @pytest.mark.parametrize(
     ("text", "volume", "pool"),
     [
-        ("POOL", "8x8x3", ops.Pool((Axis(2, 2),) * 2, "max")),
-        ("POOL[3x2, mean]", "8x8x3", ops.Pool((Axis(3, 3), Axis(2, 2)), "mean")),
-        ("POOL[3, stride=2, padding=1]", "8x1", ops.Pool((Axis(3, 2, padding=(1, 1)),), "max")),
-        ("POOL[3, stride=2, same]", "8x1", ops.Pool((Axis(3, 2, padding="same"),), "max")),
-        ("POOL[2, dilation=2]", "8x8x8x1", ops.Pool((Axis(2, 2, dilation=2),) * 3, "max")),
+        ("POOL", "8x8x3", Pooling(2, ndim=2)),
+        ("POOL[3x2, mean]", "8x8x3", Pooling((3, 2), statistic="mean")),
+        ("POOL[3, stride=2, padding=1]", "8x1", Pooling((3,), 2, 1)),
+        ("POOL[3, stride=2, same]", "8x1", Pooling((3,), 2, "same")),
+        ("POOL[2, dilation=2]", "8x8x8x1", Pooling(2, dilation=2, ndim=3)),
+        ("POOL[2x2, l2]", "8x8x1", Pooling(2, statistic="lp", p=2, ndim=2)),
+        ("POOL[3, lp, p=1.5, stride=1]", "8x1", Pooling((3,), 1, statistic="lp", p=1.5)),
+        ("POOL[3, binomial, stride=2, padding=1]", "8x1", Pooling((3,), 2, 1, statistic="weighted", weight=(1, 2, 1))),
+        ("POOL[2, ceil_mode=yes]", "9x1", Pooling((2,), ceil_mode=True)),
+        ("POOL[2, mean, padding=1, count_include_pad=yes]", "8x1",
+         Pooling((2,), padding=1, statistic="mean", count_include_pad=True)),
     ],
-)
-def test_pool(text: str, volume: str, pool: ops.Pool) -> None:
-    assert made(text, volume) == pool
+)  # fmt: skip
+def test_pool(text: str, volume: str, pool: Pooling) -> None:
+    assert made(text, volume) == pools.Pool(pool)
 
 
 def test_the_other_words() -> None:
@@ -71,8 +77,19 @@ def test_the_other_words() -> None:
     assert made("SOFTMAX", classes=10) == elementwise.Softmax()
     assert made("NORM[group, groups=8, eps=1e-3]") == elementwise.Norm("group", 8, eps=1e-3)
     assert made("NORM[momentum=0.4]") == elementwise.Norm(momentum=0.4)
-    assert made("GLOBALPOOL") == ops.GlobalPool("mean")
-    assert made("GLOBALPOOL[max]") == ops.GlobalPool("max")
+    assert made("GLOBALPOOL") == pools.GlobalPool("mean")
+    assert made("GLOBALPOOL[max]") == pools.GlobalPool("max")
+    assert made("GLOBALPOOL[lp, p=3]") == pools.GlobalPool("lp", 3.0)
+    assert made("GRIDPOOL") == pools.GridPool(((2, 2),))
+    assert made("GRIDPOOL[1+2x3, mean]") == pools.GridPool(((1, 1), (2, 3)), pools.Summary("mean"))
+    assert made("MAXOUT[3]") == pools.ChannelPool(Pooling((3,)))
+    assert made("CHANNELPOOL[3, l2, stride=1]", "4x4x8") == pools.ChannelPool(Pooling((3,), 1, statistic="l2"))
+    assert made("LEARNEDPOOL[3, stride=2, per_channel=yes]") == pools.LearnedPool(
+        Pooling(3, 2, statistic="mean", ndim=2), True
+    )
+    assert made("LOCAL[4, 3, valid]") == made("CONV[4, 3, valid, sharing=none]")
+    assert made("TILED[4, 3, valid, period=3]") == made("CONV[4, 3, valid, sharing=3]")
+    assert made("TILED[4]") == made("CONV[4, sharing=2]")
     assert made("UPSAMPLE") == ops.Upsample((2, 2), "nearest")
     assert made("UPSAMPLE[2x4, linear]") == ops.Upsample((2, 4), "linear")
     assert made("SCALE") == elementwise.Scale()
@@ -142,6 +159,5 @@ def test_a_last_layer_without_classes_says_so() -> None:
 
 
 def test_the_table_of_defaults_names_every_word() -> None:
-    assert vocabulary.__doc__ is not None
-    words = set(re.findall(r"[A-Z]{2,}", vocabulary.__doc__))
-    assert set(vocabulary.WORDS) <= words
+    assert words.__doc__ is not None
+    assert set(words.WORDS) <= set(re.findall(r"[A-Z]{2,}", words.__doc__))

@@ -25,6 +25,7 @@ from .tensors import check_tensors
 MOST_KNOWN = 256  # sizes for which preparations are kept
 FEW, NARROW = 2**14, 20  # numbers of an input, and samples of a row, below which torch's functions are faster
 POWERS = (1, 2, 3, 4)  # that the kernels have
+WHOLE = 1e-14  # by which sums of weights may differ that were added in another order
 
 
 class PoolOperator:
@@ -38,7 +39,7 @@ class PoolOperator:
         self._separable = pooling.factors() is not None
         self._known: dict[tuple[int, ...], Windows] = {}
         self._direct: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}  # torch's function with its settings
-        self._operators: dict[tuple[int, ...], Operator] = {}
+        self._convolutions: dict[tuple, tuple[Operator, Tensor, Tensor | None]] = {}
 
     def __reduce__(self):
         return PoolOperator, (self.pooling,)
@@ -90,8 +91,9 @@ class PoolOperator:
             return pool_torch.norm(x, self.pooling, self._total)
         if kernels:
             return WindowSum.apply(x, self._windows(x))  # type: ignore[return-value]
-        convolve = self.pooling.kind == "weighted" and not torch.compiler.is_compiling() and has_numbers(x)
-        return pool_torch.average(x, self.pooling, self._convolved if convolve else None)
+        if kind == "weighted" and not torch.compiler.is_compiling() and has_numbers(x):
+            return self._convolved(x)
+        return pool_torch.average(x, self.pooling)
 
     def _by_kernels(self, x: Tensor) -> bool:
         """Whether the kernels take such a tensor, and are faster than torch's functions."""
@@ -99,7 +101,7 @@ class PoolOperator:
             return False
         if not self._separable or not fits(x.shape[2:]) or x.shape[-1] < NARROW or not library.available():
             return False
-        if torch.jit.is_tracing() or (self.pooling.kind == "max" and self.pooling.count_include_pad):
+        if (self.pooling.kind == "max" and self.pooling.count_include_pad) or torch.jit.is_tracing():  # type: ignore
             return False  # zeros among the data
         return has_numbers(x) and not layouts.channels_last(x)
 
@@ -113,12 +115,27 @@ class PoolOperator:
         return pool_torch.total(x, self.pooling)
 
     def _convolved(self, x: Tensor) -> Tensor:
-        """The weighted sum of every window, as a convolution of each channel alone."""
+        """The weighted average of every window, as a convolution of each channel alone."""
+        key = (*x.shape[1:], x.dtype, x.device)
+        if key not in self._convolutions:
+            if len(self._convolutions) >= MOST_KNOWN:
+                self._convolutions.clear()
+            self._convolutions[key] = self._as_convolution(x)
+        operator, weight, scale = self._convolutions[key]
+        y = operator(x, weight)
+        return y if scale is None else y * scale
+
+    def _as_convolution(self, x: Tensor) -> tuple[Operator, Tensor, Tensor | None]:
+        """The convolution, its weights, and what outputs are multiplied with whose windows lack some of the data."""
         channels, *size = x.shape[1:]
-        if (channels, *size) not in self._operators:
-            axes = zip(self.pooling.axes, size, strict=True)
-            placed = (Axis(axis.kernel, axis.stride, axis.dilation, shapes.padding(axis, n)) for axis, n in axes)
-            described = Convolution.of_parts(Connections.of(channels, channels, channels), tuple(placed))
-            self._operators[(channels, *size)] = Operator(described)
-        weight = torch.as_tensor(self.pooling.full_weight(), dtype=x.dtype, device=x.device)
-        return self._operators[(channels, *size)](x, weight.expand(channels, 1, *weight.shape))
+        axes = zip(self.pooling.axes, size, strict=True)
+        placed = (Axis(axis.kernel, axis.stride, axis.dilation, shapes.padding(axis, n)) for axis, n in axes)
+        operator = Operator(Convolution.of_parts(Connections.of(channels, channels, channels), tuple(placed)))
+        weight = torch.as_tensor(self.pooling.full_weight())
+        weight = weight / weight.sum()
+        sums = pool_torch.divisor(torch.empty(1, 1, *size, dtype=torch.float64), self.pooling) / float(
+            self.pooling.full_weight().sum()
+        )
+        whole = bool((sums - 1).abs().max() < WHOLE)
+        kept = {"dtype": x.dtype, "device": x.device}
+        return operator, weight.expand(channels, 1, *weight.shape).to(**kept), None if whole else (1 / sums).to(**kept)

@@ -86,15 +86,20 @@ def largest(x: Tensor, pooling: Pooling) -> Tensor:
     return pool(x, found.kernel, found.stride, 0, found.dilation)
 
 
-def average(x: Tensor, pooling: Pooling, sum_of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """The mean, or the weighted average, of every window; sum_of: another way to the weighted sums."""
+def average(x: Tensor, pooling: Pooling) -> Tensor:
+    """The mean, or the weighted average, of every window."""
     found = Geometry(pooling, x)
-    if sum_of is None and pooling.kind == "mean" and max(found.dilation) == 1 and found.own is not None:
+    if pooling.kind == "mean" and max(found.dilation) == 1 and found.own is not None:
         padding, ceil = found.own
         return _MEAN[pooling.ndim - 1](x, found.kernel, found.stride, padding, ceil, pooling.count_include_pad)
-    sums = total(x, pooling) if sum_of is None else sum_of(x)
+    return total(x, pooling) / divisor(x, pooling)
+
+
+def divisor(x: Tensor, pooling: Pooling) -> Tensor:
+    """The sum of the weights that count, (1, 1, *output size)."""
+    found = Geometry(pooling, x)
     ones = x.new_ones(1, 1, *found.size)
-    return sums / _sums(found.padded(ones, 0.0, 1.0 if pooling.count_include_pad else None), found)
+    return _sums(found.padded(ones, 0.0, 1.0 if pooling.count_include_pad else None), found)
 
 
 def total(x: Tensor, pooling: Pooling) -> Tensor:
@@ -107,15 +112,22 @@ def total(x: Tensor, pooling: Pooling) -> Tensor:
     return planes.reshape(*x.shape[:2], *planes.shape[2:])
 
 
-def norm(x: Tensor, pooling: Pooling, sum_of: Callable[[Tensor], Tensor]) -> Tensor:
+def norm(
+    x: Tensor,
+    pooling: Pooling,
+    sum_of: Callable[[Tensor], Tensor],
+    samples_of: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """The p-th root of the sum of |x|^p of every window; where that is 0, so is its derivative.
+
+    sum_of: the sum of every window; samples_of: its samples along a new last axis.
 
     Large powers would become too large or too small, so there each window is divided by its largest number before.
     """
     p = float(pooling.p or 0)
     if p <= LARGE_POWER:
         return _root(sum_of(_power(x, p)), p)
-    windows = samples(x, pooling)
+    windows = samples(x, pooling) if samples_of is None else samples_of(x)
     largest = torch.nan_to_num(windows.detach(), nan=0.0, posinf=0.0, neginf=0.0).abs().amax(-1, keepdim=True)
     scale = torch.where(largest > 0, largest, 1.0)
     return scale.squeeze(-1) * _root(_power(windows / scale, p).sum(-1), p)

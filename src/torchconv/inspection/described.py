@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from ..network import elementwise, merging
+from ..network import elementwise, merging, pools
 from ..network import operations as ops
 from ..network.graph import Network, Node, Row
 from ..network.operations import Input, Operation
 from ..network.reading import reading
 from ..network.recorded import Recorded
-
-WORDS = {ops.Pool: "pool", ops.GlobalPool: "pool", elementwise.Norm: "norm"}
 
 
 def described(network: Network) -> Network:
@@ -35,7 +33,7 @@ def _recorded(row: Row, volumes: dict) -> Node:
         exact=row.macs,
         customary=customary,
         convolution=convolution,
-        axes=convolution.axes if convolution else operation.axes if isinstance(operation, ops.Pool) else (),
+        axes=convolution.axes if convolution else operation.pooling.axes if isinstance(operation, pools.Pool) else (),
         module=node.name,
         bytes=4 * row.volume.numel,
         equivariant=_moves(operation),
@@ -44,15 +42,12 @@ def _recorded(row: Row, volumes: dict) -> Node:
 
 
 def _word(operation: Operation) -> str:
-    kind = getattr(operation, "statistic", None) or getattr(operation, "kind", None)
-    return f"{kind}{WORDS[type(operation)]}" if type(operation) in WORDS else operation.word
+    kind = f"{operation.kind}norm" if isinstance(operation, elementwise.Norm) else operation.word
+    return getattr(operation, "title", kind)
 
 
 def _moves(operation: Operation) -> str:
     if isinstance(operation, ops.Convolve):
         return "no" if operation.convolution.sharing.needs_size else "yes"
-    if isinstance(operation, ops.FullyConnected):
-        return "no"
-    if isinstance(operation, ops.GlobalPool):
-        return "invariant"
-    return "no" if isinstance(operation, merging.Merge) and operation.crop else "yes"
+    cropped = isinstance(operation, merging.Merge) and operation.crop
+    return getattr(operation, "moves", "no" if cropped or isinstance(operation, ops.FullyConnected) else "yes")

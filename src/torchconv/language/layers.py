@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..description import adjoint, shapes
-from ..description.axis import axes_of
 from ..description.connections import Connections
 from ..description.convolution import Convolution
+from ..description.pooling import Pooling
 from ..description.sharing import Sharing
 from ..errors import SettingError, TextError
-from ..network import elementwise, merging
+from ..network import elementwise, merging, pools
 from ..network import operations as ops
 from ..network.operations import Operation, Volume
 
 CONV_DEFAULTS = {"filters": 32, "kernel": 3, "padding": "same"}
 POOL_DEFAULTS = {"kernel": 2, "statistic": "max", "padding": "valid"}
+WEIGHTS = ("binomial", "gaussian")
+TILED_PERIOD = 2
+GRID = (2,)
+MAXOUT_PIECES = 2
 UPSAMPLE_FACTOR = 2
 DROPOUT_RATE = 0.5
 FC_OUTPUTS = 128
@@ -26,7 +30,7 @@ NORM_SETTINGS = {"groups": ("group",), "momentum": ("batch",), "eps": ("batch", 
 Values = dict[str, Any]
 
 # What gives scores: SOFTMAX after one of these only turns them into probabilities.
-SCORES = (ops.FullyConnected, ops.Convolve, ops.GlobalPool, ops.Upsample, merging.Merge)
+SCORES = (ops.FullyConnected, ops.Convolve, pools.GlobalPool, ops.Upsample, merging.Merge)
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,50 @@ def make_norm(values: Values, around: Surroundings) -> Operation:
     return elementwise.Norm(**values)
 
 
+def make_local(values: Values, around: Surroundings) -> Operation:
+    """LOCAL: a kernel of its own at every position."""
+    return make_conv({**values, "sharing": "none"}, around)
+
+
+def make_tiled(values: Values, around: Surroundings) -> Operation:
+    """TILED: kernels that repeat with a period."""
+    settings = {**values}
+    return make_conv({"sharing": settings.pop("period", TILED_PERIOD), **settings}, around)
+
+
 def make_pool(values: Values, around: Surroundings) -> Operation:
-    """POOL: the largest value or the mean of every window."""
-    settings = {**POOL_DEFAULTS, **values}
-    statistic = settings.pop("statistic")
-    kernel = per_axis(settings.pop("kernel"), around.volume, "POOL")
-    settings.setdefault("stride", kernel)
-    return ops.Pool(axes_of(kernel, **settings), statistic)
+    """POOL: a statistic of every window."""
+    return pools.Pool(_pooling({**POOL_DEFAULTS, **values}, around, "POOL"))
+
+
+def make_learned_pool(values: Values, around: Surroundings) -> Operation:
+    """LEARNEDPOOL: an average of every window with learned weights."""
+    settings = {**POOL_DEFAULTS, "statistic": "mean", **values}
+    per_channel = settings.pop("per_channel", False)
+    return pools.LearnedPool(_pooling(settings, around, "LEARNEDPOOL"), per_channel)
+
+
+def _pooling(settings: Values, around: Surroundings, word: str) -> Pooling:
+    return Pooling(per_axis(settings.pop("kernel"), around.volume, word), **_weighted(settings))
+
+
+def _weighted(settings: Values) -> Values:
+    """The name of weights stands for the average with them."""
+    if settings.get("statistic") in WEIGHTS:
+        return {**settings, "statistic": "weighted", "weight": settings["statistic"]}
+    return settings
+
+
+def make_grid_pool(values: Values, around: Surroundings) -> Operation:
+    """GRIDPOOL: a statistic of each cell of a grid, or of several grids."""
+    given = [per_axis(grid, around.volume, "GRIDPOOL", "grid") for grid in values.get("grid", GRID)]
+    return pools.GridPool(tuple(given), pools.Summary(values.get("statistic", "max"), values.get("p")))
+
+
+def make_channel_pool(values: Values, around: Surroundings) -> Operation:
+    """CHANNELPOOL, and MAXOUT where it takes the largest: a statistic of neighbouring channels."""
+    settings = {"channels": MAXOUT_PIECES, **values}
+    return pools.ChannelPool(Pooling((settings.pop("channels"),), **_weighted(settings)))
 
 
 def make_upsample(values: Values, around: Surroundings) -> Operation:

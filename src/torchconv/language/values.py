@@ -39,6 +39,16 @@ def sizes(text: str) -> int | tuple[int, ...] | None:
     return found
 
 
+def grids(text: str) -> tuple[int | tuple[int, ...], ...] | None:
+    """Sizes of one grid, or of several joined by +.
+
+    >>> grids("2x2"), grids("1+2x3"), grids("max")
+    (((2, 2),), (1, (2, 3)), None)
+    """
+    found = [sizes(part) for part in text.split("+")]
+    return None if None in found else tuple(one for one in found if one is not None)
+
+
 def rate(text: str) -> float | None:
     """A number with or without a point, or with an exponent."""
     return float(text) if re.fullmatch(DECIMAL, text) else None

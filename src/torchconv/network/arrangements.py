@@ -94,6 +94,28 @@ class Join(Reading):
 
 
 @dataclass(frozen=True)
+class Flatten(Reading):
+    """The axes from one on made one."""
+
+    start: int
+
+    def field(self, *fields: Field) -> Field:
+        shape = fields[0].shape
+        return fields[0].reshaped((*shape[: self.start], prod(shape[self.start :])))
+
+
+@dataclass(frozen=True)
+class Beside(Reading):
+    """One input read in several ways, whose outputs stand one after another along an axis."""
+
+    ways: tuple[Reading, ...]
+    dim: int
+
+    def field(self, *fields: Field) -> Field:
+        return Join(self.dim).field(*(way.field(*fields) for way in self.ways))
+
+
+@dataclass(frozen=True)
 class Shuffle(Reading):
     """Channels to places, `factor` of them along each of the last two axes (Shi et al. 2016, section 3.2)."""
 

@@ -6,8 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import prod
 
-from ..description import shapes
-from ..description.axis import Axis
 from ..description.convolution import Convolution
 from ..errors import SettingError, ShapeError
 
@@ -93,46 +91,6 @@ class Convolve(Operation):
 
     def macs(self, volume: Volume) -> int:
         return self.convolution.macs(volume.size)
-
-
-@dataclass(frozen=True)
-class Pool(Operation):
-    """A statistic of every window, channel by channel: "max" or "mean"; padding never counts as data."""
-
-    axes: tuple[Axis, ...]
-    statistic: str = "max"
-    word = "pool"
-    statistics = ("max", "mean")
-
-    def __post_init__(self) -> None:
-        _check_choice("pooling statistic", self.statistic, self.statistics)
-
-    def output(self, volume: Volume) -> Volume:
-        if len(volume.size) != len(self.axes):
-            raise ShapeError("pooling", got=f"a volume {volume}", expected=f"{len(self.axes)} axes and channels")
-        outputs = shapes.output_sizes(self.axes, volume.size, "pooling")
-        for axis, size in zip(self.axes, volume.size, strict=True):
-            if shapes.has_empty_window(axis, size):
-                raise ShapeError(
-                    "pooling", got=f"a window on padding only (padding {axis.padding})", expected="less padding"
-                )
-        return Volume(volume.channels, outputs)
-
-
-@dataclass(frozen=True)
-class GlobalPool(Operation):
-    """One number for each channel: the largest value, or the mean over all places (Lin et al. 2014, section 3.2)."""
-
-    statistic: str = "mean"
-    word = "globalpool"
-
-    def __post_init__(self) -> None:
-        _check_choice("pooling statistic", self.statistic, Pool.statistics)
-
-    def output(self, volume: Volume) -> Volume:
-        if not volume.size:
-            raise ShapeError("global pooling", got=f"a volume {volume}", expected="axes and channels")
-        return Volume(volume.channels)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from ..description.axis import Axis
+from ..description.connections import Connections
 from ..description.resampling import Resampling
+from ..description.shapes import sources
 from ..errors import UnsupportedError
-from . import arrangements, elementwise, merging, readings
+from . import arrangements, elementwise, merging, pools, readings
 from . import operations as ops
 from .operations import Operation, Volume
 from .readings import Reading
@@ -37,10 +42,32 @@ def _upsample(upsample: ops.Upsample, volume: Volume) -> Reading:
     )
 
 
+def _grid(pool: pools.GridPool, volume: Volume) -> Reading:
+    levels = [
+        readings.Resize(tuple(Resampling(size, cells, "area") for size, cells in zip(volume.size, grid, strict=True)))
+        for grid in pool.grids
+    ]
+    if len(levels) == 1:
+        return levels[0]
+    flat = arrangements.Flatten(2)
+    return arrangements.Beside(tuple(readings.Steps((level, flat)) for level in levels), 2)
+
+
+def _channels(pool: pools.ChannelPool, volume: Volume) -> Reading:
+    (axis,), channels = pool.pooling.axes, volume.channels
+    table = np.zeros((pool.output(volume).channels, channels), dtype=bool)
+    for output, inputs in enumerate(sources(axis, channels)):
+        table[output, inputs[inputs >= 0]] = True
+    return readings.Windows((Axis(1),) * len(volume.size), Connections.of(channels, len(table), table=table))
+
+
 READINGS: dict[type[Operation], Callable[..., Reading]] = {
     ops.Convolve: lambda one, *_: readings.Windows(one.convolution.axes, one.convolution.channels),
-    ops.Pool: lambda one, *_: readings.Windows(one.axes),
-    ops.GlobalPool: lambda one, volume: readings.Reduce(tuple(range(2, 2 + len(volume.size)))),
+    pools.Pool: lambda one, *_: readings.Windows(one.pooling.axes),
+    pools.LearnedPool: lambda one, *_: readings.Windows(one.pooling.axes),
+    pools.GridPool: _grid,
+    pools.ChannelPool: _channels,
+    pools.GlobalPool: lambda one, volume: readings.Reduce(tuple(range(2, 2 + len(volume.size)))),
     ops.Upsample: _upsample,
     ops.FullyConnected: lambda one, volume: arrangements.flattened((1, volume.channels, *volume.size), one.features),
     elementwise.Activation: lambda one, *_: readings.Same(),

@@ -1,6 +1,10 @@
 """Layers, under torch.nn's names where torch has them."""
 
+from .channel_pool import ChannelPool, Maxout
 from .conv import Conv, Conv1d, Conv2d, Conv3d
+from .grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
+from .learned_pool import LearnedPool1d, LearnedPool2d, LearnedPool3d
+from .pool import Pool, Pool1d, Pool2d, Pool3d
 from .transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .variants import (
     LocallyConnected1d,
@@ -12,6 +16,7 @@ from .variants import (
 )
 
 __all__ = [
+    "ChannelPool",
     "Conv",
     "Conv1d",
     "Conv2d",
@@ -19,9 +24,21 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "GlobalPool",
+    "GridPool1d",
+    "GridPool2d",
+    "GridPool3d",
+    "LearnedPool1d",
+    "LearnedPool2d",
+    "LearnedPool3d",
     "LocallyConnected1d",
     "LocallyConnected2d",
     "LocallyConnected3d",
+    "Maxout",
+    "Pool",
+    "Pool1d",
+    "Pool2d",
+    "Pool3d",
     "TiledConv1d",
     "TiledConv2d",
     "TiledConv3d",

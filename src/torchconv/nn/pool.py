@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..compute.pool_operator import PoolOperator
 from ..description.pooling import Pooling
+from ..network.pools import Pool as Described
 from .setting import Setting
 
 
@@ -25,6 +26,11 @@ class Pool(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._operator(x)
+
+    @property
+    def operation(self) -> Described:
+        """Its description as an operation of a network."""
+        return Described(self.pooling)
 
     def extra_repr(self) -> str:
         return str(self.pooling)

@@ -10,10 +10,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from ..description.axis import Axis
 from ..errors import DataError
 from ..network.graph import Network
 from ..network.operations import Convolve, Input, Operation
+from ..network.pools import ChannelPool, GlobalPool, GridPool, Pool
 from . import charts, pictures, run_folder
 from .evaluate import mistakes as find_mistakes
 from .mistakes import Mistakes
@@ -162,21 +162,20 @@ def _rows(network: Network) -> list[tuple[str, str, str, int, int]]:
 def said(operation: Operation) -> str:
     """An operation in a few words.
 
-    >>> from torchconv.network.operations import Pool
-    >>> said(Pool((Axis(3, 2), Axis(3, 2))))
-    'max, 3x3, stride 2x2'
+    >>> from torchconv.network.pools import GlobalPool
+    >>> said(GlobalPool("max"))
+    'max'
     """
     if isinstance(operation, Convolve):
         return f"{operation.convolution}"
+    if isinstance(operation, Pool | ChannelPool | GridPool | GlobalPool):
+        return str(operation)
     if isinstance(operation, Input) or not is_dataclass(operation):
         return ""
     words = []
     for field in fields(operation):
         value = getattr(operation, field.name)
-        if isinstance(value, tuple) and value and all(isinstance(axis, Axis) for axis in value):
-            words += ["x".join(str(axis.kernel) for axis in value)]
-            words += ["stride " + "x".join(str(axis.stride) for axis in value)]
-        elif isinstance(value, str) and field.name != "word":
+        if isinstance(value, str) and field.name != "word":
             words.insert(0, value)
         elif not isinstance(value, str) and value != field.default:
             words.append(f"{field.name} {value}")

@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ..description import shapes
 from ..errors import UnsupportedError
-from ..network import elementwise, merging
+from ..network import elementwise, merging, pools
 from ..network import operations as ops
 from ..network.operations import Operation, Volume
+from ..nn.channel_pool import ChannelPool
 from ..nn.conv import Conv
-
-
-class Pooling(torch.nn.Module):
-    """Max or mean of every window, padding left out of both; torch's own pooling wherever it can say the same."""
-
-    def __init__(self, pool: ops.Pool, volume: Volume) -> None:
-        super().__init__()
-        for axis in pool.axes:
-            if axis.boundary != "zeros" or axis.input_dilation != 1:
-                raise UnsupportedError("pooling", got=axis, expected="padding that is left out and input_dilation=1")
-        self.pool = pool
-        self.kernel = tuple(axis.kernel for axis in pool.axes)
-        self.stride = tuple(axis.stride for axis in pool.axes)
-        self.dilation = tuple(axis.dilation for axis in pool.axes)
-        pads = [shapes.padding(axis, size) for axis, size in zip(pool.axes, volume.size, strict=True)]
-        self.pads = tuple(side for pair in reversed(pads) for side in pair)  # functional.pad starts at the last axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._max(x) if self.pool.statistic == "max" else self._mean(x)
-
-    def extra_repr(self) -> str:
-        return f"{self.pool.statistic}, kernel={self.kernel}, stride={self.stride}, padding={self.pads}"
-
-    def _max(self, x: Tensor) -> Tensor:
-        pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(self.kernel) - 1]
-        return pool(self._padded(x, -inf), self.kernel, self.stride, 0, self.dilation)
-
-    def _mean(self, x: Tensor) -> Tensor:
-        """Sum over count, so that a window at the border averages its real samples only."""
-        if not any(self.pads):
-            return self._average(x)
-        counts = self._average(self._padded(torch.ones_like(x[:1, :1]), 0.0))
-        return self._average(self._padded(x, 0.0)) / counts
-
-    def _average(self, x: Tensor) -> Tensor:
-        if any(step > 1 for step in self.dilation):  # torch's mean has no dilation; a convolution with one weight has
-            channels = x.shape[1]
-            weight = x.new_full((channels, 1, *self.kernel), 1 / torch.Size(self.kernel).numel())
-            convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(self.kernel) - 1]
-            return convolve(x, weight, None, self.stride, 0, self.dilation, channels)
-        pool = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[len(self.kernel) - 1]
-        return pool(x, self.kernel, self.stride)
-
-    def _padded(self, x: Tensor, value: float) -> Tensor:
-        return functional.pad(x, self.pads, value=value) if any(self.pads) else x
+from ..nn.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
+from ..nn.learned_pool import LearnedPool
+from ..nn.pool import Pool
 
 
 class FullyConnected(torch.nn.Linear):
@@ -68,20 +24,6 @@ class FullyConnected(torch.nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.flatten(1))
-
-
-class GlobalPooling(torch.nn.Module):
-    """One number for each channel."""
-
-    def __init__(self, pool: ops.GlobalPool) -> None:
-        super().__init__()
-        self.statistic = pool.statistic
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(2).amax(2) if self.statistic == "max" else x.flatten(2).mean(2)
-
-    def extra_repr(self) -> str:
-        return self.statistic
 
 
 class Scaling(torch.nn.Module):
@@ -141,6 +83,15 @@ def _upsample(operation: ops.Upsample, volume: Volume) -> torch.nn.Module:
     return torch.nn.Upsample(scale_factor=factors, mode=mode, align_corners=None if mode == "nearest" else False)
 
 
+def _learned(operation: pools.LearnedPool, volume: Volume) -> torch.nn.Module:
+    return LearnedPool(operation.pooling, volume.channels if operation.per_channel else None)
+
+
+def _summary(summary: pools.Summary) -> tuple[str, float | None]:
+    return summary.statistic, summary.p
+
+
+GRIDS = {1: GridPool1d, 2: GridPool2d, 3: GridPool3d}
 ACTIVATIONS: dict[str, Callable[[], torch.nn.Module]] = {
     "relu": torch.nn.ReLU,
     "leakyrelu": torch.nn.LeakyReLU,
@@ -152,8 +103,11 @@ ACTIVATIONS: dict[str, Callable[[], torch.nn.Module]] = {
 }
 MODULES: dict[type[Operation], Callable[..., torch.nn.Module]] = {
     ops.Convolve: lambda operation, volume: Conv.of(operation.convolution, input_size=volume.size),
-    ops.Pool: Pooling,
-    ops.GlobalPool: lambda operation, volume: GlobalPooling(operation),
+    pools.Pool: lambda operation, volume: Pool(operation.pooling),
+    pools.LearnedPool: _learned,
+    pools.GridPool: lambda operation, volume: GRIDS[len(volume.size)](operation.grids, *_summary(operation.summary)),
+    pools.GlobalPool: lambda operation, volume: GlobalPool(*_summary(operation)),
+    pools.ChannelPool: lambda operation, volume: ChannelPool.of(operation.pooling),
     ops.Upsample: _upsample,
     ops.FullyConnected: lambda operation, volume: FullyConnected(volume.numel, operation.features, operation.bias),
     elementwise.Activation: lambda operation, volume: ACTIVATIONS[operation.word](),

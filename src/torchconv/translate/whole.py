@@ -16,11 +16,19 @@ from torch.overrides import TorchFunctionMode
 
 from ..compute.operator import Operator
 from ..description.convolution import Convolution
+from ..network import pools
+from ..network.operations import Volume
+from ..network.reading import reading
+from ..nn.channel_pool import ChannelPool
+from ..nn.grid_pool import GlobalPool, GridPool1d
+from ..nn.pool import Pool
+from .aten.call import Call, Step
 from .aten.table import TABLE
 from .aten.windows import convolved
 
 _LIBRARY = torch.library.Library("torchconv_trace", "DEF")
 _LIBRARY.define("seen(Tensor x, Tensor[] weights, str conv, int[] shape) -> Tensor")
+_LIBRARY.define("described(Tensor x, int number, int[] shape) -> Tensor")
 _LIBRARY.define("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor")
 _LIBRARY.define("circular_pad(Tensor input, int[] pad) -> Tensor")
 _LIBRARY.define("einsum(str equation, Tensor[] operands) -> Tensor")
@@ -69,13 +77,39 @@ def _sum_of_products(equation: str, *operands: Any) -> Tensor:
     return torch.einsum(equation, *operands)
 
 
+_SEEN: list[Any] = []  # operations, by the numbers that stand for them in calls
+POOLS: tuple[Any, ...] = (Pool, GridPool1d.__base__, GlobalPool, ChannelPool)
+
+
+def _described(self: Any, x: Tensor) -> Tensor:
+    """In place of a layer's own way: what its description says of the output."""
+    operation = self.operation
+    described = {pools.Pool: lambda: operation.pooling.ndim, pools.GridPool: lambda: len(operation.grids[0])}
+    if x.ndim == described.get(type(operation), lambda: x.ndim)() + 1:
+        return _described(self, x.unsqueeze(0)).squeeze(0)
+    volume = operation.output(Volume(x.shape[1], tuple(x.shape[2:])))
+    if operation not in _SEEN:
+        _SEEN.append(operation)
+    return _OPERATORS.described(x, _SEEN.index(operation), [x.shape[0], volume.channels, *volume.size])
+
+
+def _step(call: Call) -> Step:
+    operation = _SEEN[call["number"]]
+    shape = tuple(call.x.shape)
+    way = reading(operation, [Volume(shape[1], shape[2:])])
+    axes = operation.pooling.axes if isinstance(operation, pools.Pool) else ()
+    return Step(operation.title, way, (call.x,), axes=axes, equivariant=operation.moves)
+
+
 _KEY = "CompositeExplicitAutograd"
 _LIBRARY.impl("seen", lambda x, weights, conv, shape: x.new_empty(shape), _KEY)
+_LIBRARY.impl("described", lambda x, number, shape: x.new_empty(shape), _KEY)
 _LIBRARY.impl("linear", _linear, _KEY)
 _LIBRARY.impl("einsum", _einsum, _KEY)
 _LIBRARY.impl("circular_pad", _circular_pad, _KEY)
 _LIBRARY.impl("matmul", _matmul, _KEY)
 TABLE["seen"] = lambda call: convolved(Convolution.parse(call["conv"]), call.x)
+TABLE["described"] = _step
 _OPERATORS = torch.ops.torchconv_trace
 INSTEAD: dict[Any, Any] = {
     functional.pad: _pad,
@@ -96,7 +130,7 @@ class _Instead(TorchFunctionMode):
 
 @contextlib.contextmanager
 def whole_layers() -> Iterator[None]:
-    """While this lasts, fully connected layers, products of matrices and all our convolutions stay whole."""
+    """While this lasts, fully connected layers, products of matrices and all our layers stay whole."""
     plain = Operator.__call__
 
     def noted(self: Operator, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -107,8 +141,13 @@ def whole_layers() -> Iterator[None]:
         return _OPERATORS.seen(x, weights, str(conv), shape)
 
     Operator.__call__ = noted  # type: ignore[method-assign]
+    forwards = {kind: kind.forward for kind in POOLS}
+    for kind in POOLS:
+        kind.forward = _described
     try:
         with _Instead():
             yield
     finally:
         Operator.__call__ = plain  # type: ignore[method-assign]
+        for kind, forward in forwards.items():
+            kind.forward = forward

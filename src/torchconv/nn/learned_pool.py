@@ -1,0 +1,131 @@
+"""Pooling whose weights are learned: a weighted average that starts as the mean."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import Parameter
+
+from ..compute.operator import Operator
+from ..compute.tensors import check_tensors
+from ..description.axis import Axis, positive
+from ..description.connections import Connections
+from ..description.convolution import Convolution
+from ..description.pooling import Pooling
+from ..description.shapes import padding as padding_of
+from ..errors import ShapeError
+
+
+class LearnedPool(torch.nn.Module):
+    """The layer of a pooling's description, with learned weights in place of its statistic.
+
+    channels: give each channel weights of its own; None: one set of weights for all.
+    """
+
+    def __init__(self, pooling: Pooling, channels: int | None = None, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        self.pooling, self.channels = pooling, None if channels is None else positive("channels", channels)
+        shape = (1 if channels is None else channels, *pooling.kernel_size)
+        self.logits = Parameter(torch.zeros(shape, device=device, dtype=dtype))
+        self._operators: dict[tuple[int, ...], Operator] = {}
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights, (1 or channels, *kernel_size), positive, with a sum of 1 for each window."""
+        return self.logits.flatten(1).softmax(1).reshape(self.logits.shape)
+
+    def reset_parameters(self) -> None:
+        """Back to the mean."""
+        torch.nn.init.zeros_(self.logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_tensors(input=x)
+        ndim = self.pooling.ndim
+        if x.ndim == ndim + 1:
+            return self(x.unsqueeze(0)).squeeze(0)
+        if x.ndim != ndim + 2 or (self.channels is not None and x.shape[1] != self.channels):
+            sizes = ", ".join(["batch", str(self.channels or "channels"), *["size"] * ndim])
+            raise ShapeError(f"input of pooling {self.pooling}", got=f"shape {tuple(x.shape)}", expected=f"({sizes})")
+        size = tuple(x.shape[2:])
+        weight = self.weight.unsqueeze(1)
+        sums = self._operator(x.shape[1], size)(x, weight.expand(x.shape[1], *weight.shape[1:]))
+        if not any(any(pad) for pad in self._pads(size)):
+            return sums
+        ones = x.new_ones(1, len(weight), *size)  # padding is no data: the weights that meet it are left out
+        return sums / self._operator(len(weight), size)(ones, weight)
+
+    def _pads(self, size: tuple[int, ...]) -> list[tuple[int, int]]:
+        return [padding_of(axis, length) for axis, length in zip(self.pooling.axes, size, strict=True)]
+
+    def _operator(self, channels: int, size: tuple[int, ...]) -> Operator:
+        key = (channels, *size)
+        if key not in self._operators or torch.compiler.is_compiling():
+            self.pooling.output_size(size)  # raises where no window fits
+            pads = self._pads(size)
+            axes = (Axis(a.kernel, a.stride, a.dilation, pad) for a, pad in zip(self.pooling.axes, pads, strict=True))
+            found = Operator(Convolution.of_parts(Connections.of(channels, channels, channels), tuple(axes)))
+            if torch.compiler.is_compiling():
+                return found
+            self._operators[key] = found
+        return self._operators[key]
+
+    def extra_repr(self) -> str:
+        settings = str(self.pooling).partition(", ")[2]
+        return settings + ("" if self.channels is None else f", channels={self.channels}")
+
+
+class _LearnedPool(LearnedPool):
+    ndim: ClassVar[int]
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        channels: int | None = None,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        ceil_mode: bool = False,
+    ) -> None:
+        pooling = Pooling(kernel_size, stride, padding, dilation, "mean", ceil_mode=ceil_mode, ndim=self.ndim)
+        super().__init__(pooling, channels, device, dtype)
+
+
+class LearnedPool1d(_LearnedPool):
+    """A weighted average of every window along one axis, its weights learned; it starts as the mean.
+
+    >>> LearnedPool1d(2)(torch.tensor([[[1.0, 3.0]]])).tolist()
+    [[[2.0]]]
+    """
+
+    ndim = 1
+
+
+class LearnedPool2d(_LearnedPool):
+    """A weighted average of every window along two axes, its weights learned; it starts as the mean.
+
+    kernel_size, stride (None: the window's size), padding, dilation, ceil_mode: as for Pool2d; padding is no data.
+    channels: weights for each of so many channels; None: one set for all. Weights are the softmax of `logits`.
+    Raises SettingError, and ShapeError for an input that does not go with it.
+    Source: Lee, Gallagher, Tu 2016, Generalizing pooling functions in convolutional neural networks, section 3.1.
+
+    >>> pool = LearnedPool2d(2)
+    >>> pool(torch.ones(1, 3, 4, 4)).shape, pool.weight.flatten().tolist()
+    (torch.Size([1, 3, 2, 2]), [0.25, 0.25, 0.25, 0.25])
+    """
+
+    ndim = 2
+
+
+class LearnedPool3d(_LearnedPool):
+    """A weighted average of every window along three axes, its weights learned; it starts as the mean.
+
+    >>> LearnedPool3d(2, channels=3).logits.shape
+    torch.Size([3, 2, 2, 2])
+    """
+
+    ndim = 3
