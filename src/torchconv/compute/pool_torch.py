@@ -112,6 +112,13 @@ def total(x: Tensor, pooling: Pooling) -> Tensor:
     return planes.reshape(*x.shape[:2], *planes.shape[2:])
 
 
+def convolved(x: Tensor, weight: Tensor, pooling: Pooling) -> Tensor:
+    """The sum of every window with weights for each channel, (channels, 1, *kernel_size)."""
+    found = Geometry(pooling, x)
+    convolve = _CONV[pooling.ndim - 1]
+    return convolve(found.padded(x), weight, None, found.stride, 0, found.dilation, weight.shape[0])
+
+
 def norm(
     x: Tensor,
     pooling: Pooling,

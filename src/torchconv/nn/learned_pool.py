@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import Parameter
 
+from ..compute import pool_torch
 from ..compute.operator import Operator
 from ..compute.tensors import check_tensors
 from ..description.axis import Axis, positive
@@ -48,28 +49,26 @@ class LearnedPool(torch.nn.Module):
         if x.ndim != ndim + 2 or (self.channels is not None and x.shape[1] != self.channels):
             sizes = ", ".join(["batch", str(self.channels or "channels"), *["size"] * ndim])
             raise ShapeError(f"input of pooling {self.pooling}", got=f"shape {tuple(x.shape)}", expected=f"({sizes})")
-        size = tuple(x.shape[2:])
         weight = self.weight.unsqueeze(1)
-        sums = self._operator(x.shape[1], size)(x, weight.expand(x.shape[1], *weight.shape[1:]))
-        if not any(any(pad) for pad in self._pads(size)):
+        sums = self._sums(x, weight.expand(x.shape[1], *weight.shape[1:]))
+        pads = (padding_of(axis, n) for axis, n in zip(self.pooling.axes, x.shape[2:], strict=True))
+        if not any(any(pad) for pad in pads):
             return sums
-        ones = x.new_ones(1, len(weight), *size)  # padding is no data: the weights that meet it are left out
-        return sums / self._operator(len(weight), size)(ones, weight)
+        ones = x.new_ones(1, len(weight), *x.shape[2:])  # padding is no data: the weights that meet it are left out
+        return sums / self._sums(ones, weight)
 
-    def _pads(self, size: tuple[int, ...]) -> list[tuple[int, int]]:
-        return [padding_of(axis, length) for axis, length in zip(self.pooling.axes, size, strict=True)]
-
-    def _operator(self, channels: int, size: tuple[int, ...]) -> Operator:
-        key = (channels, *size)
-        if key not in self._operators or torch.compiler.is_compiling():
+    def _sums(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The weighted sum of every window of each channel, by a convolution that is prepared once for every size."""
+        if torch.compiler.is_compiling():
+            return pool_torch.convolved(x, weight, self.pooling)
+        channels, *size = key = tuple(x.shape[1:])
+        if key not in self._operators:
             self.pooling.output_size(size)  # raises where no window fits
-            pads = self._pads(size)
-            axes = (Axis(a.kernel, a.stride, a.dilation, pad) for a, pad in zip(self.pooling.axes, pads, strict=True))
-            found = Operator(Convolution.of_parts(Connections.of(channels, channels, channels), tuple(axes)))
-            if torch.compiler.is_compiling():
-                return found
-            self._operators[key] = found
-        return self._operators[key]
+            axes = zip(self.pooling.axes, size, strict=True)
+            placed = (Axis(axis.kernel, axis.stride, axis.dilation, padding_of(axis, n)) for axis, n in axes)
+            described = Convolution.of_parts(Connections.of(channels, channels, channels), tuple(placed))
+            self._operators[key] = Operator(described)
+        return self._operators[key](x, weight)
 
     def extra_repr(self) -> str:
         settings = str(self.pooling).partition(", ")[2]
