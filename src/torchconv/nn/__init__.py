@@ -1,5 +1,6 @@
 """Layers, under torch.nn's names where torch has them."""
 
+from .cluster_pool import ClusterPool1d, ClusterPool2d, ClusterPool3d
 from .conv import Conv, Conv1d, Conv2d, Conv3d
 from .transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .variants import (
@@ -12,6 +13,9 @@ from .variants import (
 )
 
 __all__ = [
+    "ClusterPool1d",
+    "ClusterPool2d",
+    "ClusterPool3d",
     "Conv",
     "Conv1d",
     "Conv2d",
