@@ -1,4 +1,4 @@
-"""Dynamic pooling: against plain loops, a finding of its paper on real images, and everything a layer has to survive."""
+"""Dynamic pooling: against plain loops, a finding of its paper on real images, and all that a layer must survive."""
 
 import copy
 import io
@@ -235,7 +235,7 @@ def _accuracy(pooled, labels, train):
 def test_small_dictionaries_gain_from_clusters():
     """The paper's finding: with the same few codes, pooling within clusters beats pooling over whole cells; five seeds.
 
-    A dictionary of as many codes as (clusters x codes) is better still on the digits: see benchmarks/learned_pooling.py.
+    A dictionary of clusters times as many codes is better still: see benchmarks/results/learned_pooling.txt.
     """
     digits = load_digits()
     images = torch.from_numpy(digits.images / 16).float()[:, None]

@@ -2,6 +2,8 @@
 
 from .cluster_pool import ClusterPool1d, ClusterPool2d, ClusterPool3d
 from .conv import Conv, Conv1d, Conv2d, Conv3d
+from .region_classifier import RegionClassifier
+from .region_pool import RegionPool1d, RegionPool2d, RegionPool3d
 from .transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .variants import (
     LocallyConnected1d,
@@ -26,6 +28,10 @@ __all__ = [
     "LocallyConnected1d",
     "LocallyConnected2d",
     "LocallyConnected3d",
+    "RegionClassifier",
+    "RegionPool1d",
+    "RegionPool2d",
+    "RegionPool3d",
     "TiledConv1d",
     "TiledConv2d",
     "TiledConv3d",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from math import prod
 from typing import Any, ClassVar
 
@@ -113,7 +114,9 @@ class ClusterPool(torch.nn.Module):
 
         Distances do not change when everything moves, and with the centres' mean at 0 less is lost to rounding.
         """
-        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+        device = features.device.type
+        exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+        with torch.no_grad(), exact:
             kind = torch.promote_types(cells.wide(features.dtype), cells.wide(self.centers.dtype))
             centers = self.centers.to(kind)
             mean = centers.mean(0)
@@ -160,7 +163,7 @@ class ClusterPool(torch.nn.Module):
 
 
 def _members(size: Sequence[int], grid: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Every pair of a place and a cell that holds it, as flat numbers; where no cells overlap, the places are 0, 1, .."""
+    """Every pair of a place and a cell that holds it, as flat numbers; places are 0, 1, .. where no cells overlap."""
     place = cell = torch.zeros(1, dtype=torch.int64, device=device)
     for length, count in zip(size, grid, strict=True):
         pairs = [
