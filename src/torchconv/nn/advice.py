@@ -40,13 +40,11 @@ class Advice:
         return tuple("max" if one else "mean" for one in self._for_max(column))
 
     def preference(self, cardinality: int) -> float:
-        """By how much max separates better in the median over the features, relative to the better of the two: -1 to 1."""
+        """How much better max separates than mean, relative to the better of the two: -1 to 1, median of the features."""
         column = self._column(cardinality)
         high, low = self.max[:, column], self.mean[:, column]
         best = np.maximum(high, low)
-        with np.errstate(
-            invalid="ignore"
-        ):  # inf against a number is a whole step, inf against inf and 0 against 0 none
+        with np.errstate(invalid="ignore"):  # inf beats any number by 1; inf and inf, 0 and 0 are alike
             gap = np.where(high == low, 0.0, np.where(np.isinf(best), np.sign(high - low), (high - low) / best))
         return float(np.median(gap))
 
