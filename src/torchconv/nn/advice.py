@@ -40,7 +40,7 @@ class Advice:
         return tuple("max" if one else "mean" for one in self._for_max(column))
 
     def preference(self, cardinality: int) -> float:
-        """How much better max separates than mean, relative to the better of the two: -1 to 1, median of the features."""
+        """How much better max separates than mean, relative to the better one, -1 to 1; the features' median."""
         column = self._column(cardinality)
         high, low = self.max[:, column], self.mean[:, column]
         best = np.maximum(high, low)

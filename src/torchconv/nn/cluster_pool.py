@@ -15,6 +15,7 @@ from ..errors import DataError, SettingError, ShapeError
 from . import cells
 
 MOST_SCORES = 2**24  # of descriptors against centres at a time
+MOST_OUTPUTS = 2**22  # pooled at a time
 
 
 class ClusterPool(torch.nn.Module):
@@ -127,26 +128,32 @@ class ClusterPool(torch.nn.Module):
             return torch.cat([(moved @ part.to(kind) - offset[:, None]).argmax(1) for part in parts])
 
     def _pooled(self, codes: Tensor, nearest: Tensor) -> Tensor:
-        """Sum or maximum of the rows with the same (image, cluster, cell); a row is the code of one place."""
-        batch, channels, *size = codes.shape
-        places, cell = _members(size, self.grid, codes.device)
-        parts = prod(self.grid)
-        rows = codes.flatten(2).transpose(1, 2)
-        if len(places) > prod(size):  # cells overlap
-            rows, nearest = rows[:, places], nearest[:, places]
-        first = torch.arange(batch, device=codes.device)[:, None] * self.clusters
-        target = ((first + nearest) * parts + cell).flatten()
-        rows = rows.reshape(-1, channels).to(cells.wide(codes.dtype))
-        pooled = rows.new_zeros(batch * self.clusters * parts, channels)
+        """Some images at a time, because the output is often much larger than the input, and so are copies of it."""
+        outputs = self.clusters * prod(self.grid) * codes.shape[1]
+        step = max(1, MOST_OUTPUTS // outputs)
+        places, cell = _members(codes.shape[2:], self.grid, codes.device)
+        rows = codes.flatten(2).transpose(1, 2)  # a row is the code of one place
+        pairs = zip(rows.split(step), nearest.split(step), strict=True)
+        if len(places) > rows.shape[1]:  # cells overlap
+            pairs = ((part[:, places], chosen[:, places]) for part, chosen in pairs)
+        parts = [self._scattered(part, chosen, cell) for part, chosen in pairs]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _scattered(self, rows: Tensor, nearest: Tensor, cell: Tensor) -> Tensor:
+        """Sum or maximum of the rows (images, places, channels) with the same image, cluster and cell."""
+        (images, _, channels), cells_in_all = rows.shape, prod(self.grid)
+        first = torch.arange(images, device=rows.device)[:, None] * self.clusters
+        target = ((first + nearest) * cells_in_all + cell).flatten()
+        flat = rows.reshape(-1, channels).to(cells.wide(rows.dtype))
+        pooled = flat.new_zeros(images * self.clusters * cells_in_all, channels)
         index = target[:, None].expand(-1, channels)
         if self.statistic == "max":
-            pooled = pooled.scatter_reduce(0, index, rows, "amax", include_self=False)
+            pooled = pooled.scatter_reduce(0, index, flat, "amax", include_self=False)
         else:
-            pooled = pooled.scatter_add(0, index, rows)
-            counts = pooled.new_zeros(len(pooled)).scatter_add(0, target, pooled.new_ones(len(target)))
-            pooled = pooled / counts.clamp(min=1)[:, None]
-        by_cell = pooled.to(codes.dtype).view(batch, self.clusters, parts, channels).transpose(2, 3)
-        return by_cell.reshape(batch, self.clusters * channels, *self.grid)
+            counts = flat.new_zeros(len(pooled)).scatter_add(0, target, flat.new_ones(len(target)))
+            pooled = pooled.scatter_add(0, index, flat / counts[target][:, None])
+        by_cell = pooled.to(rows.dtype).view(images, self.clusters, cells_in_all, channels).transpose(2, 3)
+        return by_cell.reshape(images, self.clusters * channels, *self.grid)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
         """Saved centres say how many channels there are."""
