@@ -45,7 +45,7 @@ class Images:
         pixels, labels = [], []
         source = ParquetImages(path)
         for split, count in (("train", TRAIN), ("validation", TEST)):
-            part = source.parts()[split]
+            part = source.parts(0)[split]
             chosen = np.random.default_rng(seed).permutation(len(part.items))[:count]
             some = Part(tuple(part.items[i] for i in chosen), tuple(part.labels[i] for i in chosen))
             batch = source.read(some, Volume(3, (32, 32)))
