@@ -30,6 +30,7 @@ PUBLIC = [
     "nn",
     "parse",
     "plan",
+    "pooling_advice",
     "receptive_field",
     "tune",
 ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .inspection.inspect import inspect, receptive_field
     from .inspection.pictures import draw_field, draw_network
     from .language.parser import parse
+    from .nn.advice import pooling_advice
     from .nn.tuning import tune
     from .signal.arrays import convolve, correlate
     from .translate.build import build
@@ -44,6 +45,7 @@ _PLACES = {
     "nn": "nn",
     "parse": "language.parser",
     "plan": "compute.plan",
+    "pooling_advice": "nn.advice",
     "receptive_field": "inspection.inspect",
     "tune": "nn.tuning",
 }
@@ -67,6 +69,7 @@ __all__ = [
     "nn",
     "parse",
     "plan",
+    "pooling_advice",
     "receptive_field",
     "tune",
 ]

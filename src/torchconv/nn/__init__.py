@@ -1,10 +1,13 @@
 """Layers, under torch.nn's names where torch has them."""
 
 from .channel_pool import ChannelPool, Maxout
+from .cluster_pool import ClusterPool1d, ClusterPool2d, ClusterPool3d
 from .conv import Conv, Conv1d, Conv2d, Conv3d
 from .grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
 from .learned_pool import LearnedPool1d, LearnedPool2d, LearnedPool3d
 from .pool import Pool, Pool1d, Pool2d, Pool3d
+from .region_classifier import RegionClassifier
+from .region_pool import RegionPool1d, RegionPool2d, RegionPool3d
 from .transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .variants import (
     LocallyConnected1d,
@@ -17,6 +20,9 @@ from .variants import (
 
 __all__ = [
     "ChannelPool",
+    "ClusterPool1d",
+    "ClusterPool2d",
+    "ClusterPool3d",
     "Conv",
     "Conv1d",
     "Conv2d",
@@ -39,6 +45,10 @@ __all__ = [
     "Pool1d",
     "Pool2d",
     "Pool3d",
+    "RegionClassifier",
+    "RegionPool1d",
+    "RegionPool2d",
+    "RegionPool3d",
     "TiledConv1d",
     "TiledConv2d",
     "TiledConv3d",
