@@ -134,26 +134,38 @@ EXPORT int torchconv_tiled_weight(const Tiled *problem, const void *x, const voi
   return AT_LEVEL(tiled_weight, here(problem), x, grad, weight);
 }
 
-// weights: a factor for each tap of the first axis, of the second, of the last; scales: the same for outputs.
+namespace {
+
+int sum_grad(const Pooling *problem, const void *grad, const double *weights, const double *scales, const void *base,
+             void *x) {
+  if (problem->beside) return AT_LEVEL(planes_sum_grad, here(problem), grad, weights, scales, base, x);
+  return AT_LEVEL(pool_sum_grad, here(problem), grad, weights, scales, base, x);
+}
+
+}  // namespace
+
 EXPORT int torchconv_pool_sum(const Pooling *problem, const void *x, const double *weights, const double *scales, void *y) {
+  if (problem->beside) return AT_LEVEL(planes_sum, here(problem), x, weights, scales, y);
   return AT_LEVEL(pool_sum, here(problem), x, weights, scales, y);
 }
 
 EXPORT int torchconv_pool_spread(const Pooling *problem, const void *grad, const double *weights, const double *scales,
                                  void *x) {
-  return AT_LEVEL(pool_sum_grad, here(problem), grad, weights, scales, nullptr, x);
+  return sum_grad(problem, grad, weights, scales, nullptr, x);
 }
 
 // base: numbers by the slope of whose power the gradient is multiplied.
 EXPORT int torchconv_pool_sum_grad(const Pooling *problem, const void *grad, const double *weights, const double *scales,
                                    const void *base, void *x) {
-  return AT_LEVEL(pool_sum_grad, here(problem), grad, weights, scales, base, x);
+  return sum_grad(problem, grad, weights, scales, base, x);
 }
 
 EXPORT int torchconv_pool_max(const Pooling *problem, const void *x, const double *weights, const double *scales, void *y) {
+  if (problem->beside) return AT_LEVEL(planes_max, here(problem), x, y);
   return AT_LEVEL(pool_max, here(problem), x, weights, scales, y);
 }
 
 EXPORT int torchconv_pool_max_grad(const Pooling *problem, const void *grad, const void *x, const void *y, void *to) {
+  if (problem->beside) return AT_LEVEL(planes_max_grad, here(problem), grad, x, y, to);
   return AT_LEVEL(pool_max_grad, here(problem), grad, x, y, to);
 }

@@ -5,7 +5,7 @@
 
 namespace torchconv {
 
-constexpr int64_t kInterface = 3;
+constexpr int64_t kInterface = 4;
 
 enum Type : int64_t { kFloat32 = 0, kFloat64 = 1, kBfloat16 = 2 };
 
@@ -50,8 +50,10 @@ struct Tiled : Local {
 
 // Windows over planes of three axes; arrays are contiguous: x (planes, *size), y (planes, *outputs). Output p reads sample
 // p * stride + tap * dilation - low of each axis, if there is one. power: 1 to 4, roots of sums of powers of |x|; 0: sums.
+// A weight is a product of factors, one for each tap of each axis, and so is the number that an output is multiplied with;
+// where `beside` is not 0 there is one number for each tap, and each output, and planes are computed side by side.
 struct Pooling {
-  int64_t type, threads, planes, power;
+  int64_t type, threads, planes, power, beside;
   int64_t size[3], outputs[3], kernel[3], stride[3], dilation[3], low[3];
 };
 
@@ -70,6 +72,11 @@ struct Pooling {
                     const void *base, void *x);                                                                      \
   int pool_max(const Pooling &, const void *x, const double *weights, const double *scales, void *y);                \
   int pool_max_grad(const Pooling &, const void *grad, const void *x, const void *y, void *to);                      \
+  int planes_sum(const Pooling &, const void *x, const double *weights, const double *scales, void *y);              \
+  int planes_sum_grad(const Pooling &, const void *grad, const double *weights, const double *scales,                \
+                      const void *base, void *x);                                                                    \
+  int planes_max(const Pooling &, const void *x, void *y);                                                           \
+  int planes_max_grad(const Pooling &, const void *grad, const void *x, const void *y, void *to);                    \
   int tiled_output(const Tiled &, const void *x, const void *weight, void *y);                                       \
   int tiled_input(const Tiled &, const void *grad, const void *weight, void *x);                                     \
   int tiled_weight(const Tiled &, const void *x, const void *grad, void *weight);                                    \

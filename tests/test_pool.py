@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from contextlib import contextmanager, nullcontext
 from math import inf, nan
 
 import numpy as np
@@ -12,12 +13,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
 import torchconv as tc
 from pools import poolings, reference
 from torchconv.compute import pool_operator, pool_torch
 from torchconv.compute.native import library
+from torchconv.compute.native import pooling as native
 from torchconv.description.pooling import Pooling
 from torchconv.errors import SettingError, ShapeError
 from torchconv.nn import Pool, Pool1d, Pool2d, Pool3d
@@ -25,53 +28,84 @@ from torchconv.nn import Pool, Pool1d, Pool2d, Pool3d
 LEVELS = library.LEVELS[: library.LEVELS.index(library.best_instructions()) + 1] if library.available() else ()
 
 
-@pytest.fixture
-def kernels(monkeypatch):
-    """The C++ kernels for small inputs too, where torch's functions would be taken."""
-    monkeypatch.setattr(pool_operator, "FEW", 0)
-    monkeypatch.setattr(pool_operator, "NARROW", 0)
+WAYS = {
+    "lines": {"LANES": 2**60, "SHORT": 0},
+    "planes": {"LANES": 0, "SMALL": 2**60, "NARROW": 2**60, "MEDIUM": 2**60, "WIDE": 2**60},
+}
 
 
+@contextmanager
+def computed(way):
+    """By one way of the C++ kernels, where torch's functions or the other way would be taken."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool_operator, "FEW", {})
+        for name, value in WAYS[way].items():
+            patch.setattr(native, name, value)
+        yield
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("level", LEVELS or ["torch"])
-def test_every_pooling_is_its_definition(kernels, level):
+def test_every_pooling_is_its_definition(level, way):
     before = library.instructions() if LEVELS else None
     if LEVELS:
         library.use_instructions(level)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(poolings())
     def check(case):
         pooling, size = case
         x = torch.randn(2, 2, *size, dtype=torch.float64)
         expected = reference(x.numpy(), pooling)
         np.testing.assert_allclose(Pool(pooling)(x), expected, rtol=1e-9, atol=1e-12)
-        by_torch = {"max": pool_torch.largest, "lp": _norm}.get(pooling.kind, pool_torch.average)
+        by_torch = BY_TORCH.get(pooling.kind, pool_torch.average)
         np.testing.assert_allclose(by_torch(x, pooling), expected, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(Pool(pooling)(x.float()), expected, rtol=2e-4, atol=1e-5)
+        many = x.float().repeat(9, *[1] * (x.ndim - 1))  # more planes than a vector has lanes, and some over
+        np.testing.assert_allclose(
+            Pool(pooling)(many), np.tile(expected, (9, *[1] * (x.ndim - 1))), rtol=2e-4, atol=1e-5
+        )
 
     try:
-        check()
+        with computed(way):
+            check()
     finally:
         if LEVELS:
             library.use_instructions(before)
+
+
+@settings(max_examples=60, deadline=None)
+@given(poolings(), st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
+def test_all_ways_have_the_same_gradients(case, dtype):
+    pooling, size = case
+    x = torch.randn(5, 7, *size).to(dtype)
+    grads = {}
+    for way in (*WAYS, None):
+        leaf = x.clone().requires_grad_()
+        with computed(way) if way else nullcontext():
+            y = Pool(pooling)(leaf) if way else BY_TORCH.get(pooling.kind, pool_torch.average)(leaf, pooling)
+        y.backward(torch.linspace(-1, 1, y.numel()).view_as(y).to(dtype))
+        grads[way] = leaf.grad.double()
+    tolerance = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 0.06}[dtype]
+    torch.testing.assert_close(grads["lines"], grads["planes"], rtol=tolerance, atol=tolerance)
+    if dtype != torch.bfloat16:  # which torch's functions add up in
+        torch.testing.assert_close(grads["planes"], grads[None], rtol=tolerance, atol=tolerance)
 
 
 def _norm(x, pooling):
     return pool_torch.norm(x, pooling, lambda powers: pool_torch.total(powers, pooling))
 
 
+BY_TORCH = {"max": pool_torch.largest, "lp": _norm}
+
+
 @settings(max_examples=40, deadline=None)
-@given(poolings((1, 2)))
-def test_derivatives(case):
+@given(poolings((1, 2)), st.sampled_from(list(WAYS)))
+def test_derivatives(case, way):
     pooling, size = case
-    few, narrow = pool_operator.FEW, pool_operator.NARROW
-    pool_operator.FEW = pool_operator.NARROW = 0
-    try:
+    with computed(way):
         x = torch.randn(1, 2, *size, dtype=torch.float64).requires_grad_()
         assert gradcheck(Pool(pooling), x, atol=1e-4, rtol=1e-3, check_forward_ad=pooling.weights is None)
         assert gradgradcheck(Pool(pooling), x, atol=1e-3, rtol=1e-3)
-    finally:
-        pool_operator.FEW, pool_operator.NARROW = few, narrow
 
 
 TORCHS = [

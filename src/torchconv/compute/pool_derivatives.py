@@ -10,10 +10,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from .native import pooling as native
 from .native.pooling import Windows
 from .pool_torch import samples
+
+
+def needs_gradient(x: Tensor) -> bool:
+    """Whether autograd will ask for one."""
+    return x.requires_grad and torch.is_grad_enabled()
+
+
+def applied(function: type[_Pooled], x: Tensor, windows: Windows) -> Tensor:
+    """The function of x, without the cost of a node of autograd where nothing is differentiated."""
+    differentiated = needs_gradient(x) or unpack_dual(x).tangent is not None
+    return (function.apply if differentiated else function.forward)(x, windows)  # type: ignore[return-value]
 
 
 class _Pooled(torch.autograd.Function):

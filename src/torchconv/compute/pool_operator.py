@@ -17,13 +17,14 @@ from . import layouts, pool_torch
 from .memory import has_numbers
 from .native import library
 from .native.operations import TYPES
-from .native.pooling import Windows, fits
+from .native.pooling import Windows
 from .operator import Operator
-from .pool_derivatives import WindowMax, WindowNorm, WindowSum
+from .pool_derivatives import WindowMax, WindowNorm, WindowSum, applied, needs_gradient
 from .tensors import check_tensors
 
 MOST_KNOWN = 256  # sizes for which preparations are kept
-FEW, NARROW = 2**14, 20  # numbers of an input, and samples of a row, below which torch's functions are faster
+# Numbers of an input below which torch's functions are faster, without a gradient and with one.
+FEW = {"max": (2**14, 2**17), "mean": (2**14, 2**16)}
 POWERS = (1, 2, 3, 4)  # that the kernels have
 WHOLE = 1e-14  # by which sums of weights may differ that were added in another order
 
@@ -36,9 +37,8 @@ class PoolOperator:
 
     def __init__(self, pooling: Pooling) -> None:
         self.pooling = pooling
-        self._separable = pooling.factors() is not None
         self._known: dict[tuple[int, ...], Windows] = {}
-        self._direct: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}  # torch's function with its settings
+        self._direct: dict[tuple[torch.Size, bool], Callable[[Tensor], Tensor]] = {}  # torch's own
         self._convolutions: dict[tuple, tuple[Operator, Tensor, Tensor | None]] = {}
 
     def __reduce__(self):
@@ -48,7 +48,7 @@ class PoolOperator:
         if torch.compiler.is_compiling():  # which follows what is prepared too, and must see no store
             self._check(x)
             return self._pooled(x)
-        direct = self._direct.get(x.shape) if isinstance(x, Tensor) else None
+        direct = self._direct.get((x.shape, needs_gradient(x))) if isinstance(x, Tensor) else None
         if direct is not None:
             return direct(x)
         self._check(x)
@@ -64,10 +64,10 @@ class PoolOperator:
                 self._direct.clear()
             self.pooling.output_size(size)  # raises where no window fits
             self._known[size] = Windows(self.pooling, size)
-        small = x.numel() < FEW or size[-1] < NARROW
+        small = self._few(x) or not self._known[size].fits(x)
         bound = pool_torch.bound(self.pooling, size) if small and type(x) is Tensor else None
         if bound is not None and len(self._direct) < MOST_KNOWN:
-            self._direct[tuple(x.shape)] = bound
+            self._direct[x.shape, needs_gradient(x)] = bound
         return self._pooled(x)
 
     def _check(self, x: Tensor) -> None:
@@ -84,26 +84,29 @@ class PoolOperator:
             return self._pooled(x.unsqueeze(0)).squeeze(0)
         kind, kernels = self.pooling.kind, self._by_kernels(x)
         if kind == "max":
-            return WindowMax.apply(x, self._windows(x)) if kernels else pool_torch.largest(x, self.pooling)  # type: ignore[return-value]
+            return applied(WindowMax, x, self._windows(x)) if kernels else pool_torch.largest(x, self.pooling)
         if kind == "lp":
             if kernels and self.pooling.p in POWERS:
-                return WindowNorm.apply(x, self._windows(x))  # type: ignore[return-value]
+                return applied(WindowNorm, x, self._windows(x))
             return pool_torch.norm(x, self.pooling, self._total)
         if kernels:
-            return WindowSum.apply(x, self._windows(x))  # type: ignore[return-value]
+            return applied(WindowSum, x, self._windows(x))
         if kind == "weighted" and not torch.compiler.is_compiling() and has_numbers(x):
             return self._convolved(x)
         return pool_torch.average(x, self.pooling)
 
     def _by_kernels(self, x: Tensor) -> bool:
         """Whether the kernels take such a tensor, and are faster than torch's functions."""
-        if torch.compiler.is_compiling() or not x.is_cpu or x.dtype not in TYPES or x.numel() < FEW:
+        if torch.compiler.is_compiling() or not x.is_cpu or x.dtype not in TYPES or self._few(x):
             return False
-        if not self._separable or not fits(x.shape[2:]) or x.shape[-1] < NARROW or not library.available():
+        if not self._windows(x).fits(x) or not library.available():
             return False
         if (self.pooling.kind == "max" and self.pooling.count_include_pad) or torch.jit.is_tracing():  # type: ignore
             return False  # zeros among the data
         return has_numbers(x) and not layouts.channels_last(x)
+
+    def _few(self, x: Tensor) -> bool:
+        return x.numel() < FEW.get(self.pooling.kind, (0, 0))[needs_gradient(x)]
 
     def _windows(self, x: Tensor) -> Windows:
         return self._known[tuple(x.shape[2:])]
@@ -111,7 +114,7 @@ class PoolOperator:
     def _total(self, x: Tensor) -> Tensor:
         """The sum of every window."""
         if self._by_kernels(x):
-            return WindowSum.apply(x, self._windows(x))  # type: ignore[return-value]
+            return applied(WindowSum, x, self._windows(x))
         return pool_torch.total(x, self.pooling)
 
     def _convolved(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch  # before the library, which then shares its OpenMP threads
 
-INTERFACE = 3  # as in csrc/interface.h
+INTERFACE = 4  # as in csrc/interface.h
 NAME = "kernels.so"
 LEVELS = ("portable", "avx2", "avx512")
 VARIABLE = "TORCHCONV_INSTRUCTIONS"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -18,6 +17,10 @@ from ..memory import empty_like
 from .operations import TYPES, call, threads
 
 AXES = 3  # of the kernels; fewer ones are the last of these
+# Planes lie side by side from so many on, where they are smaller than so many samples, and their rows too.
+LANES, SMALL, NARROW = 8, 2**13, 100
+MEDIUM, WIDE = 2**16, 512  # the same, where computing them one by one is slow or impossible
+SHORT = 20  # samples of a row from which on it is worthwhile to compute row by row
 NANOSECONDS = 0.15  # of one core for a number of the input, about
 
 
@@ -25,7 +28,7 @@ class Problem(ctypes.Structure):
     """`Pooling` of csrc/interface.h."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("type", "threads", "planes", "power")),
+        *((name, ctypes.c_int64) for name in ("type", "threads", "planes", "power", "beside")),
         *((name, ctypes.c_int64 * AXES) for name in ("size", "outputs", "kernel", "stride", "dilation", "low")),
     ]
 
@@ -59,36 +62,64 @@ class Windows:
         return tuple(kind(*[least] * (AXES - len(values)), *values) for values, least in per_axis)
 
     @cached_property
-    def weights(self) -> Tensor:
-        """A factor for each tap of each axis, one axis after another."""
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """A factor for each tap of each axis, one axis after another, and for each output of each axis."""
         factors = self.pooling.factors()
         assert factors is not None
-        ones = [1.0] * (AXES - len(factors))
-        return torch.tensor(ones + [one for axis in factors for one in axis], dtype=torch.float64)
-
-    @cached_property
-    def scales(self) -> Tensor:
-        """A factor for each output of each axis: for averages one over the sum of the weights that count."""
-        factors = self.pooling.factors()
-        assert factors is not None
-        found = [np.ones(AXES - len(factors))]
+        taps = [1.0] * (AXES - len(factors)) + [one for axis in factors for one in axis]
+        scales = [np.ones(AXES - len(factors))]
         for number, (size, outputs) in enumerate(zip(self.size, self.outputs, strict=True)):
             sums = self.pooling.counted(number, size) @ np.array(factors[number])
-            found.append(np.ones(outputs) if self.pooling.kind == "lp" else 1 / sums)
-        return torch.from_numpy(np.concatenate(found))
+            scales.append(np.ones(outputs) if self.pooling.kind == "lp" else 1 / sums)
+        return torch.tensor(taps, dtype=torch.float64), torch.from_numpy(np.concatenate(scales))
 
-    def problem(self, x: Tensor, power: int = 0) -> Problem:
-        """For a tensor with so many images and channels."""
-        planes = x.shape[0] * x.shape[1]
-        count = threads(NANOSECONDS * planes * prod(self.size))
-        return Problem(TYPES[x.dtype], count, planes, power, *self.numbers)
+    @cached_property
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """A number for each tap, and for each output: for averages one over the sum of the weights that count."""
+        sums = weight = np.array(self.pooling.full_weight(), dtype=np.float64)
+        for number, size in enumerate(self.size):
+            sums = np.tensordot(sums, self.pooling.counted(number, size), (0, 1))
+        scales = np.ones(self.outputs) if self.pooling.kind == "lp" else 1 / sums
+        return torch.from_numpy(weight).flatten(), torch.from_numpy(np.ascontiguousarray(scales)).flatten()
+
+    @cached_property
+    def separable(self) -> bool:
+        """Whether weights are products of factors."""
+        return self.pooling.factors() is not None
+
+    @cached_property
+    def samples(self) -> int:
+        """Of a plane."""
+        return prod(self.size)
+
+    def beside(self, x: Tensor, towards_largest: bool = False) -> bool:
+        """Whether planes are computed side by side, which needs many, and is faster for small ones.
+
+        towards_largest: the gradient of the largest, for which lines are slower.
+        """
+        most, widest = (SMALL, NARROW) if self.separable and not towards_largest else (MEDIUM, WIDE)
+        return x.shape[0] * x.shape[1] >= LANES and self.samples <= most and self.size[-1] < widest
+
+    def fits(self, x: Tensor) -> bool:
+        """Whether one of the two ways takes such a tensor without waste."""
+        if len(self.size) > AXES:
+            return False
+        return self.beside(x) or (self.separable and self.size[-1] >= SHORT)
+
+    def problem(self, x: Tensor, power: int = 0, towards_largest: bool = False) -> tuple[Problem, Tensor, Tensor]:
+        """For a tensor with so many images and channels, with its weights and scales."""
+        planes, beside = x.shape[0] * x.shape[1], self.beside(x, towards_largest)
+        count = threads(NANOSECONDS * planes * self.samples)
+        described = Problem(TYPES[x.dtype], count, planes, power, beside, *self.numbers)
+        return described, *(self.tables if beside else self.factors)
 
 
 def window_sum(x: Tensor, windows: Windows, power: int = 0) -> Tensor:
     """The weighted sum of every window; with a power, that root of the sum of that power of |x|."""
     x = x.contiguous()
     y = empty_like((*x.shape[:2], *windows.outputs), x)
-    call("torchconv_pool_sum", windows.problem(x, power), x, windows.weights, windows.scales, y)
+    problem, weights, scales = windows.problem(x, power)
+    call("torchconv_pool_sum", problem, x, weights, scales, y)
     return y
 
 
@@ -98,7 +129,8 @@ def window_sum_grad(grad: Tensor, windows: Windows, power: int = 0, base: Tensor
     x = empty_like((*grad.shape[:2], *windows.size), grad)
     bases = () if base is None else (base.contiguous(),)
     name = "torchconv_pool_sum_grad" if bases else "torchconv_pool_spread"
-    call(name, windows.problem(grad, power), grad, windows.weights, windows.scales, *bases, x)
+    problem, weights, scales = windows.problem(grad, power)
+    call(name, problem, grad, weights, scales, *bases, x)
     return x
 
 
@@ -106,7 +138,8 @@ def window_max(x: Tensor, windows: Windows) -> Tensor:
     """The largest number of every window; NaN where one is in it."""
     x = x.contiguous()
     y = empty_like((*x.shape[:2], *windows.outputs), x)
-    call("torchconv_pool_max", windows.problem(x), x, windows.weights, windows.scales, y)
+    problem, weights, scales = windows.problem(x)
+    call("torchconv_pool_max", problem, x, weights, scales, y)
     return y
 
 
@@ -114,10 +147,5 @@ def window_max_grad(grad: Tensor, x: Tensor, y: Tensor, windows: Windows) -> Ten
     """Each gradient at the first place of its window where x is y, zeros elsewhere."""
     grad, x, y = grad.contiguous(), x.contiguous(), y.contiguous()
     result = empty_like(tuple(x.shape), x)
-    call("torchconv_pool_max_grad", windows.problem(x), grad, x, y, result)
+    call("torchconv_pool_max_grad", windows.problem(x, towards_largest=True)[0], grad, x, y, result)
     return result
-
-
-def fits(sizes: Sequence[int]) -> bool:
-    """Whether there are few enough axes."""
-    return len(sizes) <= AXES
