@@ -14,7 +14,9 @@ from torchconv import errors
 PUBLIC = [
     "Convolution",
     "Plan",
+    "PriorPenalty",
     "TorchconvError",
+    "as_linear",
     "build",
     "conv",
     "conv_input_grad",
@@ -27,12 +29,14 @@ PUBLIC = [
     "equivariance",
     "inspect",
     "inspection",
+    "narrow",
     "nn",
     "parse",
     "plan",
     "pooling_advice",
     "receptive_field",
     "tune",
+    "widen",
 ]
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .inspection.pictures import draw_field, draw_network
     from .language.parser import parse
     from .nn.advice import pooling_advice
+    from .nn.penalty import PriorPenalty
+    from .nn.prior import as_linear, narrow, widen
     from .nn.tuning import tune
     from .signal.arrays import convolve, correlate
     from .translate.build import build
@@ -29,7 +31,9 @@ __version__ = "0.1.0"
 _PLACES = {
     "Convolution": "description.convolution",
     "Plan": "compute.plan",
+    "PriorPenalty": "nn.penalty",
     "TorchconvError": "errors",
+    "as_linear": "nn.prior",
     "build": "translate.build",
     "conv": "compute.functional",
     "conv_input_grad": "compute.functional",
@@ -42,18 +46,22 @@ _PLACES = {
     "equivariance": "inspection.equivariance",
     "inspect": "inspection.inspect",
     "inspection": "inspection",
+    "narrow": "nn.prior",
     "nn": "nn",
     "parse": "language.parser",
     "plan": "compute.plan",
     "pooling_advice": "nn.advice",
     "receptive_field": "inspection.inspect",
     "tune": "nn.tuning",
+    "widen": "nn.prior",
 }
 
 __all__ = [
     "Convolution",
     "Plan",
+    "PriorPenalty",
     "TorchconvError",
+    "as_linear",
     "build",
     "conv",
     "conv_input_grad",
@@ -66,12 +74,14 @@ __all__ = [
     "equivariance",
     "inspect",
     "inspection",
+    "narrow",
     "nn",
     "parse",
     "plan",
     "pooling_advice",
     "receptive_field",
     "tune",
+    "widen",
 ]
 
 
