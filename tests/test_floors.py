@@ -105,6 +105,7 @@ HOUSE = [
     "nn.twin",
     "nn.dense",
     "nn.ties",
+    "nn.matrix_tie",
     "nn.prior",
     "nn.penalty",
     "nn.pool",

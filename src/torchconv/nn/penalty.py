@@ -17,6 +17,7 @@ from ..errors import SettingError
 from . import ties
 from .conv import Conv
 from .dense import Dense
+from .matrix_tie import MatrixTie
 from .prior import phase_ties
 
 Tied = tuple[nn.Parameter, ties.Tie]
@@ -117,7 +118,7 @@ class PriorPenalty:
                 lambda values: values.reshape(outputs).movedim(0, -1),
                 lambda values: values.movedim(-1, 0).reshape(-1),
             )
-            self._known[key] = (ties.MatrixTie(tight, size), bias)
+            self._known[key] = (MatrixTie(tight, size), bias)
         return list(zip((module.weight, module.bias), self._known[key], strict=True))
 
     def _of_conv(self, module: Conv, tight: Convolution) -> list:

@@ -23,6 +23,7 @@ from ..errors import SettingError, ShapeError
 from . import ties
 from .conv import Conv
 from .dense import Dense
+from .matrix_tie import MatrixTie
 from .twin import twin
 
 DENSE = "dense"
@@ -35,7 +36,7 @@ def widen(module: nn.Module, sharing: Any, input_size: Any = None, *, bias_shari
 
     module: a convolution of torchconv.nn or torch.nn. sharing: a period, or one per axis (tiled); "none" (unshared);
     "dense" (fully connected, as `as_linear`). input_size: samples per axis, which unshared and dense layers need.
-    bias_sharing: the same for the bias; None follows sharing.
+    bias_sharing: the same for the bias; None follows sharing, as far as that is looser.
     Parameters are copies, with the type, the place and requires_grad of the given ones.
 
     Raises SettingError for a sharing of which the present one is no special case, ShapeError for an unfit input size.
@@ -52,7 +53,7 @@ def widen(module: nn.Module, sharing: Any, input_size: Any = None, *, bias_shari
     layer = _ready(module, "widen")
     conv = layer.convolution
     wanted = Sharing.of(sharing, conv.ndim)
-    biases = wanted if bias_sharing is None else Sharing.of(bias_sharing, conv.ndim)
+    biases = joined(wanted, conv.bias_sharing) if bias_sharing is None else Sharing.of(bias_sharing, conv.ndim)
     checked_looser(conv.sharing, wanted)
     if conv.bias:
         checked_looser(conv.bias_sharing, biases)
@@ -69,7 +70,7 @@ def widen(module: nn.Module, sharing: Any, input_size: Any = None, *, bias_shari
 @torch.no_grad()
 def narrow(
     module: nn.Module,
-    sharing: Any = "full",
+    sharing: Any = None,
     *,
     convolution: Convolution | None = None,
     input_size: Any = None,
@@ -78,10 +79,11 @@ def narrow(
     """The nearest layer with tighter ties: the orthogonal projection, in the Frobenius norm of the layers' matrices.
 
     module: a convolution, a `Dense`, or a torch.nn.Linear on flattened volumes, which needs convolution and input_size.
-    sharing: "full" (one kernel everywhere), a period, or one per axis, or "none". convolution: its kernel, padding and
-    so on, if they are not to be those of the module; a description. bias_sharing: the same for the bias; None follows
-    sharing. The new layer has `distance`: the norm of what was lost, biases included; 0 where nothing was.
-    `narrow(widen(layer, ..), ..)` is the layer. Without an input size, of a tiled layer, borders are left out of account.
+    sharing: "full" (one kernel everywhere), a period, or one per axis, or "none"; None: that of the convolution that is
+    given or that a Dense was made from, "full" for other layers. convolution: a description whose kernel, padding and
+    so on are wanted, if not the module's. bias_sharing: the same for the bias; None follows sharing.
+    The new layer has `distance`: the norm of what was lost, biases included; 0 where nothing was.
+    `narrow(widen(layer, ..), ..)` is the layer. Without an input size a tiled layer is projected as if it had no borders.
 
     Raises SettingError and ShapeError for what does not go together.
     Source: the projection theorem; section 9.4 as above.
@@ -97,7 +99,7 @@ def narrow(
     size = _size(layer, input_size, required=False)
     if convolution is not None and convolution.axes != layer.convolution.axes:  # by way of the whole matrix
         return _narrow_dense(as_linear(layer, size), sharing, convolution, size, bias_sharing)
-    tight = _tied(layer.convolution, sharing, bias_sharing)
+    tight = _tied(layer.convolution, "full" if sharing is None else sharing, bias_sharing)
     conv = layer.convolution
     common = joined(conv.sharing, tight.sharing), joined(conv.bias_sharing, tight.bias_sharing)
     if common != (conv.sharing, conv.bias_sharing):
@@ -136,7 +138,7 @@ def as_linear(module: nn.Module, input_size: Any = None) -> Dense:
     volumes = (conv.in_channels, *size), (conv.out_channels, *outputs)
     _check_memory(conv, size, prod(volumes[0]) * prod(volumes[1]) * layer.weight.element_size())
     dense = Dense(*volumes, conv.bias, device="meta", convolution=conv)
-    matrix = ties.MatrixTie(conv, size).loosened(_weight(layer).detach())
+    matrix = MatrixTie(conv, size).loosened(_weight(layer).detach())
     dense.weight = _parameter(matrix, layer.weight)
     if layer.bias is not None:
         spread = ties.placed(layer.bias.detach(), conv.bias_sharing.phases(outputs), outputs)
@@ -162,13 +164,15 @@ def _narrow_dense(
         fix = "Give convolution=tc.Convolution(...) and input_size=..., which say what its values are."
         raise SettingError("narrow of a fully connected layer", got="no convolution to project on", fix=fix)
     size = shapes.sizes_of(volume[1:] if input_size is None else input_size, described.ndim)
+    if sharing is None:
+        sharing, bias_sharing = described.sharing, described.bias_sharing if bias_sharing is None else bias_sharing
     tight = _tied(described, sharing, bias_sharing, module.bias is not None)
     outputs = tight.output_size(size)
     wanted = tight.out_channels * prod(outputs), tight.in_channels * prod(size)
     if tuple(module.weight.shape) != wanted:
         got = f"a matrix of {module.out_features}x{module.in_features}"
         raise ShapeError(f"narrow to {tight} on inputs of {size}", got=got, expected="{}x{}".format(*wanted))
-    tie = ties.MatrixTie(tight, size)
+    tie = MatrixTie(tight, size)
     squares, weight, bias = float(tie.squared_distance(module.weight)), tie.tightened(module.weight), None
     if module.bias is not None:
         places = module.bias.reshape(tight.out_channels, *outputs).movedim(0, -1)

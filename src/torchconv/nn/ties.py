@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import final
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..description.axis import Axis
-from ..description.convolution import Convolution
 from ..description.gram import alone, gram
 from ..description.sharing import Sharing
 
@@ -77,7 +75,7 @@ class PhaseTie(Tie):
     def squared_norm(self, loose: Tensor) -> Tensor:
         values = seen = self._split(loose, self.loose)
         for axis, one in enumerate(self.grams):
-            seen = _along(axis, seen, one)
+            seen = along(axis, seen, one)
         return (values.conj() * seen).real.sum() if loose.is_complex() else (values * seen).sum()
 
     @property
@@ -122,7 +120,7 @@ class PhaseTie(Tie):
     def _summed(self, values: Tensor, matrices: Sequence[np.ndarray]) -> Tensor:
         """Each loose kernel times its matrix, added up to the tied ones, axis by axis."""
         for axis, (one, count) in enumerate(zip(matrices, self._counts, strict=True)):
-            parts = _along(axis, values, one)
+            parts = along(axis, values, one)
             if count == 1:
                 values = parts.sum(axis, keepdim=True)
             elif count != len(one):
@@ -166,55 +164,12 @@ def phase_tie(
     for number, count in enumerate(phases):
         taps = 1 if axes is None else axes[number].kernel
         if input_size is None or outputs is None:
-            grams.append(np.broadcast_to(np.eye(taps), (count, taps, taps)))
+            grams.append(np.tile(np.eye(taps), (count, 1, 1)))
         elif axes is None:
             grams.append(alone(outputs[number], count))
         else:
             grams.append(gram(axes[number], input_size[number], count))
     return PhaseTie(tuple(grams), loose.phases(outputs), tied.phases(outputs))
-
-
-@dataclass(frozen=True, eq=False)
-class MatrixTie(Tie):
-    """Matrices of layers that read a whole volume, tied to those of a convolution on inputs of one size."""
-
-    convolution: Convolution
-    input_size: tuple[int, ...]
-
-    def tightened(self, loose: Tensor) -> Tensor:
-        conv = self.convolution
-        places, numbers = self._entries
-        each = loose.to(widest(loose.dtype)).reshape(-1)[places.to(loose.device)]
-        count = prod(conv.weight_shape(self.input_size))
-        sums = each.new_zeros(count).index_add(0, numbers.to(loose.device), each)
-        phases = conv.sharing.phases(conv.output_size(self.input_size)) or (1,) * conv.ndim
-        values = sums.reshape(*phases, -1, *conv.kernel_size)
-        for number, (axis, size) in enumerate(zip(conv.axes, self.input_size, strict=True)):
-            values = _along(number, values, np.linalg.pinv(gram(axis, size, phases[number]), hermitian=True))
-        return values.reshape(conv.weight_shape(self.input_size)).to(loose.dtype)
-
-    def loosened(self, tied: Tensor) -> Tensor:
-        places, numbers = (one.to(tied.device) for one in self._entries)
-        values = tied.reshape(-1)[numbers]
-        rows, columns = self._shape
-        return values.new_zeros(rows * columns).index_add(0, places, values).reshape(rows, columns)
-
-    def squared_norm(self, loose: Tensor) -> Tensor:
-        return loose.abs().square().sum()
-
-    @cached_property
-    def _listed(self):
-        return self.convolution.entries(self.input_size)
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self._listed.shape
-
-    @cached_property
-    def _entries(self) -> tuple[Tensor, Tensor]:
-        """Of every product, its place in the flattened matrix and the number of its weight."""
-        found = self._listed
-        return torch.from_numpy(found.rows * found.shape[1] + found.columns), torch.from_numpy(found.weights)
 
 
 def placed(values: Tensor, present: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
@@ -249,7 +204,7 @@ def _sums(matrices: np.ndarray, count: int) -> np.ndarray:
     return found
 
 
-def _along(axis: int, values: Tensor, matrices: np.ndarray) -> Tensor:
+def along(axis: int, values: Tensor, matrices: np.ndarray) -> Tensor:
     """The taps of one axis times the matrix of their kernel; values (*phases, channels, *taps)."""
     rank = (values.ndim - 1) // 2
     moved = values.movedim((axis, rank + 1 + axis), (0, -1))
