@@ -20,10 +20,10 @@ from ..description.convolution import Convolution
 from ..description.gram import checked_looser, joined
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
-from . import ties
 from .conv import Conv
 from .dense import Dense
 from .matrix_tie import MatrixTie
+from .ties import PhaseTie, Tie, phase_tie, placed
 from .twin import twin
 
 DENSE = "dense"
@@ -60,10 +60,10 @@ def widen(module: nn.Module, sharing: Any, input_size: Any = None, *, bias_shari
     size = _size(layer, input_size, required=wanted.needs_size or (conv.bias and biases.needs_size))
     new = Convolution.of_parts(conv.channels, conv.axes, wanted, conv.bias, biases)
     outputs = None if size is None else conv.output_size(size)
-    weight = ties.placed(_weight(layer), conv.sharing.phases(outputs), wanted.phases(outputs))
+    weight = placed(_weight(layer), conv.sharing.phases(outputs), wanted.phases(outputs))
     bias = layer.bias
     if bias is not None:
-        bias = ties.placed(bias, conv.bias_sharing.phases(outputs), biases.phases(outputs))
+        bias = placed(bias, conv.bias_sharing.phases(outputs), biases.phases(outputs))
     return _layer(new, size, weight, bias, layer)
 
 
@@ -83,7 +83,7 @@ def narrow(
     given or that a Dense was made from, "full" for other layers. convolution: a description whose kernel, padding and
     so on are wanted, if not the module's. bias_sharing: the same for the bias; None follows sharing.
     The new layer has `distance`: the norm of what was lost, biases included; 0 where nothing was.
-    `narrow(widen(layer, ..), ..)` is the layer. Without an input size a tiled layer is projected as if it had no borders.
+    `narrow(widen(layer, ..), ..)` is the layer. Without an input size tiled layers are projected as if without borders.
 
     Raises SettingError and ShapeError for what does not go together.
     Source: the projection theorem; section 9.4 as above.
@@ -103,16 +103,12 @@ def narrow(
     conv = layer.convolution
     common = joined(conv.sharing, tight.sharing), joined(conv.bias_sharing, tight.bias_sharing)
     if common != (conv.sharing, conv.bias_sharing):
-        layer = widen(layer, common[0], size, bias_sharing=common[1])
-        assert isinstance(layer, Conv)
-    squares, weight, bias = 0.0, _weight(layer), layer.bias
+        layer = _ready(widen(layer, common[0], size, bias_sharing=common[1]), "narrow")
     tie, bias_tie = phase_ties(layer.convolution, tight, size)
-    squares += float(tie.squared_distance(weight))
-    if bias is not None:
-        squares += float(bias_tie.squared_distance(bias))
-        bias = bias_tie.tightened(bias)
-    new = _layer(tight, size, tie.tightened(weight), bias, layer)
-    new.distance = squares**0.5
+    weight, squares = _projected(_weight(layer), tie)
+    bias, more = (None, 0.0) if layer.bias is None else _projected(layer.bias, bias_tie)
+    new = _layer(tight, size, weight, bias, layer)
+    new.distance = (squares + more) ** 0.5
     return new
 
 
@@ -141,17 +137,17 @@ def as_linear(module: nn.Module, input_size: Any = None) -> Dense:
     matrix = MatrixTie(conv, size).loosened(_weight(layer).detach())
     dense.weight = _parameter(matrix, layer.weight)
     if layer.bias is not None:
-        spread = ties.placed(layer.bias.detach(), conv.bias_sharing.phases(outputs), outputs)
+        spread = placed(layer.bias.detach(), conv.bias_sharing.phases(outputs), outputs)
         dense.bias = _parameter(spread.movedim(-1, 0).reshape(-1), layer.bias)
     return dense.train(module.training)
 
 
-def phase_ties(loose: Convolution, tight: Convolution, size: tuple[int, ...] | None) -> tuple[ties.PhaseTie, ...]:
+def phase_ties(loose: Convolution, tight: Convolution, size: tuple[int, ...] | None) -> tuple[PhaseTie, ...]:
     """Of the weights and of the biases, from a sharing to one that is a special case of it, on inputs of one size."""
     outputs = None if size is None else loose.output_size(size)
     return (
-        ties.phase_tie(loose.axes, loose.sharing, tight.sharing, size, outputs),
-        ties.phase_tie(None, loose.bias_sharing, tight.bias_sharing, size, outputs),
+        phase_tie(loose.axes, loose.sharing, tight.sharing, size, outputs),
+        phase_tie(None, loose.bias_sharing, tight.bias_sharing, size, outputs),
     )
 
 
@@ -163,7 +159,7 @@ def _narrow_dense(
     if described is None or (input_size is None and volume is None):
         fix = "Give convolution=tc.Convolution(...) and input_size=..., which say what its values are."
         raise SettingError("narrow of a fully connected layer", got="no convolution to project on", fix=fix)
-    size = shapes.sizes_of(volume[1:] if input_size is None else input_size, described.ndim)
+    size = shapes.sizes_of((volume or ())[1:] if input_size is None else input_size, described.ndim)
     if sharing is None:
         sharing, bias_sharing = described.sharing, described.bias_sharing if bias_sharing is None else bias_sharing
     tight = _tied(described, sharing, bias_sharing, module.bias is not None)
@@ -172,15 +168,20 @@ def _narrow_dense(
     if tuple(module.weight.shape) != wanted:
         got = f"a matrix of {module.out_features}x{module.in_features}"
         raise ShapeError(f"narrow to {tight} on inputs of {size}", got=got, expected="{}x{}".format(*wanted))
-    tie = MatrixTie(tight, size)
-    squares, weight, bias = float(tie.squared_distance(module.weight)), tie.tightened(module.weight), None
+    weight, squares = _projected(module.weight, MatrixTie(tight, size))
+    bias, more = None, 0.0
     if module.bias is not None:
         places = module.bias.reshape(tight.out_channels, *outputs).movedim(0, -1)
-        _, bias_tie = phase_ties(_tied(tight, "none", None), tight, size)
-        squares, bias = squares + float(bias_tie.squared_distance(places)), bias_tie.tightened(places)
+        bias, more = _projected(places, phase_ties(_tied(tight, "none", None), tight, size)[1])
     new = _layer(tight, size, weight, bias, module)
-    new.distance = squares**0.5
+    new.distance = (squares + more) ** 0.5
     return new
+
+
+def _projected(values: Tensor, tie: Tie) -> tuple[Tensor, float]:
+    """The nearest tied values, and the squared distance."""
+    tied = tie.tightened(values)
+    return tied, float(tie.squared_norm(values - tie.loosened(tied)))
 
 
 def _tied(conv: Convolution, sharing: Any, bias_sharing: Any, bias: bool | None = None) -> Convolution:
@@ -220,17 +221,19 @@ def _weight(layer: Conv) -> Tensor:
     return layouts.plain(layer.weight, layer.layout, layer.convolution)
 
 
-def _parameter(values: Tensor, like: Tensor) -> Parameter:
-    return Parameter(values.detach(), requires_grad=like.requires_grad)
+def _parameter(values: Tensor, like: Any) -> Parameter:
+    """A copy, also where nothing had to be changed."""
+    values = values.detach()
+    return Parameter(values.clone() if values.data_ptr() == like.data_ptr() else values, like.requires_grad)
 
 
 def _layer(conv: Convolution, size: tuple[int, ...] | None, weight: Tensor, bias: Tensor | None, like: Any) -> Conv:
-    """A layer with copies of these numbers, and everything else as it was."""
+    """A layer with these numbers, and everything else as it was."""
     options = {name: getattr(like, name) for name in ("precision", "workspace") if isinstance(like, Conv)}
     new = Conv.of(conv, size, device="meta", **options)
-    new.weight = _parameter(weight.clone() if weight.data_ptr() == like.weight.data_ptr() else weight, like.weight)
+    new.weight = _parameter(weight, like.weight)
     if bias is not None:
-        new.bias = _parameter(bias.clone() if bias.data_ptr() == like.bias.data_ptr() else bias, like.bias)
+        new.bias = _parameter(bias, like.bias)
     return new.train(like.training)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from ..errors import SettingError
 from .conv import Conv, Conv1d, Conv2d, Conv3d
 from .transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
-KINDS: dict[type[nn.Module], type[Conv]] = {
+KINDS: dict[type[nn.Module], Any] = {
     nn.Conv1d: Conv1d,
     nn.Conv2d: Conv2d,
     nn.Conv3d: Conv3d,
@@ -18,7 +20,7 @@ KINDS: dict[type[nn.Module], type[Conv]] = {
 }
 
 
-def twin(module: nn.Module) -> Conv:
+def twin(module: Any) -> Conv:
     """The layer of torch.nn's convolution on the same parameters; a layer of torchconv is its own.
 
     Raises SettingError for any other module.
