@@ -2,8 +2,9 @@
 
     python -m benchmarks.priors CIFAR10/train.parquet   (validation.parquet lies beside it)
 
-Every model is a first stage, RELU, mean pooling, and one fully connected layer; the first stages have the same outputs. One fixed
-permutation of the pixels, the same for all images, takes away what neighbourhoods tell, and nothing else.
+Every model is a first stage, RELU, mean pooling, and one fully connected layer; the first stages have outputs of the
+same size. One fixed permutation of the pixels, the same for all images, takes away what neighbourhoods tell, and
+nothing else.
 """
 
 from __future__ import annotations
