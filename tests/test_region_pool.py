@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 from itertools import combinations, pairwise, product
 
 import numpy as np
@@ -67,6 +68,7 @@ def test_derivatives_and_nan(statistic):
     pool, x = tc.nn.RegionPool2d((2, 3), statistic), random(2, 2, 5, 6)
     for layer in (pool, pool.select([(1, 3), (0, 3), (1, 17)])):
         assert torch.autograd.gradcheck(layer, (x.clone().requires_grad_(),))
+        assert torch.autograd.gradgradcheck(layer, (x.clone().requires_grad_(),))
     x[0, 1, 0, 0] = torch.nan
     bad = torch.isnan(pool(x))
     holds = torch.tensor([box[0][0] == 0 and box[1][0] == 0 for box in pool.regions])
@@ -80,7 +82,12 @@ def test_layers_inside_torch():
     assert some.pairs.tolist() == [[0, 2], [1, 30]]
     torch._dynamo.reset()
     for layer in (pool, some):
-        torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), layer(x))
+        compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
+        for batch in (x, x[:2], x[:, :, 1:, 2:]):
+            torch.testing.assert_close(compiled(batch), layer(batch))
+        program = torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        torch.testing.assert_close(program.module()(x[:2]), layer(x[:2]))
+        assert torch.equal(pickle.loads(pickle.dumps(layer))(x), layer(x))
         torch.testing.assert_close(layer(x[0]), layer(x)[0])
         torch.testing.assert_close(layer(x.bfloat16()).float(), layer(x), rtol=0.02, atol=0.02)
         assert layer(x[:0]).shape == (0, *layer(x).shape[1:])
@@ -164,6 +171,16 @@ def test_strength_goes_from_nothing_to_everything():
     assert counts[1] < counts[2] < counts[3] == 36
     with pytest.raises(SettingError, match=r"none selected\. Fit with less strength"):
         learned.fit(x, labels, strength=1.1 * top).prune()
+
+
+def test_only_fitting_changes_a_classifier():
+    x, labels = made()
+    learned = tc.nn.RegionClassifier(4, 3, 2, "mean").fit(x, labels, strength=0.05)
+    before = learned(x)
+    learned.largest_strength(3 * x + 1, labels)
+    with pytest.raises(DataError, match="NaN or Inf"):
+        learned.fit(x / 0, labels)
+    assert torch.equal(learned(x), before)
 
 
 def test_any_training_loop():

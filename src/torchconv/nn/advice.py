@@ -111,7 +111,8 @@ def pooling_advice(
 
     Raises ShapeError, DataError or SettingError for sizes that do not fit, NaN, a single class or bad settings.
     Source: Boureau, Ponce, LeCun 2010, A theoretical analysis of feature pooling in visual recognition, "Pooling
-    binary features" and "Pooling continuous sparse codes".
+    binary features" (a feature that fires at a rate a: the mean has variance a (1 - a) / P, the maximum has mean
+    1 - (1 - a)^P and variance (1 - (1 - a)^P) (1 - a)^P) and "Pooling continuous sparse codes" (exponential features).
 
     >>> import numpy as np
     >>> binary = np.repeat([0, 1, 0, 1], (98, 2, 90, 10))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import combinations, groupby, pairwise, product
+from itertools import accumulate, combinations, groupby, pairwise, product
 from math import prod
 from typing import Any, ClassVar
 
@@ -28,7 +28,8 @@ class RegionPool(torch.nn.Module):
     State: `pairs` (pairs, 2), int64; none means all.
     Raises ShapeError for an input that does not fit.
 
-    Source: Jia, Huang, Darrell 2012, Beyond spatial pyramids: receptive field learning for pooled image features:
+    Source: Jia, Huang, Darrell 2012, Beyond spatial pyramids: receptive field learning for pooled image features,
+    section 3: a pooled feature is op(activations of one code in one region), and the over-complete set is that of all
     rectangles of a grid of 4x4 cells, 100 of them, for each code.
     """
 
@@ -125,16 +126,14 @@ def _intervals(x: Tensor, dim: int, bounds: list[tuple[int, int]], statistic: st
     cell then grow from one another. Nothing is subtracted, so a NaN stays in the runs that hold it.
     """
     edges = sorted({edge for cell in bounds for edge in cell})
-    reduce = torch.amax if statistic == "max" else torch.sum
-    segments = torch.stack([reduce(x.narrow(dim, low, high - low), dim) for low, high in pairwise(edges)], dim)
+    reduce, join = (torch.amax, torch.maximum) if statistic == "max" else (torch.sum, torch.add)
+    segments = [reduce(x.narrow(dim, low, high - low), dim) for low, high in pairwise(edges)]
     runs = []
     for first in range(len(bounds)):
         begin = edges.index(bounds[first][0])
-        tail = segments.narrow(dim, begin, len(edges) - 1 - begin)
-        grown = tail.cummax(dim).values if statistic == "max" else tail.cumsum(dim)
-        ends = [edges.index(end) - begin - 1 for _, end in bounds[first:]]
-        runs.append(grown.index_select(dim, torch.tensor(ends, device=x.device)))
-    return torch.cat(runs, dim)
+        grown = list(accumulate(segments[begin:], join))
+        runs += [grown[edges.index(end) - begin - 1] for _, end in bounds[first:]]
+    return torch.stack(runs, dim)
 
 
 class RegionPool1d(RegionPool):
