@@ -232,6 +232,35 @@ def test_without_scikit_learn(monkeypatch):
         tc.nn.ClusterPool2d(2).fit(torch.zeros(1, 3, 2, 2))
 
 
+class Coded(torch.nn.Module):
+    def __init__(self, pool):
+        super().__init__()
+        self.code, self.pool = torch.nn.Conv2d(3, 5, 3, padding=1), pool
+
+    def forward(self, x):
+        return self.pool(x, self.code(x))
+
+
+def test_inspection():
+    """One row: comparing with four centres is 4 multiply-accumulates a value; a unit reads its cell."""
+    plain, pool = tc.nn.ClusterPool2d(4, 3, "max"), fitted(grid=3)
+    for model, channels in ((plain, 3), (pool, 3), (Coded(pool), 5)):
+        row = tc.inspect(model, (3, 8, 7)).rows[-1]
+        title = "maxclusterpool" if model is plain else "meanclusterpool"
+        assert (row.operation, str(row.volume)) == (title, f"3x3x{4 * channels}")
+        assert (row.macs, row.parameters, row.known, row.equivariant) == (4 * 3 * 8 * 7, 0, True, "no")
+    field, peer = (tc.receptive_field(model, (3, 8, 7)) for model in (pool, torch.nn.AdaptiveAvgPool2d(3)))
+    assert (field.size, field.stride) == (peer.size, peer.stride)
+    coded = tc.receptive_field(Coded(pool), (3, 8, 7))
+    for cell in product(range(3), range(3)):
+        assert field.of((7, *cell)) == peer.of((0, *cell))
+        assert field.of((7, *cell)) != coded.of((7, *cell))  # codes have read their neighbours
+    with pytest.raises(ShapeError, match="got a volume 8x8x4, expected 3 channels"):
+        tc.inspect(pool, (4, 8, 8))
+    with pytest.raises(ShapeError, match="expected 2 axes and channels"):
+        tc.inspect(plain, (8,))
+
+
 def _patch_codes(images, words):
     """Descriptors, 3x3 patches of each place, and codes after Coates et al. 2011: how much nearer than the mean."""
     patches = functional.unfold(images, 3).unflatten(2, (6, 6))

@@ -101,6 +101,23 @@ def test_layers_inside_torch():
     assert pool(x).shape == (3, 2, 36)
 
 
+def test_inspection():
+    """One row; what every unit reads is where its gradient is not 0."""
+    pool, x = tc.nn.RegionPool2d((2, 3), "mean"), torch.zeros(1, 2, 5, 7, requires_grad=True)
+    for layer in (pool, pool.select([(1, 17), (0, 17), (1, 4)])):
+        (_, row) = tc.inspect(layer, (2, 5, 7)).rows
+        shape = layer(x).shape[1:]
+        assert (row.operation, row.known) == ("meanregionpool", True)
+        assert str(row.volume) == "x".join(map(str, shape[::-1]))
+        field = tc.receptive_field(layer, (2, 5, 7))
+        for unit in product(*map(range, shape)):
+            (gradient,) = torch.autograd.grad(layer(x)[(0, *unit)], x)
+            spans = [(int(places.min()), int(places.max())) for places in gradient[0].any(0).nonzero().unbind(1)]
+            assert [(one.first, one.last) for one in field.of(unit).intervals] == spans
+    pruned = tc.inspect(torch.nn.Sequential(layer, torch.nn.Linear(3, 2)), (2, 5, 7))
+    assert (pruned.complete, pruned.total_parameters) == (True, 8)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_proximal_step_is_exact(seed):
     """Against scipy's general minimiser of |v - w|^2 / 2 + t max |v|, as a smooth problem with a bound."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..description.axis import integer, positive
 from ..errors import DataError, SettingError, ShapeError
+from ..network.regions import ClusterPool as Described
 from . import cells
 
 MOST_SCORES = 2**24  # of descriptors against centres at a time
@@ -51,6 +52,12 @@ class ClusterPool(torch.nn.Module):
     def fitted(self) -> bool:
         """Whether there are centres."""
         return self.centers.shape[1] > 0
+
+    @property
+    def operation(self) -> Described:
+        """Its description, of features that are pooled themselves."""
+        channels = self.centers.shape[1] if self.fitted else None
+        return Described(self.clusters, self.grid, self.statistic, channels)
 
     def fit(self, batches: Tensor | Iterable[Tensor], seed: int = 0) -> ClusterPool:
         """Find the centres by scikit-learn's MiniBatchKMeans, and return the layer.

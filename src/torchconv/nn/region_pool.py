@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import accumulate, combinations, groupby, pairwise, product
-from math import prod
+from itertools import accumulate, groupby, pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from ..description.axis import integer
 from ..errors import SettingError
+from ..network.regions import Region, runs
+from ..network.regions import RegionPool as Described
 from . import cells
-
-Region = tuple[tuple[int, int], ...]
 
 
 class RegionPool(torch.nn.Module):
@@ -50,14 +49,20 @@ class RegionPool(torch.nn.Module):
         >>> RegionPool1d(2).regions
         [((0, 1),), ((0, 2),), ((1, 2),)]
         """
-        return list(product(*(combinations(range(count + 1), 2) for count in self.grid)))
+        return self.operation.regions
+
+    @property
+    def operation(self) -> Described:
+        """Its description."""
+        pairs = ((channel, region) for region, channels in self._chosen.items() for channel in channels)
+        return Described(self.grid, self.statistic, tuple(pairs))
 
     def select(self, pairs: Iterable[tuple[int, int]]) -> RegionPool:
         """A layer for some (channel, region) pairs only, in order of region, then channel: its `pairs`.
 
         Raises SettingError for none, for one given twice, or one that there is not.
         """
-        count = prod(size * (size + 1) // 2 for size in self.grid)
+        count = len(self.regions)
         given = [(integer("channel", channel), integer("region", region)) for channel, region in pairs]
         if not given or len(set(given)) < len(given):
             got = "none" if not given else "one of them twice"
@@ -89,7 +94,7 @@ class RegionPool(torch.nn.Module):
         for axis, (size, count) in enumerate(zip(x.shape[2:], self.grid, strict=True)):
             bounds = cells.bounds(size, count)
             pooled = _intervals(pooled, axis + 2, bounds, self.statistic)
-            lengths = [bounds[end - 1][1] - bounds[start][0] for start, end in combinations(range(count + 1), 2)]
+            lengths = [bounds[end - 1][1] - bounds[start][0] for start, end in runs(count)]
             counts = (counts[:, None] * torch.tensor(lengths, dtype=x.dtype, device=x.device)).flatten()
         pooled = pooled.flatten(2)
         return pooled / counts if self.statistic == "mean" else pooled
