@@ -102,21 +102,27 @@ def dynamic_seconds() -> str:
     return f"fit {fitted:.1f} s, pooling {sorted(times)[1]:.2f} s (middle of 3); asked for: under 10 s"
 
 
-CLUSTERED = {
-    "32 codes, 2x2 cells": (32, 1, 2),
-    "32 codes, 2x2 cells, 16 clusters": (32, 16, 2),
-    "32 codes, 8x8 cells": (32, 1, 8),
-    "128 codes, 2x2 cells, 4 clusters": (128, 4, 2),
-    "512 codes, 2x2 cells": (512, 1, 2),
-}
+# codes, clusters, cells per axis, statistic: the same codes in more and more clusters, as in the paper's tables, and
+# then all ways to have 2,048 values
+CLUSTERED = [
+    *product((32,), (1, 16, 64), (1,), ("max",)),
+    *product((32,), (1, 4, 16, 64), (2,), ("max",)),
+    *product((32,), (1, 4, 16, 64), (2,), ("mean",)),
+    *product((128,), (1, 16), (2,), ("max", "mean")),
+    *((128, 4, 2, statistic) for statistic in ("max", "mean")),
+    *((32, 1, 8, statistic) for statistic in ("max", "mean")),
+    *((512, 1, 2, statistic) for statistic in ("max", "mean")),
+]
 
 
 def clustered(images: Images) -> dict[str, tuple[int, float]]:
     """Values per image, and accuracy, for each way."""
     found = {}
-    for name, (count, clusters, grid) in CLUSTERED.items():
-        pool = tc.nn.ClusterPool2d(clusters, grid).fit(images.patches[:TRAIN].split(200), seed=images.seed)
-        pooled = pool(images.patches, images.codes(images.words(count)))
+    coded = {count: images.codes(images.words(count)) for count in {count for count, *_ in CLUSTERED}}
+    for count, clusters, grid, statistic in CLUSTERED:
+        pool = tc.nn.ClusterPool2d(clusters, grid, statistic)
+        pooled = pool.fit(images.patches[:TRAIN].split(200), seed=images.seed)(images.patches, coded[count])
+        name = f"{count} codes, {grid}x{grid} cells, {statistic}" + (f", {clusters} clusters" if clusters > 1 else "")
         found[name] = (pooled[0].numel(), images.accuracy(pooled))
     return found
 
@@ -193,7 +199,7 @@ def main() -> None:
     console.print(f"stride {STRIDE}, triangle codes of k-means words, scikit-learn's ridge classifier. Accuracies.")
     with threadpool_limits(1):
         results = [(clustered(images), selected(images)) for images in (Images(sys.argv[1], seed) for seed in SEEDS)]
-        by_seeds("Clustered and spatial pooling (mean)", [by_cluster for by_cluster, _ in results], console)
+        by_seeds("Clustered and spatial pooling", [by_cluster for by_cluster, _ in results], console)
         by_seeds("Learned regions (max)", [by_region for _, by_region in results], console)
         advised(Images(sys.argv[1], 0), console)
     console.print(f"{perf_counter() - begun:.0f} s in all")

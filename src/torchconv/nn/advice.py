@@ -73,7 +73,8 @@ class Advice:
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise UnsupportedError("a drawing of the advice", got="no matplotlib", fix="Install matplotlib.") from error
+            fix = 'Install it: pip install "torchconv[draw]"'
+            raise UnsupportedError("a drawing of the advice", got="no matplotlib", fix=fix) from error
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.add_subplot(xlabel="places pooled", ylabel="separability of the classes", xscale="log")
         for name, values in (("max", self.max), ("mean", self.mean)):
