@@ -107,9 +107,9 @@ def dynamic_seconds() -> str:
 CLUSTERED = [
     *product((32,), (1, 16, 64), (1,), ("max",)),
     *product((32,), (1, 4, 16, 64), (2,), ("max",)),
-    *product((32,), (1, 4, 16, 64), (2,), ("mean",)),
-    *product((128,), (1, 16), (2,), ("max", "mean")),
-    *((128, 4, 2, statistic) for statistic in ("max", "mean")),
+    *product((32,), (1, 16), (2,), ("mean",)),
+    *product((128,), (1, 4, 16), (2,), ("max",)),
+    *product((128,), (1, 4), (2,), ("mean",)),
     *((32, 1, 8, statistic) for statistic in ("max", "mean")),
     *((512, 1, 2, statistic) for statistic in ("max", "mean")),
 ]
@@ -145,7 +145,9 @@ def selected(images: Images) -> dict[str, tuple[int, float]]:
     low = high / 30
     for _ in range(6):  # bisection for a strength that leaves about as many
         strength = (low * high) ** 0.5
-        ways["regions by the L(1,inf) penalty"] = learned.fit(train, labels, strength, steps=150).selected
+        ways["regions by the L(1,inf) penalty"] = learned.fit(
+            train, labels, strength, steps=600, tolerance=1e-6
+        ).selected
         low, high = (strength, high) if len(learned.selected) > count else (low, strength)
     found = {name: (len(pairs), images.accuracy(pool.select(pairs)(codes))) for name, pairs in ways.items()}
     everything = pool(codes)
