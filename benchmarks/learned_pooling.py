@@ -157,6 +157,7 @@ def selected(images: Images) -> dict[str, tuple[int, float]]:
 def advised(images: Images, console: Console) -> None:
     table = Table("codes", "places pooled", "max", "mean", "gain of max", "advice, class", "advice, image")
     gained, predicted = [], {"class": [], "image": []}
+    smaller: list[int] = []  # without any advice: max for small pools
     for count, kind in product((16, 64, 128), ("hard", "triangle", "sparse")):
         codes = images.codes(images.words(count), kind)
         side = codes.shape[2]
@@ -168,6 +169,7 @@ def advised(images: Images, console: Console) -> None:
         for size in pools:
             scores = [images.accuracy(pool(codes, size)) for pool in (functional.max_pool2d, functional.avg_pool2d)]
             gained.append(scores[0] - scores[1])
+            smaller.append(-size)
             for advice, values in zip(advices, predicted.values(), strict=True):
                 values.append(advice.preference(size**2))
             shown = [f"{score:.1%}" for score in scores] + [f"{100 * gained[-1]:+.1f}"]
@@ -180,6 +182,16 @@ def advised(images: Images, console: Console) -> None:
             f"draws from the {draws}: Spearman's rank correlation of advice and gain {found.statistic:.2f} "
             f"(p = {found.pvalue:.2g}, {len(gained)} cases), the better one named in {right:.0%}"
         )
+    found = spearmanr(smaller, gained)
+    console.print(
+        f"of the pool's size alone, the smaller the more for max: {found.statistic:.2f} (p = {found.pvalue:.2g})"
+    )
+    within = {
+        draws: [spearmanr(values[at::3], gained[at::3]).statistic for at in range(3)]
+        for draws, values in predicted.items()
+    }
+    shown = "; ".join(f"{draws} " + ", ".join(f"{one:.2f}" for one in each) for draws, each in within.items())
+    console.print(f"of the advice within pools of one size, 4, 49 and 196 places: {shown}")
 
 
 def by_seeds(title: str, results: list[dict[str, tuple[int, float]]], console: Console) -> None:
