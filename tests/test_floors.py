@@ -36,6 +36,7 @@ HOUSE = [
     "description.adjoint",
     "network.operations",
     "network.pools",
+    "network.regions",
     "network.elementwise",
     "network.merging",
     "network.trend",
