@@ -5,8 +5,9 @@
 FOLDER holds train.parquet and validation.parquet with columns `image` (encoded, or bytes in a struct) and `label`.
 A part is "times" or the name of a rest; without one, all are run. All first stages have one geometry, 5x5 windows with
 stride 3 and 16 channels. What follows is a ReLU and a fully connected layer, which knows nothing of neighbours, or the
-mean of each 2x2 outputs in between, which is a prior too: that nearby outputs of a channel mean the same. After Goodfellow, Bengio, Courville 2016, Deep learning, section
-9.4: the prior helps where it is true, and permuting the pixels of all images makes it false.
+mean of each 2x2 outputs in between, which is a prior too: that nearby outputs of a channel mean the same.
+After Goodfellow, Bengio, Courville 2016, Deep learning, section 9.4: the prior helps where it is true, and permuting
+the pixels of all images makes it false.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ class PhaseTie(Tie):
     grams: for each axis the inner products of the taps of its loose kernels, (phases, taps, taps).
     loose, tied: numbers of kernels along the axes, () for one kernel everywhere; along an axis kernel q becomes number
     q % tied. Values without taps, as biases, have grams of one tap.
-    Taps that meet no sample are averaged, so that tied values come back as they were.
+    Taps that meet no sample are averaged, and all is done with differences from one kernel of each kind, so that tied
+    values come back bit by bit.
     """
 
     grams: tuple[np.ndarray, ...]
@@ -62,12 +63,14 @@ class PhaseTie(Tie):
 
     def tightened(self, loose: Tensor) -> Tensor:
         values = self._split(loose.to(widest(loose.dtype)), self.loose)
+        first = self._first(values.detach())  # which is taken away and added again: derivatives do not feel it
+        values = values - _placed(first, self._counts, self._phases)
         found = self._summed(values, self._solving)
         if not self._all_read:
             plain = self._summed(values, self._averaging)
             again = _placed(plain, self._counts, self._phases)
             found = found + plain - self._summed(again, self._solving)
-        return found.reshape(*self.tied, *self._rest(loose)).to(loose.dtype)
+        return (first + found).reshape(*self.tied, *self._rest(loose)).to(loose.dtype)
 
     def loosened(self, tied: Tensor) -> Tensor:
         return placed(tied, self.tied, self.loose)
@@ -113,6 +116,14 @@ class PhaseTie(Tie):
         """As (*phases of every axis, channels, *taps of every axis)."""
         taps = [one.shape[-1] for one in self.grams]
         return values.reshape(*(phases or (1,) * len(taps)), -1, *taps)
+
+    def _first(self, values: Tensor) -> Tensor:
+        """The first loose kernel of each tied one; where there is none, the last of all."""
+        for axis, (count, there) in enumerate(zip(self._counts, self._phases, strict=True)):
+            if count != there:
+                index = torch.arange(count, device=values.device).clamp(max=there - 1)
+                values = values.index_select(axis, index)
+        return values
 
     def _rest(self, values: Tensor) -> tuple[int, ...]:
         return tuple(values.shape[len(self.loose) :])
@@ -207,6 +218,11 @@ def _sums(matrices: np.ndarray, count: int) -> np.ndarray:
 def along(axis: int, values: Tensor, matrices: np.ndarray) -> Tensor:
     """The taps of one axis times the matrix of their kernel; values (*phases, channels, *taps)."""
     rank = (values.ndim - 1) // 2
+    diagonal = matrices.diagonal(axis1=1, axis2=2)
+    if np.count_nonzero(matrices) == np.count_nonzero(diagonal):  # no two taps read one sample
+        shape = [1] * values.ndim
+        shape[axis], shape[rank + 1 + axis] = diagonal.shape
+        return values * torch.as_tensor(diagonal.copy(), dtype=values.dtype, device=values.device).view(shape)
     moved = values.movedim((axis, rank + 1 + axis), (0, -1))
     shape = moved.shape
     by = torch.as_tensor(matrices, dtype=values.dtype, device=values.device)
