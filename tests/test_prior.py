@@ -150,6 +150,13 @@ def test_borders_count_only_where_they_read_samples():
     assert tc.narrow(layer).weight.flatten().tolist() == [(3 + 6 + 9) / 3, (1 + 4 + 7 + 10) / 4, (2 + 5 + 8) / 3]
 
 
+def test_weights_that_no_output_uses_are_averaged():
+    layer = LocallyConnected1d(1, 1, 5, padding=2, bias=False, input_size=2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.arange(10.0).view(2, 1, 1, 5))  # read: taps 2, 3 of the first, 1, 2 of the second
+    assert tc.narrow(layer).weight.flatten().tolist() == [(0 + 5) / 2, 6, (2 + 7) / 2, 3, (4 + 9) / 2]
+
+
 @pytest.mark.parametrize("sharing", [2, "none", "dense"])
 @pytest.mark.parametrize(
     "layer",
