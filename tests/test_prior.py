@@ -134,12 +134,23 @@ def test_dense_layers_are_projected_too(case, after, bias):
     assert narrow.distance == pytest.approx(np.linalg.norm(wanted - nearest), rel=1e-8, abs=1e-8)
 
 
-def test_narrowing_to_a_smaller_window():
-    layer = layer_of(Convolution(2, 3, (5, 5), padding=2, sharing="none"), (6, 5))
-    target = Convolution(2, 3, (3, 3), padding=1)
+@pytest.mark.parametrize(
+    "target",
+    [
+        Convolution(2, 4, (3, 3), padding=1),
+        Convolution(2, 4, (3, 3), padding=1, sharing=2),
+        Convolution(2, 4, (5, 5), padding=2, groups=2),
+        Convolution(2, 4, (5, 5), padding=2, connections=[[1, 0], [1, 1], [0, 1], [0, 0]]),
+        Convolution(2, 4, (5, 5), padding=2, sharing=2, bias_sharing="full"),
+    ],
+    ids=str,
+)
+def test_narrowing_to_another_description(target):
+    layer = layer_of(Convolution(2, 4, (5, 5), padding=2, sharing="none"), (6, 5))
     narrow = tc.narrow(layer, convolution=target)
     columns, wanted = basis(target, (6, 5)), affine(layer, (6, 5))
     nearest = (columns @ np.linalg.lstsq(columns, wanted.ravel(), rcond=None)[0]).reshape(wanted.shape)
+    assert narrow.convolution == target
     np.testing.assert_allclose(affine(narrow, (6, 5)), nearest, atol=1e-9)
 
 
@@ -323,6 +334,7 @@ REFUSED = [
     (lambda: tc.widen(CONV, "dense"), SettingError, "input_size"),
     (lambda: tc.widen(TiledConv2d(1, 1, 3, period=2), 3), SettingError, "multiple"),
     (lambda: tc.widen(TiledConv2d(1, 1, 3, period=2), "full"), SettingError, "narrow"),
+    (lambda: tc.widen(CONV, "dense", 8, bias_sharing="full"), SettingError, "bias_sharing"),
     (lambda: tc.widen(CONV, "loose"), SettingError, "loose"),
     (lambda: tc.widen(CONV, "none", (2, 2)), ShapeError, "2"),
     (lambda: tc.widen(LocallyConnected2d(1, 1, 3), "dense", 5), SettingError, "shape"),
