@@ -69,7 +69,7 @@ class Result:
 
 
 def read(path: Path) -> Images:
-    """All images of a parquet file."""
+    """All images of a parquet file, in its order, by which the subsets are drawn."""
     table = pq.read_table(path)
     encoded = (one["bytes"] if isinstance(one, dict) else one for one in table["image"].to_pylist())
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in encoded])
