@@ -1,24 +1,27 @@
-"""Each layer of a classifier as a layer that slides: one whose outputs at a place are those of the window there."""
+"""How each layer of a classifier slides: what takes its place where the image is larger than the window it was made for.
+
+A rule takes a module and what one window of the image is where the module reads it (`Seen`), and gives the module that
+takes its place and what one window is behind it. In place of flattened features the sliding model keeps channels and
+places, so that a fully connected layer is a convolution whose kernel is as large as those places.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.parameter import Parameter, is_lazy
-from torch.nn.utils.parametrize import is_parametrized
 
-from ..description import shapes
-from ..description.axis import Axis
 from ..description.convolution import Convolution
 from ..description.pooling import Pooling
-from ..errors import ShapeError, UnsupportedError
+from ..description.shapes import padding as padding_of
+from ..errors import ShapeError
 from ..network.operations import Volume
 from ..network.pools import Summary
 from ..nn.channel_pool import ChannelPool
@@ -26,323 +29,194 @@ from ..nn.conv import Conv
 from ..nn.grid_pool import GlobalPool, GridPool1d
 from ..nn.learned_pool import LearnedPool
 from ..nn.pool import Pool
-from .layers import FullyConnected, Scaling
+from . import layers
+
+FAR = 5040  # samples by which an axis is made longer to see a stride: far beyond the square of usual ones
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class CannotSlide(Exception):
+    """Why a layer cannot slide, and what can be done."""
+
+    def __init__(self, reason: str, fix: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.fix = reason, fix
 
 
 @dataclass(frozen=True)
-class Window:
-    """What a layer has before it for one window: a volume; `flat` where the classifier holds it as (batch, values)."""
+class Seen:
+    """One window of the image at a place in the model: channels on places, and whether the model has flattened them.
+
+    stride: samples of the image from one of these places to the next, per axis.
+    """
 
     volume: Volume
+    stride: tuple[int, ...]
     flat: bool = False
 
     @property
-    def ndim(self) -> int:
-        """Number of axes that the window slides over."""
-        return len(self.volume.size)
-
-    @property
-    def is_vector(self) -> bool:
-        """Whether there is one place only, so that a value is told by its channel."""
+    def alone(self) -> bool:
+        """Whether there is one place only, so that features are channels."""
         return prod(self.volume.size) == 1
 
-    def single(self, channels: int) -> Window:
-        """A vector of so many values."""
-        return Window(Volume(channels, (1,) * self.ndim), True)
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.volume.size)
 
 
-class AtEachPlace(nn.Module):
-    """A layer of vectors, (batch, channels) to (batch, channels), applied at every place of (batch, channels, *size).
-
-    >>> AtEachPlace(nn.LayerNorm(3))(torch.ones(2, 3, 4, 5)).shape
-    torch.Size([2, 3, 4, 5])
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        vectors = x.movedim(1, -1)
-        found = self.layer(vectors.flatten(0, -2))
-        return found.reshape(*vectors.shape[:-1], -1).movedim(-1, 1)
+Slid = tuple[nn.Module, Seen]
 
 
-Slid = tuple[nn.Module, Window]
+def after(call: Callable[..., Tensor], *seen: Seen, state: nn.Module | None = None) -> Seen:
+    """What a window becomes by a call that works alike at every place, found by running it without numbers."""
+    first = seen[0]
+    sizes = [one.volume.size for one in seen]
+    kind = next((one.dtype for one in state.parameters()), None) if state is not None else None
+
+    def shape(*longer: tuple[int, ...]) -> tuple[int, ...]:
+        inputs = zip(seen, longer, strict=True)
+        return tuple(call(*(torch.empty(2, s.volume.channels, *n, device="meta", dtype=kind) for s, n in inputs)).shape)
+
+    _, channels, *size = shape(*sizes)
+    strides = []
+    for axis, stride in enumerate(first.stride):
+        longer = [(*n[:axis], n[axis] + FAR, *n[axis + 1 :]) for n in sizes]
+        more = shape(*longer)[axis + 2] - size[axis]
+        if not 0 < more <= FAR:
+            reason = "its output has places between those of its input" if more else "its output has a fixed size"
+            raise CannotSlide(f"{reason}, so that windows of the image are no windows of it")
+        strides.append(stride * round(FAR / more))
+    return Seen(Volume(channels, tuple(size)), tuple(strides), first.flat)
 
 
-def slide(module: nn.Module, window: Window, name: str = "") -> Slid:
-    """The layer that slides, and what stands behind it; `name` says in errors which layer it was.
-
-    Raises UnsupportedError, with the reason, for a layer that cannot slide, ShapeError for one that does not fit.
-    """
-    for kind in type(module).__mro__:
-        if kind in _LAYERS and kind.forward is type(module).forward:
-            return _LAYERS[kind](module, window, name or type(module).__name__)
-    raise refused(module, name, next((why for kind, why in _REASONS.items() if isinstance(module, kind)), UNKNOWN))
-
-
-def refused(module: nn.Module, name: str, reason: str, fix: str = "") -> UnsupportedError:
-    """The error for a layer that cannot slide."""
-    what = f"sliding {type(module).__name__}" + (f", layer {name!r}" if name else "")
-    return UnsupportedError(what, got=reason, expected="a layer that does the same at every window", fix=fix)
-
-
-def _refuse_unseen(module: nn.Module, name: str) -> None:
-    """Layers that are made anew must be nothing but their parameters."""
-    if is_parametrized(module):
-        fix = "Take it off with torch.nn.utils.parametrize.remove_parametrizations first."
-        raise refused(module, name, "a parametrisation, which a new layer would lose", fix)
-    if module._forward_hooks or module._forward_pre_hooks:
-        raise refused(module, name, "hooks, which a new layer would lose", "Remove them first.")
-    if any(is_lazy(parameter) for parameter in module.parameters()):
-        raise refused(module, name, "parameters that are not there yet", "Call the model once first.")
-
-
-def _linear(module: nn.Linear, window: Window, name: str) -> Slid:
-    _refuse_unseen(module, name)
-    volume = window.volume
-    if module.in_features != volume.numel:
-        got = f"in_features={module.in_features}"
-        sizes = " * ".join(map(str, (volume.channels, *volume.size)))
-        fix = "Give the volume that goes into the module, (channels, *size), as it was trained."
-        raise ShapeError(f"layer {name} on a volume {volume}", got=got, expected=f"{sizes} = {volume.numel}", fix=fix)
-    bias = module.bias is not None
-    convolution = Convolution(volume.channels, module.out_features, volume.size, bias=bias)
-    weight = module.weight.reshape(module.out_features, volume.channels, *volume.size)
-    made = _conv_of(convolution, weight, module.bias, module)
-    return made, window.single(module.out_features)
-
-
-def _conv_of(convolution: Convolution, weight: Tensor, bias: Tensor | None, like: nn.Module, **options: Any) -> Conv:
-    """A layer with copies of these parameters, which learns where `like` does."""
-    made = Conv.of(convolution, device="meta", dtype=weight.dtype, **options)
-    for name, value in (("weight", weight), ("bias", bias)):
-        if value is not None:
-            learned = getattr(like, name).requires_grad
-            setattr(made, name, Parameter(value.detach().clone(), requires_grad=learned))
-    return made.train(like.training)
-
-
-def _conv(module: Conv, window: Window, name: str) -> Slid:
-    conv = module.convolution
-    if conv.sharing.needs_size or conv.bias_sharing.needs_size:
-        raise refused(module, name, "weights of their own for each place: a window elsewhere has none", NARROW)
-    if any(conv.sharing.phases(None)) or any(conv.bias_sharing.phases(None)):
-        raise refused(module, name, "weights that repeat with a period: windows between the periods read others", NARROW)
-    if any(axis.input_dilation > 1 for axis in conv.axes):
-        raise refused(module, name, BETWEEN)
-    moved = _on_map(window, name, conv.ndim, conv.in_channels)
-    made: nn.Module = copy.deepcopy(module)
-    if any(axis.padding == "same" and axis.stride > 1 for axis in conv.axes):
-        axes = _settled(conv.axes, window.volume.size)
-        conv = Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
-        options = {"algorithm": module.algorithm, "precision": module.precision, "workspace": module.workspace}
-        made = _conv_of(conv, module.weight, module.bias, module, **options)
-    return made, Window(Volume(conv.out_channels, conv.output_size(moved.volume.size)))
-
-
-def _settled(axes: tuple[Axis, ...], size: tuple[int, ...]) -> tuple[Axis, ...]:
-    """The axes with the padding that they have at the trained size: "same" and ceil_mode depend on the size."""
-    pairs = zip(axes, size, strict=True)
-    return tuple(replace(axis, padding=shapes.padding(axis, length), ceil=False) for axis, length in pairs)
-
-
-def _on_map(window: Window, name: str, ndim: int | None = None, channels: int | None = None) -> Window:
-    """The window itself; raises ShapeError where it is no map of so many axes and channels."""
-    wrong = window.flat or (ndim or window.ndim) != window.ndim or channels not in (None, window.volume.channels)
-    if wrong:
-        got = "a flattened volume" if window.flat else f"a volume {window.volume}"
-        expected = f"{channels or 'any number of'} channels on {ndim or 'some'} axes"
-        raise ShapeError(f"layer {name}", got=got, expected=expected, fix="Give the volume that the module reads.")
-    return window
-
-
-def _pool(module: Pool, window: Window, name: str) -> Slid:
-    pooling = module.pooling
-    _on_map(window, name, pooling.ndim)
-    size = pooling.output_size(window.volume.size)
-    made = copy.deepcopy(module) if type(module) is LearnedPool else Pool(_settled_pooling(pooling, window.volume.size))
-    return made.train(module.training), Window(Volume(window.volume.channels, size))
-
-
-def _settled_pooling(pooling: Pooling, size: tuple[int, ...]) -> Pooling:
-    axes = _settled(pooling.axes, size)
-    cut = any(axis.ceil for axis in pooling.axes) and pooling.count_include_pad
-    if axes == pooling.axes or cut:  # what ceil_mode adds is no data, even where padding is
-        return pooling
-    made = copy.copy(pooling)
-    object.__setattr__(made, "axes", axes)
-    return made
-
-
-def _output(module: nn.Module, window: Window, name: str) -> Window:
-    """What comes out of a layer of maps, asked of the layer itself without computing it."""
-    state = {key: value.to("meta") for key, value in module.state_dict(keep_vars=True).items()}
-    kinds = [value.dtype for value in state.values() if value.is_floating_point()]
-    x = torch.empty(1, window.volume.channels, *window.volume.size, device="meta", dtype=(kinds or [None])[0])
-    try:
-        with torch.no_grad():
-            found = functional_call(module, state, (x,))
-    except (RuntimeError, ValueError) as error:
-        first = str(error).partition("\n")[0]
-        raise ShapeError(f"layer {name} on a volume {window.volume}: {first}") from error
-    if not isinstance(found, Tensor):
-        raise refused(module, name, "more than one output", "Let it return one tensor.")
-    return replace(window, volume=Volume(found.shape[1], tuple(found.shape[2:])))
-
-
-def _windows(module: nn.Module, window: Window, name: str) -> Slid:
-    """A layer of torch that reads windows of a map."""
-    _on_map(window, name)
-    return copy.deepcopy(module), _output(module, window, name)
-
-
-def _torch_pool(module: Any, window: Window, name: str) -> Slid:
-    if not module.ceil_mode or getattr(module, "divisor_override", None):
-        return _windows(module, window, name)
-    settings = {"padding": module.padding, "ceil_mode": True, "ndim": window.ndim}
-    mean = isinstance(module, nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d)
-    settings |= {"statistic": "mean", "count_include_pad": module.count_include_pad} if mean else {}
-    settings |= {} if mean else {"dilation": module.dilation}
-    if not mean and module.return_indices:
-        raise refused(module, name, "more than one output", "Let it return one tensor.")
-    return _pool(Pool(Pooling(_one_each(module.kernel_size, window.ndim), module.stride, **settings)), window, name)
-
-
-def _one_each(value: Any, ndim: int) -> tuple[int, ...]:
-    return (value,) * ndim if isinstance(value, int) else tuple(value)
-
-
-def _channels(module: nn.Module, window: Window, name: str) -> Slid:
-    """A layer that treats every place alike and tells channels apart."""
-    if window.flat and not window.is_vector:
-        raise refused(module, name, f"single values of a flattened volume {window.volume}", FLATTENED)
-    return copy.deepcopy(module), _output(module, window, name)
-
-
-def _values(module: nn.Module, window: Window, name: str) -> Slid:
-    """A layer that treats every value alike."""
-    return copy.deepcopy(module), window
-
-
-def _prelu(module: nn.PReLU, window: Window, name: str) -> Slid:
-    return (_values if module.num_parameters == 1 else _channels)(module, window, name)
-
-
-def _batch_norm(module: nn.BatchNorm1d, window: Window, name: str) -> Slid:
-    """Statistics and scales of channels, which the maps of any rank have; the classes differ in a check of the shape."""
-    if not window.is_vector and (window.flat or window.ndim != 1):
-        raise refused(module, name, f"single values of a flattened volume {window.volume}", FLATTENED)
-    if module.num_features != window.volume.channels:
-        raise ShapeError(f"layer {name}", got=f"a volume {window.volume}", expected=f"{module.num_features} channels")
-    made = copy.deepcopy(module)
-    made.__class__ = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[window.ndim - 1]
-    return made, window
-
-
-def _norm_of_vectors(module: nn.Module, window: Window, name: str) -> Slid:
-    if not (window.flat and window.is_vector):
-        raise refused(module, name, _REASONS[nn.GroupNorm])
-    return AtEachPlace(copy.deepcopy(module)).train(module.training), window
-
-
-def _softmax(module: Any, window: Window, name: str) -> Slid:
-    axes = (1, -1, None) if window.flat else (1, -window.ndim - 1)
-    if module.dim not in axes or (window.flat and not window.is_vector):
-        over = "the values of a flattened volume" if window.flat else f"axis {module.dim}"
-        raise refused(module, name, f"a sum over {over}", "Sum over the classes, dim=1.")
-    made = copy.deepcopy(module)
-    made.dim = 1
-    return made, window
-
-
-def _flatten(module: nn.Flatten, window: Window, name: str) -> Slid:
-    last = 1 if window.flat else window.ndim + 1
-    if module.start_dim not in (1, -last) or module.end_dim not in (-1, last):
-        got = f"start_dim={module.start_dim}, end_dim={module.end_dim}, which leaves some axes"
-        raise refused(module, name, got, "Flatten whole images, Flatten().")
-    return nn.Identity().train(module.training), replace(window, flat=True)
-
-
-def _global(module: GlobalPool, window: Window, name: str) -> Slid:
-    _on_map(window, name)
-    made, _ = pooled_cells(module, (1,) * window.ndim, module.summary, window, name)
-    return made, window.single(window.volume.channels)
-
-
-def _grid(module: Any, window: Window, name: str) -> Slid:
-    if len(module.grids) > 1:
-        raise refused(module, name, f"a pyramid of {len(module.grids)} grids, whose cells no common stride has")
-    return pooled_cells(module, module.grids[0], module.summary, window, name)
-
-
-def _adaptive(module: Any, window: Window, name: str) -> Slid:
+def _keep_windows(module: nn.Module, *seen: Seen) -> Slid:
+    """Layers that read windows, and work alike at every place."""
+    _unflattened(*seen)
     if getattr(module, "return_indices", False):
-        raise refused(module, name, "more than one output", "Let it return one tensor.")
-    wanted = module.output_size
-    wanted = wanted if isinstance(wanted, tuple | list) else (wanted,) * window.ndim
-    grid = tuple(size if cells is None else cells for cells, size in zip(wanted, window.volume.size, strict=False))
-    mean = isinstance(module, nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d | nn.AdaptiveAvgPool3d)
-    return pooled_cells(module, grid, Summary("mean" if mean else "max"), window, name)
+        raise CannotSlide("return_indices=True gives places in the whole image")
+    if len({one.stride for one in seen}) > 1:
+        strides = " and ".join(str(one.stride) for one in seen)
+        raise CannotSlide(f"its inputs have places {strides} samples apart, and meet at one size of the image only")
+    meta = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
+    return module, after(partial(functional_call, module, meta), *seen, state=module)
 
 
-def pooled_cells(module: nn.Module, grid: tuple[int, ...], summary: Summary, window: Window, name: str) -> Slid:
-    """A grid whose cells are equal windows side by side; a single cell may be at any place."""
-    _refuse_unseen(module, name)
-    size = _on_map(window, name, len(grid)).volume.size
-    if any(length % cells for length, cells in zip(size, grid, strict=True)):
-        got = f"cells of several sizes: {'x'.join(map(str, grid))} of a volume {window.volume}"
-        raise refused(module, name, got, "Use a grid that divides the size, or a single cell.")
-    kernel = tuple(length // cells for length, cells in zip(size, grid, strict=True))
-    stride = tuple(1 if cells == 1 else taps for taps, cells in zip(kernel, grid, strict=True))
-    pool = Pool(Pooling(kernel, stride, statistic=summary.statistic, p=summary.p if summary.statistic == "lp" else None))
-    return pool.train(module.training), Window(Volume(window.volume.channels, grid))
+def _unflattened(*seen: Seen) -> None:
+    for one in seen:
+        if one.flat and not one.alone:
+            reason = f"it reads {one.volume.numel} features that were flattened from places ({one.volume})"
+            raise CannotSlide(reason, "Put it before the flattening, or behind the first Linear.")
 
 
-NARROW = "Share its weights over all places first."
-FLATTENED = "Put it before Flatten, or behind a Linear."
-BETWEEN = "places between the samples of its input, at which no window begins"
-UNKNOWN = "what it does with the places is not known"
-_REASONS: dict[type[nn.Module], str] = {
-    nn.GroupNorm: "statistics over all places, which are those of the whole image when it slides",
-    nn.modules.conv._ConvTransposeNd: BETWEEN,
-    Conv: BETWEEN,  # those with a forward of their own are transposed
-    nn.Upsample: BETWEEN,
-    nn.MultiheadAttention: "every place looks at every other, in the whole image when it slides",
-}
-for _kind in (nn.LayerNorm, nn.RMSNorm, nn.modules.instancenorm._InstanceNorm):
-    _REASONS[_kind] = _REASONS[nn.GroupNorm]
+def _keep(module: nn.Module, seen: Seen) -> Slid:
+    """Functions of every value on its own."""
+    return module, seen
 
-_VALUES = (
-    "Identity ReLU ReLU6 LeakyReLU RReLU ELU SELU CELU GELU SiLU Mish Hardswish Hardsigmoid Hardtanh Hardshrink "
-    "Softshrink Tanhshrink Softplus Softsign Tanh Sigmoid LogSigmoid Threshold Dropout AlphaDropout"
-)
-_MAPS = (
-    "Conv1d Conv2d Conv3d LPPool1d LPPool2d LPPool3d Dropout1d Dropout2d Dropout3d "
-    "ConstantPad1d ConstantPad2d ConstantPad3d ZeroPad1d ZeroPad2d ZeroPad3d ReflectionPad1d ReflectionPad2d "
-    "ReflectionPad3d ReplicationPad1d ReplicationPad2d ReplicationPad3d CircularPad1d CircularPad2d CircularPad3d"
-)
-_PLACES = "BatchNorm2d BatchNorm3d SyncBatchNorm LocalResponseNorm CrossMapLRN2d Softmax2d ChannelShuffle"
-_LAYERS: dict[type[nn.Module], Callable[[Any, Window, str], Slid]] = {
-    **{getattr(nn, word): _values for word in _VALUES.split()},
-    **{getattr(nn, word): _windows for word in _MAPS.split()},
-    **{getattr(nn, word): _channels for word in _PLACES.split()},
-    **{getattr(nn, f"{kind}Pool{n}d"): _torch_pool for kind in ("Max", "Avg") for n in (1, 2, 3)},
-    **{getattr(nn, f"Adaptive{kind}Pool{n}d"): _adaptive for kind in ("Max", "Avg") for n in (1, 2, 3)},
-    **{kind: _norm_of_vectors for kind in (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)},
-    nn.PReLU: _prelu,
-    nn.BatchNorm1d: _batch_norm,
-    nn.Softmax: _softmax,
-    nn.LogSoftmax: _softmax,
-    nn.Flatten: _flatten,
-    nn.Linear: _linear,
-    FullyConnected: _linear,
-    Scaling: _channels,
-    Conv: _conv,
-    Pool: _pool,
-    LearnedPool: _pool,
-    ChannelPool: _channels,
-    GlobalPool: _global,
-    GridPool1d.__base__: _grid,
-}
+
+def _keep_channels(module: nn.Module, seen: Seen) -> Slid:
+    """Layers that treat every channel in its own way, and every place alike."""
+    _unflattened(seen)
+    return module, seen
+
+
+def _convolution(module: Any, seen: Seen) -> Slid:
+    conv = module.convolution
+    if module._waiting or str(conv.sharing) != "full" or (conv.bias and str(conv.bias_sharing) != "full"):
+        raise CannotSlide(f"its kernel or its bias differs from place to place of the image ({conv})")
+    if "same" in conv.padding and not seen.flat and conv.ndim == seen.ndim:
+        axes = [
+            replace(axis, padding=padding_of(axis, n)) for axis, n in zip(conv.axes, seen.volume.size, strict=True)
+        ]
+        fixed = Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
+        module = _with(Conv.of(fixed, device="meta"), weight=module.weight, bias=module.bias)
+    return _keep_windows(module, seen)
+
+
+def _with(module: nn.Module, **tensors: Tensor | None) -> Any:
+    """A module that holds copies of these parameters and buffers in place of its own."""
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        own = tensor.detach().clone()
+        if name in module._buffers:
+            module._buffers[name] = own
+        else:
+            module._parameters[name] = nn.Parameter(own, requires_grad=tensor.requires_grad)
+    return module
+
+
+def _pool(module: Any, seen: Seen) -> Slid:
+    pooling = module.pooling
+    if any(axis.padding == "same" for axis in pooling.axes) and seen.ndim == pooling.ndim:
+        pads = [padding_of(axis, n) for axis, n in zip(pooling.axes, seen.volume.size, strict=True)]
+        strides, dilations = ([getattr(axis, name) for axis in pooling.axes] for name in ("stride", "dilation"))
+        weight = None if pooling.weights is None else pooling.full_weight()
+        power = pooling.p if pooling.statistic == "lp" else None
+        flags = {"count_include_pad": pooling.count_include_pad}
+        given = (pooling.kernel_size, strides, pads, dilations, pooling.statistic, power, weight)
+        fixed = Pooling(*given, **flags)
+        if isinstance(module, LearnedPool):
+            module = _with(LearnedPool(fixed, module.channels, "meta"), logits=module.logits)
+        else:
+            module = Pool(fixed)
+    return _keep_windows(module, seen)
+
+
+def cells(seen: Seen, grid: Any, statistic: str, p: float | None = None) -> Slid:
+    """Pooling of a window to a grid of equal cells: the same pooling of every window of that size."""
+    _unflattened(seen)
+    size = seen.volume.size
+    asked = tuple(grid) if isinstance(grid, tuple | list) else (grid,) * seen.ndim
+    counts = tuple(n if count is None else count for n, count in zip(size, asked, strict=True))
+    if any(n % count for n, count in zip(size, counts, strict=True)):
+        reason = f"the cells of a grid {'x'.join(map(str, counts))} on {'x'.join(map(str, size))} places differ in size"
+        raise CannotSlide(reason, "Pool to a grid that divides the places, or to 1.")
+    kernel = tuple(n // count for n, count in zip(size, counts, strict=True))
+    if prod(kernel) == 1 and statistic in ("mean", "max"):
+        return nn.Identity(), seen
+    strides = tuple(1 if count == 1 else step for step, count in zip(kernel, counts, strict=True))
+    return _keep_windows(Pool(Pooling(kernel, strides, statistic=statistic, p=p)), seen)
+
+
+def overall(seen: Seen, statistic: str, p: float | None = None) -> Slid:
+    """Pooling of a window to one number for each channel, (batch, channels) in the model."""
+    module, found = cells(seen, 1, statistic, p)
+    return module, replace(found, flat=True)
+
+
+def _grid(module: Any, seen: Seen) -> Slid:
+    if len(module.grids) > 1:
+        raise CannotSlide("a pyramid puts the cells of several grids one after another")
+    return cells(seen, module.grids[0], *_summary(module.summary))
+
+
+def _summary(summary: Summary) -> tuple[str, float | None]:
+    return summary.statistic, summary.p if summary.statistic == "lp" else None
+
+
+def _flatten(module: Any, seen: Seen) -> Slid:
+    return nn.Identity(), flattened(seen, module.start_dim, module.end_dim)
+
+
+def flattened(seen: Seen, start: int, end: int) -> Seen:
+    """Behind a flattening of the axes from start to end; raises CannotSlide unless these are all but the batch."""
+    last = 1 if seen.flat else seen.ndim + 1
+    if start != 1 or end % (last + 1) != last:
+        raise CannotSlide(f"it flattens the axes {start} to {end}", "Flatten all axes but the batch, with start_dim=1.")
+    return replace(seen, flat=True)
+
+
+def _linear(module: Any, seen: Seen) -> Slid:
+    """A convolution whose kernel is as large as the places that the layer reads."""
+    volume = seen.volume
+    if volume.numel != module.in_features:
+        got = f"in_features={module.in_features}"
+        expected = f"{volume.numel}, the values of a volume {(volume.channels, *volume.size)}"
+        fix = "Give the volume that it reads, (channels, *size)."
+        raise ShapeError(f"as_convolution of {module}", got=got, expected=expected, fix=fix)
+    outputs, bias = module.out_features, module.bias
+    conv = Conv.of(Convolution(volume.channels, outputs, volume.size, bias=bias is not None), device="meta")
+    weight = module.weight.reshape(outputs, volume.channels, *volume.size)
+    weight.requires_grad_(module.weight.requires_grad) if weight.is_leaf else None
+    return _with(conv, weight=weight, bias=bias), Seen(Volume(outputs, (1,) * seen.ndim), seen.stride, True)
