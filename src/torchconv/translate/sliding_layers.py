@@ -28,7 +28,6 @@ from ..nn.learned_pool import LearnedPool
 from ..nn.pool import Pool
 
 FAR = 5040  # samples by which an axis is made longer to see a stride: far beyond the square of usual ones
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class CannotSlide(Exception):
@@ -86,9 +85,9 @@ def after(call: Callable[..., Tensor], *seen: Seen, state: nn.Module | None = No
     return Seen(Volume(channels, tuple(size)), tuple(strides), first.flat)
 
 
-def _keep_windows(module: nn.Module, *seen: Seen) -> Slid:
+def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
     """Layers that read windows, and work alike at every place."""
-    _unflattened(*seen)
+    unflattened(*seen)
     if getattr(module, "return_indices", False):
         raise CannotSlide("return_indices=True gives places in the whole image")
     if len({one.stride for one in seen}) > 1:
@@ -98,36 +97,38 @@ def _keep_windows(module: nn.Module, *seen: Seen) -> Slid:
     return module, after(partial(functional_call, module, meta), *seen, state=module)
 
 
-def _unflattened(*seen: Seen) -> None:
+def unflattened(*seen: Seen) -> None:
     for one in seen:
         if one.flat and not one.alone:
             reason = f"it reads {one.volume.numel} features that were flattened from places ({one.volume})"
             raise CannotSlide(reason, "Put it before the flattening, or behind the first Linear.")
 
 
-def _keep(module: nn.Module, seen: Seen) -> Slid:
+def keep(module: nn.Module, seen: Seen) -> Slid:
     """Functions of every value on its own."""
     return module, seen
 
 
-def _keep_channels(module: nn.Module, seen: Seen) -> Slid:
+def keep_channels(module: nn.Module, seen: Seen) -> Slid:
     """Layers that treat every channel in its own way, and every place alike."""
-    _unflattened(seen)
+    unflattened(seen)
     return module, seen
 
 
-def _convolution(module: Any, seen: Seen) -> Slid:
+def convolution(module: Any, seen: Seen) -> Slid:
     conv = module.convolution
     if module._waiting or str(conv.sharing) != "full" or (conv.bias and str(conv.bias_sharing) != "full"):
         raise CannotSlide(f"its kernel or its bias differs from place to place of the image ({conv})")
     if "same" in conv.padding and not seen.flat and conv.ndim == seen.ndim:
-        axes = [replace(axis, padding=padding_of(axis, n)) for axis, n in zip(conv.axes, seen.volume.size, strict=True)]
+        axes = [
+            replace(axis, padding=padding_of(axis, n)) for axis, n in zip(conv.axes, seen.volume.size, strict=True)
+        ]
         fixed = Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
-        module = _with(Conv.of(fixed, device="meta"), weight=module.weight, bias=module.bias)
-    return _keep_windows(module, seen)
+        module = holding(Conv.of(fixed, device="meta"), weight=module.weight, bias=module.bias)
+    return keep_windows(module, seen)
 
 
-def _with(module: nn.Module, **tensors: Tensor | None) -> Any:
+def holding(module: nn.Module, **tensors: Tensor | None) -> Any:
     """A module that holds copies of these parameters and buffers in place of its own."""
     for name, tensor in tensors.items():
         if tensor is None:
@@ -140,7 +141,7 @@ def _with(module: nn.Module, **tensors: Tensor | None) -> Any:
     return module
 
 
-def _pool(module: Any, seen: Seen) -> Slid:
+def pool(module: Any, seen: Seen) -> Slid:
     pooling = module.pooling
     if any(axis.padding == "same" for axis in pooling.axes) and seen.ndim == pooling.ndim:
         pads = [padding_of(axis, n) for axis, n in zip(pooling.axes, seen.volume.size, strict=True)]
@@ -151,17 +152,17 @@ def _pool(module: Any, seen: Seen) -> Slid:
         given = (pooling.kernel_size, strides, pads, dilations, pooling.statistic, power, weight)
         fixed = Pooling(*given, **flags)
         if isinstance(module, LearnedPool):
-            module = _with(LearnedPool(fixed, module.channels, "meta"), logits=module.logits)
+            module = holding(LearnedPool(fixed, module.channels, "meta"), logits=module.logits)
         else:
             module = Pool(fixed)
-    return _keep_windows(module, seen)
+    return keep_windows(module, seen)
 
 
-def cells(seen: Seen, grid: Any, statistic: str, p: float | None = None) -> Slid:
+def cells(seen: Seen, counts: Any, statistic: str, p: float | None = None) -> Slid:
     """Pooling of a window to a grid of equal cells: the same pooling of every window of that size."""
-    _unflattened(seen)
+    unflattened(seen)
     size = seen.volume.size
-    asked = tuple(grid) if isinstance(grid, tuple | list) else (grid,) * seen.ndim
+    asked = tuple(counts) if isinstance(counts, tuple | list) else (counts,) * seen.ndim
     counts = tuple(n if count is None else count for n, count in zip(size, asked, strict=True))
     if any(n % count for n, count in zip(size, counts, strict=True)):
         reason = f"the cells of a grid {'x'.join(map(str, counts))} on {'x'.join(map(str, size))} places differ in size"
@@ -170,7 +171,7 @@ def cells(seen: Seen, grid: Any, statistic: str, p: float | None = None) -> Slid
     if prod(kernel) == 1 and statistic in ("mean", "max"):
         return nn.Identity(), seen
     strides = tuple(1 if count == 1 else step for step, count in zip(kernel, counts, strict=True))
-    return _keep_windows(Pool(Pooling(kernel, strides, statistic=statistic, p=p)), seen)
+    return keep_windows(Pool(Pooling(kernel, strides, statistic=statistic, p=p)), seen)
 
 
 def overall(seen: Seen, statistic: str, p: float | None = None) -> Slid:
@@ -179,17 +180,18 @@ def overall(seen: Seen, statistic: str, p: float | None = None) -> Slid:
     return module, replace(found, flat=True)
 
 
-def _grid(module: Any, seen: Seen) -> Slid:
+def grid(module: Any, seen: Seen) -> Slid:
     if len(module.grids) > 1:
         raise CannotSlide("a pyramid puts the cells of several grids one after another")
-    return cells(seen, module.grids[0], *_summary(module.summary))
+    return cells(seen, module.grids[0], *settings(module.summary))
 
 
-def _summary(summary: Summary) -> tuple[str, float | None]:
+def settings(summary: Summary) -> tuple[str, float | None]:
+    """The statistic, and p where it is a setting."""
     return summary.statistic, summary.p if summary.statistic == "lp" else None
 
 
-def _flatten(module: Any, seen: Seen) -> Slid:
+def flatten(module: Any, seen: Seen) -> Slid:
     return nn.Identity(), flattened(seen, module.start_dim, module.end_dim)
 
 
@@ -201,7 +203,7 @@ def flattened(seen: Seen, start: int, end: int) -> Seen:
     return replace(seen, flat=True)
 
 
-def _linear(module: Any, seen: Seen) -> Slid:
+def linear(module: Any, seen: Seen) -> Slid:
     """A convolution whose kernel is as large as the places that the layer reads."""
     volume = seen.volume
     if volume.numel != module.in_features:
@@ -211,6 +213,6 @@ def _linear(module: Any, seen: Seen) -> Slid:
         raise ShapeError(f"as_convolution of {module}", got=got, expected=expected, fix=fix)
     outputs, bias = module.out_features, module.bias
     conv = Conv.of(Convolution(volume.channels, outputs, volume.size, bias=bias is not None), device="meta")
-    weight = module.weight.reshape(outputs, volume.channels, *volume.size)
-    weight.requires_grad_(module.weight.requires_grad) if weight.is_leaf else None
-    return _with(conv, weight=weight, bias=bias), Seen(Volume(outputs, (1,) * seen.ndim), seen.stride, True)
+    conv = holding(conv, weight=module.weight, bias=bias)
+    conv.weight.data = conv.weight.data.reshape(outputs, volume.channels, *volume.size)
+    return conv, Seen(Volume(outputs, (1,) * seen.ndim), seen.stride, True)

@@ -1,0 +1,129 @@
+"""A classifier over every window of a larger image at once: its fully connected layers as convolutions."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from ..description.axis import plain, positive
+from ..errors import SettingError, ShapeError, TorchconvError, UnsupportedError
+from ..network.operations import Volume
+from . import sliding_calls
+from .build import NetworkModule
+from .sliding_layers import CannotSlide, Seen, linear
+from .sliding_rules import rule_of
+
+HEAD = "Give the layers of the classifier as a torch.nn.Sequential, and the volume that it reads."
+
+
+def as_convolution(module: nn.Module, volume: Any, *, ndim: int | None = None) -> nn.Module:
+    """A classifier that slides over images of any size, and scores every window as the given one scores that crop.
+
+    module: a Linear, the head of a classifier, or all of it: a Sequential, what tc.build made, or any module that
+    torch.fx can follow. volume: what it reads, (channels, *size), of which Linear gets the values flattened;
+    (channels,) or an int: one place, on ndim axes (2 unless it is given). Parameters are copies, under their names.
+
+    Returns a module from (batch, channels, *larger size) to (batch, classes, *positions); at the size of `volume`,
+    one position. Linear becomes a convolution of the size that it reads, global pooling a pooling of that size with
+    stride 1, batch normalisation behind a Linear one over channels. Window i of an axis begins at sample i * stride
+    of the image, with the stride that `tc.receptive_field` tells: the product of all strides. Scores are those of the
+    crops where nothing pads; else layers see neighbours where a crop has padding (also "same", which pads as it does
+    at the size of `volume`, and windows of ceil_mode that end outside). Batch normalisation agrees in eval mode.
+
+    Raises ShapeError where a layer does not read what comes, UnsupportedError with the reason for layers that cannot
+    slide: unshared and tiled ones, statistics or softmax over places, and those that are not known.
+    Source: CS231n, Convolutional neural networks, Converting FC layers to CONV layers; Sermanet et al. 2014, OverFeat,
+    section 3.5.
+
+    >>> head = nn.Sequential(nn.Flatten(), nn.Linear(512 * 7 * 7, 8), nn.ReLU(), nn.Linear(8, 10))
+    >>> sliding = as_convolution(head, (512, 7, 7))
+    >>> sliding(torch.zeros(1, 512, 12, 12)).shape, sliding[1].weight.shape
+    (torch.Size([1, 10, 6, 6]), torch.Size([8, 512, 7, 7]))
+    """
+    read = _volume(volume, ndim)
+    name = type(module).__name__
+    found, seen = _Conversion().module(module, (Seen(read, (1,) * len(read.size)),), "")
+    if seen.flat and not seen.alone:
+        got = f"{seen.volume.numel} flattened features, from places ({seen.volume})"
+        raise UnsupportedError(f"as_convolution of {name}", got=got, expected="scores at the end", fix=HEAD)
+    modes = {path: part.training for path, part in module.named_modules()}
+    for path, part in found.named_modules():
+        part.training = modes.get(path, module.training)
+    return found
+
+
+def _volume(volume: Any, ndim: int | None) -> Volume:
+    given = plain(volume)
+    numbers = [positive("volume", value) for value in (given if isinstance(given, list) else [given])]
+    if not numbers:
+        raise SettingError("volume", got=repr(volume), expected="(channels, *size), as in (512, 7, 7)")
+    rank = positive("ndim", 2 if ndim is None else ndim)
+    channels, *size = numbers
+    if size and ndim is not None and rank != len(size):
+        raise SettingError("ndim", got=ndim, expected=f"{len(size)}, the axes of the volume {tuple(numbers)}")
+    return Volume(channels, tuple(size) or (1,) * rank)
+
+
+class _Leaves(fx.Tracer):
+    """Follows one forward only: what it calls is converted by itself."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+class _Conversion:
+    """One call of as_convolution; copies of what stays share what the originals shared."""
+
+    def __init__(self) -> None:
+        self._copies: dict[int, Any] = {}
+
+    def module(self, module: nn.Module, seen: tuple[Seen, ...], path: str) -> tuple[nn.Module, Seen]:
+        """What takes the place of a module that reads these, and what a window is behind it."""
+        what = f"as_convolution of {f'{path}, ' if path else ''}{type(module).__name__}"
+        try:
+            _refuse_hooks(module)
+            rule = rule_of(module)
+            if rule is not None:
+                found, behind = rule(module, *seen)
+                return (copy.deepcopy(module, self._copies) if found is module else found), behind
+            if type(module).forward is nn.Sequential.forward:
+                return self._sequential(module, *seen, path=path)
+            if type(module).__module__.startswith(("torch.", "torchconv.")) and not isinstance(module, NetworkModule):
+                raise CannotSlide("nothing is known of how it treats places", HEAD)
+            return self._followed(module, *seen, path=path)
+        except CannotSlide as error:
+            expected = "layers that treat every window of the image as they treat a crop"
+            raise UnsupportedError(what, got=error.reason, expected=expected, fix=error.fix) from error
+        except TorchconvError:
+            raise
+        except (RuntimeError, ValueError, TypeError) as error:  # of torch, for an input that does not fit
+            volumes = ", ".join(str((one.volume.channels, *one.volume.size)) for one in seen)
+            raise ShapeError(what, got=f"a volume {volumes}", expected=f"one that it can read ({error})") from error
+
+    def _sequential(self, module: Any, seen: Seen, path: str) -> tuple[nn.Module, Seen]:
+        parts = {}
+        for name, child in module.named_children():
+            parts[name], seen = self.module(child, (seen,), f"{path}.{name}".lstrip("."))
+        made = nn.Sequential()
+        for name, part in parts.items():
+            made.add_module(name, part)
+        return made, seen
+
+    def _followed(self, module: nn.Module, *seen: Seen, path: str) -> tuple[nn.Module, Seen]:
+        graph = _graph(module)
+        modules: dict[str, nn.Module] = {}
+        made = fx.Graph()
+        known: dict[fx.Node, Any] = {}
+        nodes: dict[fx.Node, fx.Node] = {}
+        inputs = iter(seen)
+        for node in graph.nodes:
+            reads = [one for one in node.all_input_nodes]
+            if node.op == "placeholder":
+                known[node] = next(inputs, None)
+                nodes[node] = made.placeholder(node.name)
