@@ -15,6 +15,7 @@ PUBLIC = [
     "Convolution",
     "Plan",
     "TorchconvError",
+    "as_convolution",
     "build",
     "conv",
     "conv_input_grad",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .nn.tuning import tune
     from .signal.arrays import convolve, correlate
     from .translate.build import build
+    from .translate.sliding import as_convolution
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ _PLACES = {
     "Convolution": "description.convolution",
     "Plan": "compute.plan",
     "TorchconvError": "errors",
+    "as_convolution": "translate.sliding",
     "build": "translate.build",
     "conv": "compute.functional",
     "conv_input_grad": "compute.functional",
@@ -54,6 +56,7 @@ __all__ = [
     "Convolution",
     "Plan",
     "TorchconvError",
+    "as_convolution",
     "build",
     "conv",
     "conv_input_grad",

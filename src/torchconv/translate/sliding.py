@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable
-from math import prod
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from ..description.axis import plain, positive
@@ -16,7 +13,7 @@ from ..errors import SettingError, ShapeError, TorchconvError, UnsupportedError
 from ..network.operations import Volume
 from . import sliding_calls
 from .build import NetworkModule
-from .sliding_layers import CannotSlide, Seen, linear
+from .sliding_layers import CannotSlide, Seen
 from .sliding_rules import rule_of
 
 HEAD = "Give the layers of the classifier as a torch.nn.Sequential, and the volume that it reads."
@@ -41,6 +38,7 @@ def as_convolution(module: nn.Module, volume: Any, *, ndim: int | None = None) -
     Source: CS231n, Convolutional neural networks, Converting FC layers to CONV layers; Sermanet et al. 2014, OverFeat,
     section 3.5.
 
+    >>> import torch
     >>> head = nn.Sequential(nn.Flatten(), nn.Linear(512 * 7 * 7, 8), nn.ReLU(), nn.Linear(8, 10))
     >>> sliding = as_convolution(head, (512, 7, 7))
     >>> sliding(torch.zeros(1, 512, 12, 12)).shape, sliding[1].weight.shape
@@ -81,7 +79,7 @@ class _Conversion:
     """One call of as_convolution; copies of what stays share what the originals shared."""
 
     def __init__(self) -> None:
-        self._copies: dict[int, Any] = {}
+        self.copies: dict[int, Any] = {}
 
     def module(self, module: nn.Module, seen: tuple[Seen, ...], path: str) -> tuple[nn.Module, Seen]:
         """What takes the place of a module that reads these, and what a window is behind it."""
@@ -91,12 +89,12 @@ class _Conversion:
             rule = rule_of(module)
             if rule is not None:
                 found, behind = rule(module, *seen)
-                return (copy.deepcopy(module, self._copies) if found is module else found), behind
+                return (copy.deepcopy(module, self.copies) if found is module else found), behind
             if type(module).forward is nn.Sequential.forward:
                 return self._sequential(module, *seen, path=path)
             if type(module).__module__.startswith(("torch.", "torchconv.")) and not isinstance(module, NetworkModule):
                 raise CannotSlide("nothing is known of how it treats places", HEAD)
-            return self._followed(module, *seen, path=path)
+            return self._followed(module, seen, path)
         except CannotSlide as error:
             expected = "layers that treat every window of the image as they treat a crop"
             raise UnsupportedError(what, got=error.reason, expected=expected, fix=error.fix) from error
@@ -115,15 +113,115 @@ class _Conversion:
             made.add_module(name, part)
         return made, seen
 
-    def _followed(self, module: nn.Module, *seen: Seen, path: str) -> tuple[nn.Module, Seen]:
-        graph = _graph(module)
-        modules: dict[str, nn.Module] = {}
-        made = fx.Graph()
-        known: dict[fx.Node, Any] = {}
-        nodes: dict[fx.Node, fx.Node] = {}
-        inputs = iter(seen)
-        for node in graph.nodes:
-            reads = [one for one in node.all_input_nodes]
-            if node.op == "placeholder":
-                known[node] = next(inputs, None)
-                nodes[node] = made.placeholder(node.name)
+    def _followed(self, module: nn.Module, seen: tuple[Seen, ...], path: str) -> tuple[nn.Module, Seen]:
+        made = Sliding(self, module, path)
+        for node in _graph(module).nodes:
+            made.add(node, seen)
+        graph, parts, behind = made.finished()
+        return fx.GraphModule(parts, graph, type(module).__name__), behind
+
+
+class Sliding:
+    """The graph of a module while it is written anew for larger images, node by node."""
+
+    def __init__(self, conversion: _Conversion, module: nn.Module, path: str) -> None:
+        self._conversion, self._module, self._path = conversion, module, path
+        self._graph = fx.Graph()
+        self._parts: dict[str, nn.Module] = {}
+        self._known: dict[fx.Node, Any] = {}  # what was seen of a node of the module, or the number that it is
+        self._nodes: dict[fx.Node, fx.Node] = {}
+        self._done: dict[tuple[str, tuple[Seen, ...]], tuple[nn.Module, Seen]] = {}
+
+    def add(self, node: fx.Node, inputs: tuple[Seen, ...]) -> None:
+        """Write what takes the place of a node."""
+        if node.op == "placeholder":
+            if len(self._nodes) == len(inputs):
+                raise CannotSlide("its forward takes more than one tensor", HEAD)
+            self._known[node] = inputs[len(self._nodes)]
+            self._nodes[node] = self._graph.placeholder(node.name)
+        elif node.op == "get_attr":
+            self._known[node] = operator.attrgetter(str(node.target))(self._module)
+            self._parts[str(node.target)] = copy.deepcopy(self._known[node], self._conversion.copies)
+            self._nodes[node] = self._graph.get_attr(str(node.target))
+        elif node.op == "call_module":
+            self._known[node] = self._call(node, str(node.target), None)
+        elif node.op == "output":
+            (result,) = node.args
+            if not isinstance(result, fx.Node) or not isinstance(self._known[result], Seen):
+                raise CannotSlide("its forward returns more than one tensor", HEAD)
+            self._known[node] = self._known[result]
+            self._graph.output(self._nodes[result])
+        else:
+            self._function(node)
+
+    def _function(self, node: fx.Node) -> None:
+        found = sliding_calls.called(node, self._known)
+        if isinstance(found, str):
+            self._known[node] = found
+            return
+        part, self._known[node] = found
+        if isinstance(part, nn.Module):
+            self._call(node, node.name, (part, found[1]))
+        elif part == "kept":
+            self._nodes[node] = self._graph.node_copy(node, lambda one: self._nodes[one])
+        else:
+            self._nodes[node] = self._nodes[node.all_input_nodes[0]]
+
+    def _call(self, node: fx.Node, name: str, made: tuple[nn.Module, Seen] | None) -> Seen:
+        """Write the call of a module: one that is made in place of a function, or what takes the place of another."""
+        reads = [one for one in node.all_input_nodes if one in self._nodes]
+        seen = tuple(self._known[one] for one in reads)
+        if made is None:
+            if node.kwargs or len(node.args) != len(seen):
+                raise CannotSlide(f"its forward calls {name} with more than tensors", HEAD)
+            made = self._converted(name, seen)
+        part, behind = made
+        name = next((known for known, one in self._parts.items() if one is part), name)
+        while name in self._parts and self._parts[name] is not part:
+            name += "_again"
+        self._parts[name] = part
+        self._nodes[node] = self._graph.call_module(name, tuple(self._nodes[one] for one in reads))
+        return behind
+
+    def _converted(self, name: str, seen: tuple[Seen, ...]) -> tuple[nn.Module, Seen]:
+        if (name, seen) not in self._done:
+            path = f"{self._path}.{name}".lstrip(".")
+            self._done[name, seen] = self._conversion.module(self._module.get_submodule(name), seen, path)
+        return self._done[name, seen]
+
+    def finished(self) -> tuple[fx.Graph, dict[str, Any], Seen]:
+        """The graph, the modules that it calls by name, and what a window is behind it."""
+        self._graph.eliminate_dead_code()
+        *_, last = self._known.values()
+        return self._graph, self._parts, last
+
+
+def _graph(module: nn.Module) -> fx.Graph:
+    """The calls of a module's forward, in order."""
+    if isinstance(module, NetworkModule):
+        return _described(module)
+    training = module.training
+    module.training = False  # of its own functions only: layers are not looked into
+    try:
+        return _Leaves().trace(module)
+    except Exception as error:  # of any kind: it is the model's
+        reason = f"its forward cannot be followed ({str(error).partition(chr(10))[0]})"
+        raise CannotSlide(reason, HEAD) from error
+    finally:
+        module.training = training
+
+
+def _described(module: NetworkModule) -> fx.Graph:
+    """The layers of a network: its forward looks at the size of the image, which is what changes."""
+    graph = fx.Graph()
+    first, *others = module.network.nodes
+    nodes = {first.name: graph.placeholder(first.name)}
+    for node in others:
+        nodes[node.name] = graph.call_module(node.name, tuple(nodes[name] for name in node.inputs))
+    graph.output(nodes[module.network.nodes[-1].name])
+    return graph
+
+
+def _refuse_hooks(module: nn.Module) -> None:
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise CannotSlide("it has forward hooks, which might look at places", "Remove them first.")

@@ -120,9 +120,7 @@ def convolution(module: Any, seen: Seen) -> Slid:
     if module._waiting or str(conv.sharing) != "full" or (conv.bias and str(conv.bias_sharing) != "full"):
         raise CannotSlide(f"its kernel or its bias differs from place to place of the image ({conv})")
     if "same" in conv.padding and not seen.flat and conv.ndim == seen.ndim:
-        axes = [
-            replace(axis, padding=padding_of(axis, n)) for axis, n in zip(conv.axes, seen.volume.size, strict=True)
-        ]
+        axes = [replace(axis, padding=padding_of(axis, n)) for axis, n in zip(conv.axes, seen.volume.size, strict=True)]
         fixed = Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
         module = holding(Conv.of(fixed, device="meta"), weight=module.weight, bias=module.bias)
     return keep_windows(module, seen)
