@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
 from ..network.operations import Volume
 from .sliding_layers import CannotSlide, Seen, after, cells, flattened, overall
@@ -13,45 +14,17 @@ from .sliding_rules import over_channels
 
 BATCH, SHAPE = "the number of images", "the shape of a tensor"
 RANKS = (1, 2, 3)
-VALUES = {
-    *[
-        "relu",
-        "relu_",
-        "relu6",
-        "leaky_relu",
-        "elu",
-        "celu",
-        "selu",
-        "gelu",
-        "silu",
-        "mish",
-        "sigmoid",
-        "sigmoid_",
-        "tanh",
-        "tanh_",
-        "hardtanh",
-        "hardswish",
-    ],
-    *[
-        "hardsigmoid",
-        "softplus",
-        "softsign",
-        "logsigmoid",
-        "threshold",
-        "abs",
-        "exp",
-        "sqrt",
-        "square",
-        "neg",
-        "clamp",
-        "clip",
-        "pow",
-        "contiguous",
-    ],
-}
-SUMS = set(
-    ["add", "add_", "iadd", "sub", "sub_", "isub", "mul", "mul_", "imul", "div", "truediv", "maximum", "minimum"]
-)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+VALUES = _words("""
+    relu relu_ relu6 leaky_relu elu celu selu gelu silu mish sigmoid sigmoid_ tanh tanh_ hardtanh hardswish hardsigmoid
+    softplus softsign logsigmoid threshold abs exp sqrt square neg clamp clip pow contiguous
+""")
+SUMS = _words("add add_ iadd sub sub_ isub mul mul_ imul div truediv maximum minimum")
 WINDOWS = {f"{kind}_pool{ndim}d" for kind in ("max", "avg", "lp") for ndim in RANKS}
 SOFTMAX = {"softmax": nn.Softmax, "log_softmax": nn.LogSoftmax}
 SUMMARIES = {"mean": "mean", "amax": "max"}
@@ -67,7 +40,7 @@ def called(node: fx.Node, known: Mapping[fx.Node, Any]) -> Found:
     name = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
     home = str(getattr(node.target, "__module__", None) or "torch").partition(".")[0]
     rule = next((rule for names, rule in RULES if name in names), None)
-    args, words = fx.node.map_arg((node.args, node.kwargs), lambda one: known[one])
+    args, words = map_arg((node.args, node.kwargs), lambda one: known[one])
     seen = [one for one in _leaves([args, words]) if isinstance(one, Seen)]
     if rule is None or home not in ("torch", "_operator", "builtins") or (not seen and name != "getitem"):
         raise CannotSlide(f"its forward calls {name}, of which it is not known how it treats places")

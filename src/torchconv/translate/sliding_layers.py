@@ -1,4 +1,4 @@
-"""How each layer of a classifier slides: what takes its place where the image is larger than the window it was made for.
+"""How each layer of a classifier slides: what takes its place on images larger than the window it was made for.
 
 A rule takes a module and what one window of the image is where the module reads it (`Seen`), and gives the module that
 takes its place and what one window is behind it. In place of flattened features the sliding model keeps channels and
@@ -98,6 +98,7 @@ def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
 
 
 def unflattened(*seen: Seen) -> None:
+    """Raises CannotSlide where places were flattened into features."""
     for one in seen:
         if one.flat and not one.alone:
             reason = f"it reads {one.volume.numel} features that were flattened from places ({one.volume})"
@@ -116,6 +117,7 @@ def keep_channels(module: nn.Module, seen: Seen) -> Slid:
 
 
 def convolution(module: Any, seen: Seen) -> Slid:
+    """One kernel everywhere; with padding that does not depend on the size of the image."""
     conv = module.convolution
     if module._waiting or str(conv.sharing) != "full" or (conv.bias and str(conv.bias_sharing) != "full"):
         raise CannotSlide(f"its kernel or its bias differs from place to place of the image ({conv})")
@@ -140,6 +142,7 @@ def holding(module: nn.Module, **tensors: Tensor | None) -> Any:
 
 
 def pool(module: Any, seen: Seen) -> Slid:
+    """Pooling of windows, with padding that does not depend on the size of the image."""
     pooling = module.pooling
     if any(axis.padding == "same" for axis in pooling.axes) and seen.ndim == pooling.ndim:
         pads = [padding_of(axis, n) for axis, n in zip(pooling.axes, seen.volume.size, strict=True)]
@@ -179,6 +182,7 @@ def overall(seen: Seen, statistic: str, p: float | None = None) -> Slid:
 
 
 def grid(module: Any, seen: Seen) -> Slid:
+    """Pooling to one grid of equal cells."""
     if len(module.grids) > 1:
         raise CannotSlide("a pyramid puts the cells of several grids one after another")
     return cells(seen, module.grids[0], *settings(module.summary))
@@ -190,6 +194,7 @@ def settings(summary: Summary) -> tuple[str, float | None]:
 
 
 def flatten(module: Any, seen: Seen) -> Slid:
+    """Nothing: the layers behind it know that it was there."""
     return nn.Identity(), flattened(seen, module.start_dim, module.end_dim)
 
 

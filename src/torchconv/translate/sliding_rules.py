@@ -1,4 +1,4 @@
-"""Which layers slide, and by which rule: one table. Layers that are not in it are refused, since nothing is known of them."""
+"""Which layers slide, and by which rule: one table. Layers that are not in it are refused: nothing is known of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of every place on its own: (batch, channels, *size) to the same.
 
     >>> import torch
-    >>> ChannelNorm(2)(torch.tensor([[[3.0, 0.0], [5.0, 8.0]]])).round(decimals=3)
+    >>> ChannelNorm(2)(torch.tensor([[[3.0, 0.0], [5.0, 8.0]]])).detach().round(decimals=3)
     tensor([[[-1., -1.],
              [ 1.,  1.]]])
     """

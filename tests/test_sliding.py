@@ -1,0 +1,236 @@
+"""A classifier that slides over a larger image gives at every window the scores of that crop."""
+
+from itertools import product
+from math import prod
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import torchconv as tc
+from torchconv.errors import SettingError, ShapeError, UnsupportedError
+
+CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+def settled(model: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """In eval mode, with statistics of batch normalisation that are not 0 and 1."""
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is not None:
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 2)
+            nn.init.normal_(part.weight)
+            nn.init.normal_(part.bias)
+    return model.to(dtype).eval()
+
+
+@torch.no_grad()
+def crops(model: nn.Module, image: Tensor, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    """The scores of every crop of a size, one by one: (batch, classes, *positions)."""
+    steps = [range(0, n - w + 1, s) for n, w, s in zip(image.shape[2:], size, stride, strict=True)]
+    found = []
+    for corner in product(*steps):
+        cut = image
+        for axis, (begin, length) in enumerate(zip(corner, size, strict=True), 2):
+            cut = cut.narrow(axis, begin, length)
+        found.append(model(cut).flatten(1))
+    return torch.stack(found, -1).unflatten(-1, [len(step) for step in steps])
+
+
+@torch.no_grad()
+def check(
+    model: nn.Module,
+    volume: tuple[int, ...],
+    larger: tuple[int, ...],
+    stride: tuple[int, ...],
+    tolerance: float = 1e-12,
+    dtype: torch.dtype = torch.float64,
+) -> nn.Module:
+    """Every window's scores are those of the crop; at the trained size there is one position."""
+    settled(model, dtype)
+    sliding = tc.as_convolution(model, volume)
+    image = torch.randn(2, volume[0], *larger, dtype=dtype)
+    expected = crops(model, image, volume[1:], stride)
+    found = sliding(image)[(..., *(slice(n) for n in expected.shape[2:]))]
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= tolerance * max(1.0, expected.abs().max().item())
+    once = image[(..., *(slice(n) for n in volume[1:]))]
+    one = sliding(once)
+    assert one.shape == (2, expected.shape[1], *[1] * len(stride))
+    torch.testing.assert_close(one.flatten(1), model(once).flatten(1))
+    return sliding
+
+
+@st.composite
+def classifiers(draw) -> tuple[nn.Sequential, tuple[int, ...], tuple[int, ...]]:
+    """Layers without padding, their input volume, and the stride of windows."""
+    ndim = draw(st.sampled_from([1, 2, 2, 3]))
+    channels, size, stride = draw(st.integers(1, 3)), [draw(st.integers(9, 12)) for _ in range(ndim)], [1] * ndim
+    volume = (channels, *size)
+    layers: list[nn.Module] = []
+    for _ in range(draw(st.integers(0, 3))):
+        axes = [(draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(1, 2))) for _ in range(ndim)]
+        if any(n < d * (k - 1) + 1 for n, (k, _, d) in zip(size, axes, strict=True)):
+            break
+        kernel, step, dilation = (tuple(values) for values in zip(*axes, strict=True))
+        if draw(st.booleans()):
+            out = draw(st.integers(1, 2)) * 2
+            layers.append(CONVS[ndim](channels, out, kernel, step, dilation=dilation, bias=draw(st.booleans())))
+            channels = out
+        else:
+            statistic = draw(st.sampled_from(["max", "mean", "l2"]))
+            layers.append(getattr(tc.nn, f"Pool{ndim}d")(kernel, step, dilation=dilation, statistic=statistic))
+        size = [(n - d * (k - 1) - 1) // s + 1 for n, (k, s, d) in zip(size, axes, strict=True)]
+        stride = [a * s for a, s in zip(stride, step, strict=True)]
+        layers += draw(st.sampled_from([[nn.ReLU()], [NORMS[ndim](channels), nn.Tanh()], []]))
+    hidden = draw(st.integers(2, 4)) * 2
+    layers += [nn.Flatten(), nn.Linear(channels * prod(size), hidden), nn.ReLU()]
+    layers += draw(
+        st.sampled_from(
+            [
+                [nn.BatchNorm1d(hidden)],
+                [nn.LayerNorm(hidden)],
+                [tc.nn.Maxout(2), nn.Linear(hidden // 2, hidden)],
+                [nn.Dropout(), nn.Linear(hidden, hidden, bias=False), nn.PReLU(hidden)],
+                [],
+            ]
+        )
+    )
+    layers += [nn.Linear(hidden, 3), draw(st.sampled_from([nn.Identity(), nn.Softmax(1), nn.LogSoftmax(-1)]))]
+    return nn.Sequential(*layers), volume, tuple(stride)
+
+
+@settings(max_examples=60, deadline=None)
+@given(classifiers(), st.integers(0, 5), st.integers(0, 2**30))
+def test_every_window_has_the_scores_of_its_crop(drawn, more, seed):
+    torch.manual_seed(seed)
+    model, volume, stride = drawn
+    check(model, volume, tuple(n + more + axis for axis, n in enumerate(volume[1:])), stride)
+
+
+def test_the_law_can_fail():
+    """Another order of the flattened values, or a window shifted by one, is seen."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 16, 3)).double()
+    sliding = tc.as_convolution(model, (1, 6, 6))
+    image = torch.randn(1, 1, 8, 8).double()
+    expected = crops(model, image, (6, 6), (1, 1))
+    assert torch.allclose(sliding(image), expected)
+    assert not torch.allclose(sliding(image.roll(1, -1)), expected)
+    with torch.no_grad():
+        sliding[2].weight.copy_(sliding[2].weight.transpose(-1, -2).clone())
+    assert not torch.allclose(sliding(image), expected)
+
+
+class Residual(nn.Module):
+    """A forward of its own: functions, a residual sum, a concatenation, a view, one ReLU used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1)
+        self.scale = nn.Parameter(torch.randn(4, 1, 1))
+        self.act = nn.ReLU()
+        self.fc = nn.Sequential(nn.Linear(8 * 9, 6), nn.ReLU(), nn.Linear(6, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.conv1(x))
+        x = F.relu(x + self.scale * self.conv2(x))
+        x = F.max_pool2d(x, 2)
+        x = torch.cat([x, -x if False else x.abs() * 2], dim=1)
+        x = F.dropout(x, 0.5, self.training)
+        return F.log_softmax(self.fc(self.act(x.view(x.size(0), -1))), dim=-1)
+
+
+class Pooled(nn.Module):
+    """Global pooling by a method."""
+
+    def __init__(self, keepdim: bool) -> None:
+        super().__init__()
+        self.conv, self.fc, self.keepdim = nn.Conv2d(1, 4, 3, 2), nn.Linear(4, 3), keepdim
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).mean([-2, -1], keepdim=self.keepdim)
+        return self.fc(torch.flatten(x, 1) if self.keepdim else x)
+
+
+MODELS = {
+    "own forward": (Residual, (1, 8, 8), (2, 2)),
+    "mean": (lambda: Pooled(False), (1, 9, 9), (2, 2)),
+    "mean, keepdim": (lambda: Pooled(True), (1, 9, 9), (2, 2)),
+    "adaptive to 1": (
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)),
+        (1, 7, 8),
+        (1, 1),
+    ),
+    "adaptive to a divisor": (
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveMaxPool2d((2, 3)), nn.Flatten(), nn.Linear(24, 2)),
+        (1, 8, 8),
+        (3, 2),
+    ),
+    "adaptive to itself": (
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 2)),
+        (1, 6, 6),
+        (1, 1),
+    ),
+    "global l2": (lambda: nn.Sequential(nn.Conv1d(1, 4, 3), tc.nn.GlobalPool("l2"), nn.Linear(4, 2)), (1, 9), (1,)),
+    "connection table": (
+        lambda: nn.Sequential(
+            tc.nn.Conv2d(3, 2, 3, connections=[[1, 0, 1], [0, 1, 1]]), nn.Flatten(), nn.Linear(32, 2)
+        ),
+        (3, 6, 6),
+        (1, 1),
+    ),
+    "learned pooling": (
+        lambda: nn.Sequential(tc.nn.LearnedPool2d(2), nn.Flatten(), nn.Linear(27, 2)),
+        (3, 6, 6),
+        (2, 2),
+    ),
+    "reflected": (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3, groups=1), nn.GLU(1), nn.Flatten(), nn.Linear(16, 4), nn.GLU()),
+        (1, 6, 6),
+        (1, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name):
+    torch.manual_seed(1)
+    make, volume, stride = MODELS[name]
+    check(make(), volume, tuple(n + 4 for n in volume[1:]), stride)
+
+
+TEXTS = {
+    "LeNet-5": ("lenet5", (1, 32, 32), (40, 37), (4, 4)),
+    "AlexNet, thin": (
+        "CONV[6, 11x11, stride=4, valid] - RELU - NORM[local] - POOL[3x3, stride=2]"
+        " - CONV[8, 3x3, groups=2, valid] - RELU - POOL[2x2, stride=1] - (DROPOUT - FC[9] - RELU)*2 - FC - SOFTMAX",
+        (3, 67, 67),
+        (75, 83),
+        (8, 8),
+    ),
+    "global pooling and batch normalisation": (
+        "CONV[4, 3x3, valid] - NORM - RELU - GLOBALPOOL - FC[5] - NORM - RELU - FC",
+        (2, 7, 7),
+        (9, 8),
+        (1, 1),
+    ),
+    "Maxout": ("CONV[4, 3x3, valid] - MAXOUT[2] - FC[8] - MAXOUT[4] - FC", (2, 6, 6), (9, 8), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts(name):
+    torch.manual_seed(2)
+    text, volume, larger, stride = TEXTS[name]
+    sliding = check(tc.build(text, input=volume), volume, larger, stride)
+    assert tc.receptive_field(sliding, (volume[0], *larger)).stride == stride
+
+
+def test_float32():
+    torch.manual_seed(3)
+    check(tc.build("lenet5"), (1, 32, 32), (40, 36), (4, 4), 1e-5, torch.float32)
