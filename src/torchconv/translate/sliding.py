@@ -191,7 +191,6 @@ class Sliding:
 
     def finished(self) -> tuple[fx.Graph, dict[str, Any], Seen]:
         """The graph, the modules that it calls by name, and what a window is behind it."""
-        self._graph.eliminate_dead_code()
         *_, last = self._known.values()
         return self._graph, self._parts, last
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -94,7 +93,7 @@ def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
         strides = " and ".join(str(one.stride) for one in seen)
         raise CannotSlide(f"its inputs have places {strides} samples apart, and meet at one size of the image only")
     meta = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
-    return module, after(partial(functional_call, module, meta), *seen, state=module)
+    return module, after(lambda *inputs: functional_call(module, meta, inputs), *seen, state=module)
 
 
 def unflattened(*seen: Seen) -> None:
