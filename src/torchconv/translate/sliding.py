@@ -7,6 +7,7 @@ import operator
 from typing import Any
 
 from torch import fx, nn
+from torch.nn.parameter import is_lazy
 
 from ..description.axis import plain, positive
 from ..errors import SettingError, ShapeError, TorchconvError, UnsupportedError
@@ -44,6 +45,8 @@ def as_convolution(module: nn.Module, volume: Any, *, ndim: int | None = None) -
     >>> sliding(torch.zeros(1, 512, 12, 12)).shape, sliding[1].weight.shape
     (torch.Size([1, 10, 6, 6]), torch.Size([8, 512, 7, 7]))
     """
+    if not isinstance(module, nn.Module):
+        raise SettingError("module", got=repr(module), expected="a torch.nn.Module, as in nn.Linear(512 * 7 * 7, 10)")
     read = _volume(volume, ndim)
     name = type(module).__name__
     found, seen = _Conversion().module(module, (Seen(read, (1,) * len(read.size)),), "")
@@ -83,9 +86,9 @@ class _Conversion:
 
     def module(self, module: nn.Module, seen: tuple[Seen, ...], path: str) -> tuple[nn.Module, Seen]:
         """What takes the place of a module that reads these, and what a window is behind it."""
-        what = f"as_convolution of {f'{path}, ' if path else ''}{type(module).__name__}"
+        what = f"as_convolution of {f'layer {path}, ' if path else ''}{type(module).__name__}"
         try:
-            _refuse_hooks(module)
+            _refuse_unseen(module)
             rule = rule_of(module)
             if rule is not None:
                 found, behind = rule(module, *seen)
@@ -221,6 +224,8 @@ def _described(module: NetworkModule) -> fx.Graph:
     return graph
 
 
-def _refuse_hooks(module: nn.Module) -> None:
+def _refuse_unseen(module: nn.Module) -> None:
     if module._forward_hooks or module._forward_pre_hooks:
         raise CannotSlide("it has forward hooks, which might look at places", "Remove them first.")
+    if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
+        raise CannotSlide("its parameters have no shape yet", "Call the model once first.")

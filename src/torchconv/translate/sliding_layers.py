@@ -26,6 +26,7 @@ from ..nn.conv import Conv
 from ..nn.learned_pool import LearnedPool
 from ..nn.pool import Pool
 
+PART = "Give the part of the model in front of it."
 FAR = 5040  # samples by which an axis is made longer to see a stride: far beyond the square of usual ones
 
 
@@ -79,7 +80,7 @@ def after(call: Callable[..., Tensor], *seen: Seen, state: nn.Module | None = No
         more = shape(*longer)[axis + 2] - size[axis]
         if not 0 < more <= FAR:
             reason = "its output has places between those of its input" if more else "its output has a fixed size"
-            raise CannotSlide(f"{reason}, so that windows of the image are no windows of it")
+            raise CannotSlide(f"{reason}, so that windows of the image are no windows of it", PART)
         strides.append(stride * round(FAR / more))
     return Seen(Volume(channels, tuple(size)), tuple(strides), first.flat)
 
@@ -88,7 +89,7 @@ def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
     """Layers that read windows, and work alike at every place."""
     unflattened(*seen)
     if getattr(module, "return_indices", False):
-        raise CannotSlide("return_indices=True gives places in the whole image")
+        raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
     if len({one.stride for one in seen}) > 1:
         strides = " and ".join(str(one.stride) for one in seen)
         raise CannotSlide(f"its inputs have places {strides} samples apart, and meet at one size of the image only")
@@ -118,8 +119,9 @@ def keep_channels(module: nn.Module, seen: Seen) -> Slid:
 def convolution(module: Any, seen: Seen) -> Slid:
     """One kernel everywhere; with padding that does not depend on the size of the image."""
     conv = module.convolution
-    if module._waiting or str(conv.sharing) != "full" or (conv.bias and str(conv.bias_sharing) != "full"):
-        raise CannotSlide(f"its kernel or its bias differs from place to place of the image ({conv})")
+    if {str(conv.sharing), str(conv.bias_sharing)} != {"full"}:
+        reason = f"its kernel or its bias differs from place to place of the image ({conv})"
+        raise CannotSlide(reason, 'Only layers with sharing="full" slide.')
     if "same" in conv.padding and not seen.flat and conv.ndim == seen.ndim:
         axes = [replace(axis, padding=padding_of(axis, n)) for axis, n in zip(conv.axes, seen.volume.size, strict=True)]
         fixed = Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
@@ -183,7 +185,7 @@ def overall(seen: Seen, statistic: str, p: float | None = None) -> Slid:
 def grid(module: Any, seen: Seen) -> Slid:
     """Pooling to one grid of equal cells."""
     if len(module.grids) > 1:
-        raise CannotSlide("a pyramid puts the cells of several grids one after another")
+        raise CannotSlide("a pyramid puts the cells of several grids one after another", "Pool to one grid.")
     return cells(seen, module.grids[0], *settings(module.summary))
 
 

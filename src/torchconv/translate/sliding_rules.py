@@ -16,6 +16,8 @@ from . import layers
 from . import sliding_layers as slide
 from .sliding_layers import CannotSlide, Seen, Slid
 
+OVER_PLACES = "its mean and variance are taken over places, which are others in a larger image"
+BATCH = "Use batch normalisation, whose statistics are settled by training."
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -35,7 +37,7 @@ class ChannelNorm(nn.LayerNorm):
 def _batch_norm(module: Any, seen: Seen) -> Slid:
     slide.unflattened(seen)
     if module.running_mean is None:
-        raise CannotSlide("without running statistics it takes them over all places of the image")
+        raise CannotSlide("without running statistics it takes them over all places", "Use track_running_stats=True.")
     if not seen.flat or isinstance(module, nn.SyncBatchNorm):
         return module, seen
     made = BATCH_NORMS[seen.ndim](module.num_features, module.eps, module.momentum, module.affine, device="meta")
@@ -45,13 +47,13 @@ def _batch_norm(module: Any, seen: Seen) -> Slid:
 
 def _layer_norm(module: Any, seen: Seen) -> Slid:
     if not (seen.flat and seen.alone and tuple(module.normalized_shape) == (seen.volume.channels,)):
-        raise CannotSlide("its mean and variance are taken over places, which are others in a larger image")
+        raise CannotSlide(OVER_PLACES, BATCH)
     made = ChannelNorm(module.normalized_shape, module.eps, module.elementwise_affine, module.bias is not None, "meta")
     return slide.holding(made, **dict(module.named_parameters())), seen
 
 
 def _statistics(module: Any, *seen: Seen) -> Slid:
-    raise CannotSlide("its mean and variance are taken over places, which are others in a larger image")
+    raise CannotSlide(OVER_PLACES, BATCH)
 
 
 def over_channels(dim: Any, seen: Seen, what: str = "it") -> None:
@@ -80,7 +82,7 @@ def _glu(module: Any, seen: Seen) -> Slid:
 def _adaptive(statistic: str) -> Callable[..., Slid]:
     def rule(module: Any, seen: Seen) -> Slid:
         if getattr(module, "return_indices", False):
-            raise CannotSlide("return_indices=True gives places in the whole image")
+            raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
         return slide.cells(seen, module.output_size, statistic)
 
     return rule
@@ -103,7 +105,7 @@ VALUES = _named(
     " Hardshrink Softshrink Tanhshrink Softplus Softsign LogSigmoid Threshold Dropout AlphaDropout"
 )
 CHANNELS = [*_named("LocalResponseNorm CrossMapLRN2d ChannelShuffle"), *_all_ranks("Dropout"), layers.Scaling]
-WINDOWS = _all_ranks(
+WINDOWS = _named("Upsample PixelShuffle PixelUnshuffle") + _all_ranks(
     *("Conv", "ConvTranspose", "MaxPool", "AvgPool", "LPPool"),
     *("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad"),
 )
