@@ -139,7 +139,7 @@ class Residual(nn.Module):
         x = self.act(self.conv1(x))
         x = F.relu(x + self.scale * self.conv2(x))
         x = F.max_pool2d(x, 2)
-        x = torch.cat([x, -x if False else x.abs() * 2], dim=1)
+        x = torch.cat([x, x.abs() * 2], dim=1)
         x = F.dropout(x, 0.5, self.training)
         return F.log_softmax(self.fc(self.act(x.view(x.size(0), -1))), dim=-1)
 
@@ -188,8 +188,8 @@ MODELS = {
         (3, 6, 6),
         (2, 2),
     ),
-    "reflected": (
-        lambda: nn.Sequential(nn.Conv2d(1, 2, 3, groups=1), nn.GLU(1), nn.Flatten(), nn.Linear(16, 4), nn.GLU()),
+    "gated": (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.GLU(1), nn.Flatten(), nn.Linear(16, 4), nn.GLU()),
         (1, 6, 6),
         (1, 1),
     ),
@@ -233,3 +233,190 @@ def test_texts(name):
 def test_float32():
     torch.manual_seed(3)
     check(tc.build("lenet5"), (1, 32, 32), (40, 36), (4, 4), 1e-5, torch.float32)
+
+
+@pytest.mark.parametrize(("name", "size", "positions"), [("vgg16", 384, 6), ("alexnet", 387, 6), ("resnet18", 384, 6)])
+def test_published_positions(name, size, positions):
+    """CS231n: 224 to 384 pixels, five halvings: 12x12x512 in front of the head, and (12 - 7) / 1 + 1 = 6 scores."""
+    with torch.device("meta"):
+        model = tc.build(name, classes=1000)
+    volume = model.network.input
+    sliding = tc.as_convolution(model, (volume.channels, *volume.size))
+    assert sliding(torch.empty(1, 3, *volume.size, device="meta")).shape == (1, 1000, 1, 1)
+    assert sliding(torch.empty(1, 3, size, size, device="meta")).shape == (1, 1000, positions, positions)
+    assert tc.receptive_field(sliding, (3, size, size)).stride == (32, 32)
+    if name == "vgg16":
+        assert sliding.get_submodule("fc1").weight.shape == (4096, 512, 7, 7)
+        assert sliding.get_submodule("fc2").weight.shape == (4096, 4096, 1, 1)
+
+
+def test_a_head_on_its_own():
+    head = nn.Sequential(nn.Flatten(), nn.Linear(512 * 7 * 7, 4), nn.ReLU(), nn.Linear(4, 10))
+    sliding = tc.as_convolution(head, (512, 7, 7))
+    features = torch.randn(1, 512, 12, 12)
+    found = sliding(features)
+    assert found.shape == (1, 10, 6, 6)
+    torch.testing.assert_close(found[..., 2, 5], head(features[..., 2:9, 5:12]), rtol=1e-4, atol=1e-5)
+
+
+def test_one_layer():
+    for layer, volume, shape in [
+        (nn.Linear(24, 3), (4, 6), (3, 4, 6)),
+        (nn.Linear(24, 3, bias=False), (2, 3, 4), (3, 2, 3, 4)),
+        (nn.Linear(24, 3, dtype=torch.float64), 24, (3, 24, 1, 1)),
+        (nn.Linear(24, 3), (24,), (3, 24, 1, 1)),
+    ]:
+        layer.weight.requires_grad_(False)
+        found = tc.as_convolution(layer.eval(), volume)
+        assert isinstance(found, tc.nn.Conv) and not found.training
+        assert found.weight.shape == shape and found.weight.dtype == layer.weight.dtype
+        assert torch.equal(found.weight.flatten(1), layer.weight)
+        assert not found.weight.requires_grad and (found.bias is None) == (layer.bias is None)
+        assert found.weight.data_ptr() != layer.weight.data_ptr()
+        assert found.bias is None or (torch.equal(found.bias, layer.bias) and found.bias.requires_grad)
+    assert tc.as_convolution(nn.Linear(24, 3), 24, ndim=3).weight.shape == (3, 24, 1, 1, 1)
+
+
+def test_parameters_keep_names_modes_and_ties():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+    shared = nn.Conv2d(2, 2, 1)
+    model.insert(1, nn.Sequential(shared, nn.ReLU(), shared))
+    model[2].eval()
+    sliding = tc.as_convolution(model, (1, 4, 4))
+    assert list(sliding.state_dict()) == list(model.state_dict())
+    assert {name: part.training for name, part in sliding.named_modules()} == {
+        name: part.training for name, part in model.named_modules()
+    }
+    assert sliding[1][0] is sliding[1][2] is not shared
+    before = model[0].weight.clone()
+    sliding[0].weight.data.zero_()
+    assert torch.equal(model[0].weight, before)
+
+
+def test_learning_goes_on():
+    """Gradients reach the copies: at the trained size those of the original."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).double()
+    sliding = tc.as_convolution(model, (1, 4, 4))
+    image = torch.randn(5, 1, 4, 4).double()
+    for one in (model, sliding):
+        one(image).square().sum().backward()
+    for mine, theirs in zip(sliding.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad.flatten(), theirs.grad.flatten())
+
+
+def test_same_padding_is_that_of_the_trained_size():
+    """A stride of 2 pads 8 samples at the high side only, 9 at both: windows would move by one."""
+    torch.manual_seed(4)
+    model = tc.build("CONV[2, 3x3, stride=2] - POOL[3x3, stride=2, same] - FC", input=(1, 16, 16)).eval()
+    sliding = tc.as_convolution(model, (1, 16, 16))
+    image = torch.randn(1, 1, 33, 33)
+    inside, outside = image[..., 4:20, 8:24], sliding(image)[..., 1, 2]
+    assert torch.allclose(sliding(image[..., :16, :16]).flatten(1), model(image[..., :16, :16]), atol=1e-6)
+    image_around = torch.zeros_like(image)
+    image_around[..., 4:20, 8:24] = inside
+    assert not torch.allclose(outside, model(inside), atol=1e-6), "neighbours are seen in place of padding"
+    assert torch.allclose(sliding(image_around)[..., 1, 2], model(inside), atol=1e-6)
+
+
+def test_dropout_and_copies_of_traced_models():
+    """A function of dropout follows train() and eval(), and the model can be copied and compiled to a program."""
+    torch.manual_seed(5)
+    sliding = tc.as_convolution(Residual().train(), (1, 8, 8))
+    image = torch.randn(1, 1, 12, 12)
+    assert sliding.training and not torch.equal(sliding(image), sliding(image))
+    sliding.eval()
+    assert torch.equal(sliding(image), sliding(image))
+    exported = torch.export.export(sliding, (image,)).module()
+    torch.testing.assert_close(exported(image), sliding(image))
+
+
+class Gated(nn.Module):
+    """Every place times a summary of all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.pool(x)
+
+
+class Meeting(nn.Module):
+    """Branches of different strides that are as large at one size only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.MaxPool2d(2), nn.Conv2d(4, 4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.one(x), self.other(x)], 1)
+
+
+class Calling(nn.Module):
+    """A function as a model."""
+
+    def __init__(self, call) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+
+def hooked() -> nn.Module:
+    layer = nn.Linear(256, 2)
+    layer.register_forward_hook(lambda *values: None)
+    return layer
+
+
+REFUSED = {
+    "softmax of flattened": (nn.Sequential(nn.Flatten(), nn.Softmax(1)), "flattened from places"),
+    "softmax over places": (nn.Softmax(-1), "dimension -1"),
+    "batch norm of flattened": (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(256)), "flattened from places"),
+    "batch statistics": (nn.BatchNorm2d(4, track_running_stats=False), "running statistics"),
+    "group norm": (nn.GroupNorm(2, 4), "mean and variance are taken over places"),
+    "layer norm": (nn.LayerNorm([4, 8, 8]), "mean and variance are taken over places"),
+    "flatten from 2": (nn.Flatten(2), "flattens the axes 2"),
+    "flattened at the end": (nn.Flatten(), "256 flattened features"),
+    "up-sampling": (nn.Upsample(scale_factor=2), "places between"),
+    "transposed": (nn.ConvTranspose2d(4, 4, 2, 2), "places between"),
+    "unshared": (tc.nn.LocallyConnected2d(4, 2, 3), "differs from place to place"),
+    "tiled": (tc.nn.TiledConv2d(4, 2, 3, period=2), "differs from place to place"),
+    "bias of places": (tc.nn.Conv2d(4, 2, 3, bias_sharing="none", input_size=8), "differs from place to place"),
+    "pyramid": (tc.nn.GridPool2d([(1, 1), (2, 2)]), "pyramid"),
+    "unequal cells": (nn.AdaptiveAvgPool2d(3), "3x3 on 8x8 places differ in size"),
+    "places of the largest": (nn.MaxPool2d(2, return_indices=True), "return_indices"),
+    "recurrent": (nn.Sequential(nn.LSTM(8, 4)), "layer 0, LSTM"),
+    "lazy": (nn.LazyConv2d(3, 2), "no shape yet"),
+    "hooks": (hooked(), "hooks"),
+    "gate": (Gated(), "not the same ones"),
+    "branches": (Meeting(), "not the same ones"),
+    "every other place": (Calling(lambda x: x[..., ::2]), "parts of a tensor"),
+    "sorted": (Calling(lambda x: x.sort(-1)[0]), "calls sort"),
+    "numbers of places": (Calling(lambda x: x.mean(3)), "other dimensions"),
+    "reshaped": (Calling(lambda x: x.view(x.size(0), 16, -1)), "mixes places"),
+    "reshaped by numbers": (Calling(lambda x: x.reshape(-1, 128)), "mixes places"),
+    "looks at numbers": (Calling(lambda x: x if x.sum() > 0 else -x), "cannot be followed|calls sum"),
+    "two results": (Calling(lambda x: (x, x)), "more than one tensor"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_slide_is_refused_with_the_reason(name):
+    model, reason = REFUSED[name]
+    with pytest.raises(UnsupportedError, match=reason):
+        tc.as_convolution(model, (4, 8, 8))
+
+
+def test_bad_input():
+    with pytest.raises(ShapeError, match=r"in_features=100, expected 120, .* \(4, 6, 5\)"):
+        tc.as_convolution(nn.Linear(100, 3), (4, 6, 5))
+    with pytest.raises(ShapeError, match=r"layer 1, Conv2d: got a volume \(4, 3, 3\)"):
+        tc.as_convolution(nn.Sequential(nn.ReLU(), nn.Conv2d(3, 2, 2)), (4, 3, 3))
+    for volume in ((), 0, (4, -1), "4", 2.5):
+        with pytest.raises(SettingError, match="volume"):
+            tc.as_convolution(nn.Linear(4, 3), volume)
+    with pytest.raises(SettingError, match="ndim: got 3, expected 2"):
+        tc.as_convolution(nn.Linear(4, 3), (4, 1, 1), ndim=3)
+    with pytest.raises(SettingError, match="torch.nn.Module"):
+        tc.as_convolution("vgg16", (3, 224, 224))

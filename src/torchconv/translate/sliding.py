@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from ..description.axis import plain, positive
 from ..errors import SettingError, ShapeError, TorchconvError, UnsupportedError
 from ..network.operations import Volume
+from ..nn.conv import Conv
 from . import sliding_calls
 from .build import NetworkModule
 from .sliding_layers import CannotSlide, Seen
@@ -87,9 +88,9 @@ class _Conversion:
     def module(self, module: nn.Module, seen: tuple[Seen, ...], path: str) -> tuple[nn.Module, Seen]:
         """What takes the place of a module that reads these, and what a window is behind it."""
         what = f"as_convolution of {f'layer {path}, ' if path else ''}{type(module).__name__}"
+        rule = rule_of(module)
         try:
             _refuse_unseen(module)
-            rule = rule_of(module)
             if rule is not None:
                 found, behind = rule(module, *seen)
                 return (copy.deepcopy(module, self.copies) if found is module else found), behind
@@ -99,8 +100,8 @@ class _Conversion:
                 raise CannotSlide("nothing is known of how it treats places", HEAD)
             return self._followed(module, seen, path)
         except CannotSlide as error:
-            expected = "layers that treat every window of the image as they treat a crop"
-            raise UnsupportedError(what, got=error.reason, expected=expected, fix=error.fix) from error
+            got, fix = f"one that cannot slide, since {error.reason}", error.fix or (HEAD if rule is None else "")
+            raise UnsupportedError(what, got=got, expected="the same way with every window", fix=fix) from error
         except TorchconvError:
             raise
         except (RuntimeError, ValueError, TypeError) as error:  # of torch, for an input that does not fit
@@ -225,7 +226,7 @@ def _described(module: NetworkModule) -> fx.Graph:
 
 
 def _refuse_unseen(module: nn.Module) -> None:
+    if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)) and not isinstance(module, Conv):
+        raise CannotSlide("its parameters have no shape yet", "Call the model once first.")
     if module._forward_hooks or module._forward_pre_hooks:
         raise CannotSlide("it has forward hooks, which might look at places", "Remove them first.")
-    if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
-        raise CannotSlide("its parameters have no shape yet", "Call the model once first.")
