@@ -110,7 +110,7 @@ class _Conversion:
 
     def _sequential(self, module: Any, seen: Seen, path: str) -> tuple[nn.Module, Seen]:
         parts = {}
-        for name, child in module.named_children():
+        for name, child in module._modules.items():  # named_children leaves out what comes a second time
             parts[name], seen = self.module(child, (seen,), f"{path}.{name}".lstrip("."))
         made = nn.Sequential()
         for name, part in parts.items():
