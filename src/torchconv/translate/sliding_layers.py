@@ -7,6 +7,7 @@ places, so that a fully connected layer is a convolution whose kernel is as larg
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,9 +24,12 @@ from ..description.shapes import padding as padding_of
 from ..errors import ShapeError
 from ..network.operations import Volume
 from ..network.pools import Summary
+from ..nn.channel_pool import ChannelPool
 from ..nn.conv import Conv
+from ..nn.grid_pool import GlobalPool, GridPool1d
 from ..nn.learned_pool import LearnedPool
 from ..nn.pool import Pool
+from . import layers
 
 FAR = 5040  # samples by which an axis is made longer to see a stride: far beyond the square of usual ones
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -121,7 +125,9 @@ def _convolution(module: Any, seen: Seen) -> Slid:
     if module._waiting or str(conv.sharing) != "full" or (conv.bias and str(conv.bias_sharing) != "full"):
         raise CannotSlide(f"its kernel or its bias differs from place to place of the image ({conv})")
     if "same" in conv.padding and not seen.flat and conv.ndim == seen.ndim:
-        axes = [replace(axis, padding=padding_of(axis, n)) for axis, n in zip(conv.axes, seen.volume.size, strict=True)]
+        axes = [
+            replace(axis, padding=padding_of(axis, n)) for axis, n in zip(conv.axes, seen.volume.size, strict=True)
+        ]
         fixed = Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
         module = _with(Conv.of(fixed, device="meta"), weight=module.weight, bias=module.bias)
     return _keep_windows(module, seen)
