@@ -16,6 +16,7 @@ PUBLIC = [
     "Plan",
     "PriorPenalty",
     "TorchconvError",
+    "as_convolution",
     "as_linear",
     "build",
     "conv",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .nn.tuning import tune
     from .signal.arrays import convolve, correlate
     from .translate.build import build
+    from .translate.sliding import as_convolution
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ _PLACES = {
     "Plan": "compute.plan",
     "PriorPenalty": "nn.penalty",
     "TorchconvError": "errors",
+    "as_convolution": "translate.sliding",
     "as_linear": "nn.prior",
     "build": "translate.build",
     "conv": "compute.functional",
@@ -61,6 +63,7 @@ __all__ = [
     "Plan",
     "PriorPenalty",
     "TorchconvError",
+    "as_convolution",
     "as_linear",
     "build",
     "conv",
