@@ -102,21 +102,27 @@ def dynamic_seconds() -> str:
     return f"fit {fitted:.1f} s, pooling {sorted(times)[1]:.2f} s (middle of 3); asked for: under 10 s"
 
 
-CLUSTERED = {
-    "32 codes, 2x2 cells": (32, 1, 2),
-    "32 codes, 2x2 cells, 16 clusters": (32, 16, 2),
-    "32 codes, 8x8 cells": (32, 1, 8),
-    "128 codes, 2x2 cells, 4 clusters": (128, 4, 2),
-    "512 codes, 2x2 cells": (512, 1, 2),
-}
+# codes, clusters, cells per axis, statistic: the same codes in more and more clusters, as in the paper's tables, and
+# then all ways to have 2,048 values
+CLUSTERED = [
+    *product((32,), (1, 16, 64), (1,), ("max",)),
+    *product((32,), (1, 4, 16, 64), (2,), ("max",)),
+    *product((32,), (1, 16), (2,), ("mean",)),
+    *product((128,), (1, 4, 16), (2,), ("max",)),
+    *product((128,), (1, 4), (2,), ("mean",)),
+    *((32, 1, 8, statistic) for statistic in ("max", "mean")),
+    *((512, 1, 2, statistic) for statistic in ("max", "mean")),
+]
 
 
 def clustered(images: Images) -> dict[str, tuple[int, float]]:
     """Values per image, and accuracy, for each way."""
     found = {}
-    for name, (count, clusters, grid) in CLUSTERED.items():
-        pool = tc.nn.ClusterPool2d(clusters, grid).fit(images.patches[:TRAIN].split(200), seed=images.seed)
-        pooled = pool(images.patches, images.codes(images.words(count)))
+    coded = {count: images.codes(images.words(count)) for count in {count for count, *_ in CLUSTERED}}
+    for count, clusters, grid, statistic in CLUSTERED:
+        pool = tc.nn.ClusterPool2d(clusters, grid, statistic)
+        pooled = pool.fit(images.patches[:TRAIN].split(200), seed=images.seed)(images.patches, coded[count])
+        name = f"{count} codes, {grid}x{grid} cells, {statistic}" + (f", {clusters} clusters" if clusters > 1 else "")
         found[name] = (pooled[0].numel(), images.accuracy(pooled))
     return found
 
@@ -139,7 +145,9 @@ def selected(images: Images) -> dict[str, tuple[int, float]]:
     low = high / 30
     for _ in range(6):  # bisection for a strength that leaves about as many
         strength = (low * high) ** 0.5
-        ways["regions by the L(1,inf) penalty"] = learned.fit(train, labels, strength, steps=150).selected
+        ways["regions by the L(1,inf) penalty"] = learned.fit(
+            train, labels, strength, steps=600, tolerance=1e-6
+        ).selected
         low, high = (strength, high) if len(learned.selected) > count else (low, strength)
     found = {name: (len(pairs), images.accuracy(pool.select(pairs)(codes))) for name, pairs in ways.items()}
     everything = pool(codes)
@@ -149,6 +157,7 @@ def selected(images: Images) -> dict[str, tuple[int, float]]:
 def advised(images: Images, console: Console) -> None:
     table = Table("codes", "places pooled", "max", "mean", "gain of max", "advice, class", "advice, image")
     gained, predicted = [], {"class": [], "image": []}
+    smaller: list[int] = []  # without any advice: max for small pools
     for count, kind in product((16, 64, 128), ("hard", "triangle", "sparse")):
         codes = images.codes(images.words(count), kind)
         side = codes.shape[2]
@@ -160,6 +169,7 @@ def advised(images: Images, console: Console) -> None:
         for size in pools:
             scores = [images.accuracy(pool(codes, size)) for pool in (functional.max_pool2d, functional.avg_pool2d)]
             gained.append(scores[0] - scores[1])
+            smaller.append(-size)
             for advice, values in zip(advices, predicted.values(), strict=True):
                 values.append(advice.preference(size**2))
             shown = [f"{score:.1%}" for score in scores] + [f"{100 * gained[-1]:+.1f}"]
@@ -172,6 +182,16 @@ def advised(images: Images, console: Console) -> None:
             f"draws from the {draws}: Spearman's rank correlation of advice and gain {found.statistic:.2f} "
             f"(p = {found.pvalue:.2g}, {len(gained)} cases), the better one named in {right:.0%}"
         )
+    found = spearmanr(smaller, gained)
+    console.print(
+        f"of the pool's size alone, the smaller the more for max: {found.statistic:.2f} (p = {found.pvalue:.2g})"
+    )
+    within = {
+        draws: [spearmanr(values[at::3], gained[at::3]).statistic for at in range(3)]
+        for draws, values in predicted.items()
+    }
+    shown = "; ".join(f"{draws} " + ", ".join(f"{one:.2f}" for one in each) for draws, each in within.items())
+    console.print(f"of the advice within pools of one size, 4, 49 and 196 places: {shown}")
 
 
 def by_seeds(title: str, results: list[dict[str, tuple[int, float]]], console: Console) -> None:
@@ -193,7 +213,7 @@ def main() -> None:
     console.print(f"stride {STRIDE}, triangle codes of k-means words, scikit-learn's ridge classifier. Accuracies.")
     with threadpool_limits(1):
         results = [(clustered(images), selected(images)) for images in (Images(sys.argv[1], seed) for seed in SEEDS)]
-        by_seeds("Clustered and spatial pooling (mean)", [by_cluster for by_cluster, _ in results], console)
+        by_seeds("Clustered and spatial pooling", [by_cluster for by_cluster, _ in results], console)
         by_seeds("Learned regions (max)", [by_region for _, by_region in results], console)
         advised(Images(sys.argv[1], 0), console)
     console.print(f"{perf_counter() - begun:.0f} s in all")

@@ -171,11 +171,22 @@ def test_states():
     assert torch.equal(nested[1].centers, pool.centers)
 
 
+@pytest.mark.parametrize("statistic", ["mean", "max"])
+def test_compiled_and_exported(statistic):
+    """Batches of any number; another size is compiled anew, because cells are tables of the size."""
+    pool = fitted(grid=2, statistic=statistic, dtype=torch.float32)
+    inputs = [random(*shape, dtype=torch.float32) for shape in ((2, 3, 5, 6), (4, 3, 5, 6), (3, 3, 7, 4))]
+    torch._dynamo.reset()
+    compiled = torch.compile(pool, fullgraph=True, dynamic=True, backend="aot_eager")
+    for x in inputs:
+        torch.testing.assert_close(compiled(x), pool(x))
+    program = torch.export.export(pool, (inputs[0],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.testing.assert_close(program.module()(inputs[1]), pool(inputs[1]))
+
+
 def test_inside_torch():
     pool, x = fitted(grid=2, dtype=torch.float32), random(2, 3, 5, 6, seed=1, dtype=torch.float32)
-    torch._dynamo.reset()
-    compiled = torch.compile(pool, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x), pool(x))
+    torch.testing.assert_close(torch.vmap(pool)(x), pool(x))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(pool.assign(x), copy.deepcopy(pool).assign(x))
     assert copy.deepcopy(pool).to("meta")(x.to("meta")).shape == (2, 12, 2, 2)
@@ -197,6 +208,8 @@ def test_inside_torch():
         (lambda: fitted()(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 2, 4)), ShapeError, "codes: got shape"),
         (lambda: fitted()(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 4, 4)), ShapeError, "codes: got shape"),
         (lambda: tc.nn.ClusterPool2d(9).fit(torch.zeros(1, 3, 2, 2)), DataError, "got 4 descriptors, expected >= 9"),
+        (lambda: tc.nn.ClusterPool2d(9).fit(None), ShapeError, "features to cluster: got NoneType"),
+        (lambda: tc.nn.ClusterPool2d(9).fit(torch.zeros(0, 3, 2, 2)), DataError, "got 0 descriptors"),
         (lambda: tc.nn.ClusterPool2d(9).fit([]), DataError, "got 0 descriptors"),
         (lambda: tc.nn.ClusterPool2d(2).fit(torch.full((1, 3, 2, 2), torch.nan)), DataError, "NaN or Inf"),
         (lambda: tc.nn.ClusterPool2d(2).fit(torch.zeros(1, 3, 2, 2), seed=-1), SettingError, "seed: got -1"),
@@ -217,6 +230,35 @@ def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
     with pytest.raises(DataError, match=r'pip install "torchconv\[train\]"'):
         tc.nn.ClusterPool2d(2).fit(torch.zeros(1, 3, 2, 2))
+
+
+class Coded(torch.nn.Module):
+    def __init__(self, pool):
+        super().__init__()
+        self.code, self.pool = torch.nn.Conv2d(3, 5, 3, padding=1), pool
+
+    def forward(self, x):
+        return self.pool(x, self.code(x))
+
+
+def test_inspection():
+    """One row: comparing with four centres is 4 multiply-accumulates a value; a unit reads its cell."""
+    plain, pool = tc.nn.ClusterPool2d(4, 3, "max"), fitted(grid=3)
+    for model, channels in ((plain, 3), (pool, 3), (Coded(pool), 5)):
+        row = tc.inspect(model, (3, 8, 7)).rows[-1]
+        title = "maxclusterpool" if model is plain else "meanclusterpool"
+        assert (row.operation, str(row.volume)) == (title, f"3x3x{4 * channels}")
+        assert (row.macs, row.parameters, row.known, row.equivariant) == (4 * 3 * 8 * 7, 0, True, "no")
+    field, peer = (tc.receptive_field(model, (3, 8, 7)) for model in (pool, torch.nn.AdaptiveAvgPool2d(3)))
+    assert (field.size, field.stride) == (peer.size, peer.stride)
+    coded = tc.receptive_field(Coded(pool), (3, 8, 7))
+    for cell in product(range(3), range(3)):
+        assert field.of((7, *cell)) == peer.of((0, *cell))
+        assert field.of((7, *cell)) != coded.of((7, *cell))  # codes have read their neighbours
+    with pytest.raises(ShapeError, match="got a volume 8x8x4, expected 3 channels"):
+        tc.inspect(pool, (4, 8, 8))
+    with pytest.raises(ShapeError, match="expected 2 axes and channels"):
+        tc.inspect(plain, (8,))
 
 
 def _patch_codes(images, words):

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 from itertools import combinations, pairwise, product
 
 import numpy as np
@@ -67,6 +68,7 @@ def test_derivatives_and_nan(statistic):
     pool, x = tc.nn.RegionPool2d((2, 3), statistic), random(2, 2, 5, 6)
     for layer in (pool, pool.select([(1, 3), (0, 3), (1, 17)])):
         assert torch.autograd.gradcheck(layer, (x.clone().requires_grad_(),))
+        assert torch.autograd.gradgradcheck(layer, (x.clone().requires_grad_(),))
     x[0, 1, 0, 0] = torch.nan
     bad = torch.isnan(pool(x))
     holds = torch.tensor([box[0][0] == 0 and box[1][0] == 0 for box in pool.regions])
@@ -80,7 +82,12 @@ def test_layers_inside_torch():
     assert some.pairs.tolist() == [[0, 2], [1, 30]]
     torch._dynamo.reset()
     for layer in (pool, some):
-        torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), layer(x))
+        compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
+        for batch in (x, x[:2], x[:, :, 1:, 2:]):
+            torch.testing.assert_close(compiled(batch), layer(batch))
+        program = torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        torch.testing.assert_close(program.module()(x[:2]), layer(x[:2]))
+        assert torch.equal(pickle.loads(pickle.dumps(layer))(x), layer(x))
         torch.testing.assert_close(layer(x[0]), layer(x)[0])
         torch.testing.assert_close(layer(x.bfloat16()).float(), layer(x), rtol=0.02, atol=0.02)
         assert layer(x[:0]).shape == (0, *layer(x).shape[1:])
@@ -92,6 +99,23 @@ def test_layers_inside_torch():
     assert torch.equal(pool(x), some(x))
     pool.load_state_dict(tc.nn.RegionPool2d(3).state_dict())
     assert pool(x).shape == (3, 2, 36)
+
+
+def test_inspection():
+    """One row; what every unit reads is where its gradient is not 0."""
+    pool, x = tc.nn.RegionPool2d((2, 3), "mean"), torch.zeros(1, 2, 5, 7, requires_grad=True)
+    for layer in (pool, pool.select([(1, 17), (0, 17), (1, 4)])):
+        (_, row) = tc.inspect(layer, (2, 5, 7)).rows
+        shape = layer(x).shape[1:]
+        assert (row.operation, row.known) == ("meanregionpool", True)
+        assert str(row.volume) == "x".join(map(str, shape[::-1]))
+        field = tc.receptive_field(layer, (2, 5, 7))
+        for unit in product(*map(range, shape)):
+            (gradient,) = torch.autograd.grad(layer(x)[(0, *unit)], x)
+            spans = [(int(places.min()), int(places.max())) for places in gradient[0].any(0).nonzero().unbind(1)]
+            assert [(one.first, one.last) for one in field.of(unit).intervals] == spans
+    pruned = tc.inspect(torch.nn.Sequential(layer, torch.nn.Linear(3, 2)), (2, 5, 7))
+    assert (pruned.complete, pruned.total_parameters) == (True, 8)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -164,6 +188,16 @@ def test_strength_goes_from_nothing_to_everything():
     assert counts[1] < counts[2] < counts[3] == 36
     with pytest.raises(SettingError, match=r"none selected\. Fit with less strength"):
         learned.fit(x, labels, strength=1.1 * top).prune()
+
+
+def test_only_fitting_changes_a_classifier():
+    x, labels = made()
+    learned = tc.nn.RegionClassifier(4, 3, 2, "mean").fit(x, labels, strength=0.05)
+    before = learned(x)
+    learned.largest_strength(3 * x + 1, labels)
+    with pytest.raises(DataError, match="NaN or Inf"):
+        learned.fit(x / 0, labels)
+    assert torch.equal(learned(x), before)
 
 
 def test_any_training_loop():

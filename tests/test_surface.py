@@ -14,8 +14,10 @@ from torchconv import errors
 PUBLIC = [
     "Convolution",
     "Plan",
+    "PriorPenalty",
     "TorchconvError",
     "as_convolution",
+    "as_linear",
     "build",
     "conv",
     "conv_input_grad",
@@ -28,12 +30,14 @@ PUBLIC = [
     "equivariance",
     "inspect",
     "inspection",
+    "narrow",
     "nn",
     "parse",
     "plan",
     "pooling_advice",
     "receptive_field",
     "tune",
+    "widen",
 ]
 
 

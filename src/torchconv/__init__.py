@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .inspection.pictures import draw_field, draw_network
     from .language.parser import parse
     from .nn.advice import pooling_advice
+    from .nn.penalty import PriorPenalty
+    from .nn.prior import as_linear, narrow, widen
     from .nn.tuning import tune
     from .signal.arrays import convolve, correlate
     from .translate.build import build
@@ -30,8 +32,10 @@ __version__ = "0.1.0"
 _PLACES = {
     "Convolution": "description.convolution",
     "Plan": "compute.plan",
+    "PriorPenalty": "nn.penalty",
     "TorchconvError": "errors",
     "as_convolution": "translate.sliding",
+    "as_linear": "nn.prior",
     "build": "translate.build",
     "conv": "compute.functional",
     "conv_input_grad": "compute.functional",
@@ -44,19 +48,23 @@ _PLACES = {
     "equivariance": "inspection.equivariance",
     "inspect": "inspection.inspect",
     "inspection": "inspection",
+    "narrow": "nn.prior",
     "nn": "nn",
     "parse": "language.parser",
     "plan": "compute.plan",
     "pooling_advice": "nn.advice",
     "receptive_field": "inspection.inspect",
     "tune": "nn.tuning",
+    "widen": "nn.prior",
 }
 
 __all__ = [
     "Convolution",
     "Plan",
+    "PriorPenalty",
     "TorchconvError",
     "as_convolution",
+    "as_linear",
     "build",
     "conv",
     "conv_input_grad",
@@ -69,12 +77,14 @@ __all__ = [
     "equivariance",
     "inspect",
     "inspection",
+    "narrow",
     "nn",
     "parse",
     "plan",
     "pooling_advice",
     "receptive_field",
     "tune",
+    "widen",
 ]
 
 

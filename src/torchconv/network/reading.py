@@ -12,7 +12,7 @@ from ..description.connections import Connections
 from ..description.resampling import Resampling
 from ..description.shapes import sources
 from ..errors import UnsupportedError
-from . import arrangements, elementwise, merging, pools, readings
+from . import arrangements, elementwise, merging, pools, readings, regions
 from . import operations as ops
 from .operations import Operation, Volume
 from .readings import Reading
@@ -61,6 +61,31 @@ def _channels(pool: pools.ChannelPool, volume: Volume) -> Reading:
     return readings.Windows((Axis(1),) * len(volume.size), Connections.of(channels, len(table), table=table))
 
 
+def _clusters(pool: regions.ClusterPool, features: Volume, codes: Volume | None = None) -> Reading:
+    """The cluster of a descriptor is found from all its channels; codes keep to theirs."""
+    cells = tuple(Resampling(size, count, "area") for size, count in zip(features.size, pool.grid, strict=True))
+    outputs = pool.output(features, codes).channels
+    every = readings.Windows((Axis(1),) * len(cells), Connections.of(features.channels, outputs))
+    found = readings.Steps((every, readings.Resize(cells)))
+    if codes is None:
+        return found
+    own = arrangements.Pick(1, tuple((output % codes.channels,) for output in range(outputs)))
+    return arrangements.Each((found, readings.Steps((own, readings.Resize(cells)))))
+
+
+def _boxes(pool: regions.RegionPool, volume: Volume) -> Reading:
+    steps: list[Reading] = []
+    for dim, (spans, size) in enumerate(zip(pool.spans(volume.size), volume.size, strict=True), 2):
+        table = tuple((*span, *[-1] * (size - len(span))) for span in spans)
+        steps.append(arrangements.Pick(dim, table))
+    steps.append(arrangements.Flatten(2))
+    if pool.pairs:
+        count = len(pool.regions)
+        chosen = tuple((channel * count + region,) for channel, region in pool.pairs)
+        steps += [arrangements.Flatten(1), arrangements.Pick(1, chosen)]
+    return readings.Steps(tuple(steps))
+
+
 READINGS: dict[type[Operation], Callable[..., Reading]] = {
     ops.Convolve: lambda one, *_: readings.Windows(one.convolution.axes, one.convolution.channels),
     pools.Pool: lambda one, *_: readings.Windows(one.pooling.axes),
@@ -68,6 +93,8 @@ READINGS: dict[type[Operation], Callable[..., Reading]] = {
     pools.GridPool: _grid,
     pools.ChannelPool: _channels,
     pools.GlobalPool: lambda one, volume: readings.Reduce(tuple(range(2, 2 + len(volume.size)))),
+    regions.ClusterPool: _clusters,
+    regions.RegionPool: _boxes,
     ops.Upsample: _upsample,
     ops.FullyConnected: lambda one, volume: arrangements.flattened((1, volume.channels, *volume.size), one.features),
     elementwise.Activation: lambda one, *_: readings.Same(),

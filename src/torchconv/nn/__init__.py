@@ -3,6 +3,7 @@
 from .channel_pool import ChannelPool, Maxout
 from .cluster_pool import ClusterPool1d, ClusterPool2d, ClusterPool3d
 from .conv import Conv, Conv1d, Conv2d, Conv3d
+from .dense import Dense
 from .grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
 from .learned_pool import LearnedPool1d, LearnedPool2d, LearnedPool3d
 from .pool import Pool, Pool1d, Pool2d, Pool3d
@@ -30,6 +31,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Dense",
     "GlobalPool",
     "GridPool1d",
     "GridPool2d",

@@ -73,7 +73,8 @@ class Advice:
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise UnsupportedError("a drawing of the advice", got="no matplotlib", fix="Install matplotlib.") from error
+            fix = 'Install it: pip install "torchconv[draw]"'
+            raise UnsupportedError("a drawing of the advice", got="no matplotlib", fix=fix) from error
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.add_subplot(xlabel="places pooled", ylabel="separability of the classes", xscale="log")
         for name, values in (("max", self.max), ("mean", self.mean)):
@@ -111,7 +112,8 @@ def pooling_advice(
 
     Raises ShapeError, DataError or SettingError for sizes that do not fit, NaN, a single class or bad settings.
     Source: Boureau, Ponce, LeCun 2010, A theoretical analysis of feature pooling in visual recognition, "Pooling
-    binary features" and "Pooling continuous sparse codes".
+    binary features" (a feature that fires at a rate a: the mean has variance a (1 - a) / P, the maximum has mean
+    1 - (1 - a)^P and variance (1 - (1 - a)^P) (1 - a)^P) and "Pooling continuous sparse codes" (exponential features).
 
     >>> import numpy as np
     >>> binary = np.repeat([0, 1, 0, 1], (98, 2, 90, 10))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import torch
@@ -35,13 +36,17 @@ def grid_of(grid: Any, ndim: int) -> tuple[int, ...]:
     return sizes_of(grid, ndim, "grid")
 
 
-@torch.compiler.assume_constant_result  # a table of the sizes, by fractions that torch.compile does not follow
 def bounds(size: int, cells: int) -> list[tuple[int, int]]:
     """First sample and end of each cell of an axis, as torch's adaptive pooling has them: cells may overlap.
 
     >>> bounds(5, 2)
     [(0, 3), (2, 5)]
     """
+    return _bounds(index(size), cells)  # compiled for each size by itself, where sizes are left open
+
+
+@torch.compiler.assume_constant_result  # a table of the sizes, by fractions that torch.compile does not follow
+def _bounds(size: int, cells: int) -> list[tuple[int, int]]:
     axis = Resampling(size, cells, "area")
     reads = (axis.read(cell) for cell in range(cells))
     return [(read[0], read[-1] + 1) for read in reads]

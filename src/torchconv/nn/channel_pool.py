@@ -75,3 +75,6 @@ class Maxout(ChannelPool):
 
     def __init__(self, pieces: int) -> None:
         super().__init__(pieces)
+
+    def extra_repr(self) -> str:
+        return f"pieces={self.pooling.kernel_size[0]}"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..description.axis import integer, positive
 from ..errors import DataError, SettingError, ShapeError
+from ..network.regions import ClusterPool as Described
 from . import cells
 
 MOST_SCORES = 2**24  # of descriptors against centres at a time
@@ -30,9 +31,9 @@ class ClusterPool(torch.nn.Module):
     State: `centers` (clusters, channels); no channels until `fit`, or until a fitted state is loaded.
     Raises SettingError when called before, ShapeError for an input that does not fit.
 
-    Source: Boureau, Le Roux, Bach, Ponce, LeCun 2011, Ask the locals: multi-way local pooling for image recognition:
-    each descriptor goes to the nearest of P centres that k-means found, codes are pooled over (cell, cluster), and
-    the results are concatenated. With one cluster it is spatial pooling.
+    Source: Boureau, Le Roux, Bach, Ponce, LeCun 2011, Ask the locals: multi-way local pooling for image recognition,
+    "Pooling more locally across the input space": each descriptor goes to the nearest of P centres that k-means found,
+    h_(m,p) = op of the codes in cell m and cluster p, and all h_(m,p) are concatenated. One cluster: spatial pooling.
     """
 
     ndim: ClassVar[int]
@@ -52,6 +53,12 @@ class ClusterPool(torch.nn.Module):
         """Whether there are centres."""
         return self.centers.shape[1] > 0
 
+    @property
+    def operation(self) -> Described:
+        """Its description, of features that are pooled themselves."""
+        channels = self.centers.shape[1] if self.fitted else None
+        return Described(self.clusters, self.grid, self.statistic, channels)
+
     def fit(self, batches: Tensor | Iterable[Tensor], seed: int = 0) -> ClusterPool:
         """Find the centres by scikit-learn's MiniBatchKMeans, and return the layer.
 
@@ -60,6 +67,8 @@ class ClusterPool(torch.nn.Module):
         Raises DataError for fewer descriptors than clusters, or NaN or Inf among them.
         """
         kmeans = _kmeans(self.clusters, seed)
+        if not isinstance(batches, Iterable):
+            raise ShapeError("features to cluster", got=type(batches).__name__, expected="a tensor, or batches of them")
         if isinstance(batches, Tensor):
             kmeans.fit(next(self._enough([batches])))
         else:
@@ -104,7 +113,7 @@ class ClusterPool(torch.nn.Module):
         codes = features if codes is None else codes
         whole, has_batch = cells.batched(codes, self.ndim, None, "codes")
         nearest = nearest if has_batch else nearest[None]
-        if nearest.shape != (len(whole), *whole.shape[2:]):
+        if nearest.shape != (whole.shape[0], *whole.shape[2:]):
             got = f"shape {tuple(codes.shape)} for features {tuple(features.shape)}"
             raise ShapeError("codes", got=got, expected="the batch and the size of the features")
         pooled = self._pooled(whole, nearest.flatten(1))
@@ -123,17 +132,15 @@ class ClusterPool(torch.nn.Module):
             mean = centers.mean(0)
             moved = centers - mean
             offset = moved @ mean + moved.square().sum(1) / 2
-            step = max(1, MOST_SCORES // (self.clusters * features.shape[2]))
-            parts = features.detach().split(step)
+            parts = _parts(features.detach(), self.clusters * features.shape[2], MOST_SCORES)
             return torch.cat([(moved @ part.to(kind) - offset[:, None]).argmax(1) for part in parts])
 
     def _pooled(self, codes: Tensor, nearest: Tensor) -> Tensor:
         """Some images at a time, because the output is often much larger than the input, and so are copies of it."""
         outputs = self.clusters * prod(self.grid) * codes.shape[1]
-        step = max(1, MOST_OUTPUTS // outputs)
         places, cell = _members(codes.shape[2:], self.grid, codes.device)
         rows = codes.flatten(2).transpose(1, 2)  # a row is the code of one place
-        pairs = zip(rows.split(step), nearest.split(step), strict=True)
+        pairs = zip(_parts(rows, outputs, MOST_OUTPUTS), _parts(nearest, outputs, MOST_OUTPUTS), strict=True)
         if len(places) > rows.shape[1]:  # cells overlap
             pairs = ((part[:, places], chosen[:, places]) for part, chosen in pairs)
         parts = [self._scattered(part, chosen, cell) for part, chosen in pairs]
@@ -150,7 +157,7 @@ class ClusterPool(torch.nn.Module):
         if self.statistic == "max":
             pooled = pooled.scatter_reduce(0, index, flat, "amax", include_self=False)
         else:
-            counts = flat.new_zeros(len(pooled)).scatter_add(0, target, flat.new_ones(len(target)))
+            counts = flat.new_zeros(pooled.shape[0]).scatter_add(0, target, torch.ones_like(flat[:, 0]))
             pooled = pooled.scatter_add(0, index, flat / counts[target][:, None])
         by_cell = pooled.to(rows.dtype).view(images, self.clusters, cells_in_all, channels).transpose(2, 3)
         return by_cell.reshape(images, self.clusters * channels, *self.grid)
@@ -167,6 +174,11 @@ class ClusterPool(torch.nn.Module):
         return f"clusters={self.clusters}, {shown}, " + (
             f"channels={self.centers.shape[1]}" if self.fitted else "unfitted"
         )
+
+
+def _parts(x: Tensor, each: int, most: int) -> Sequence[Tensor]:
+    """As many images at a time as make `most` numbers, `each` of them; all at once where their number is left open."""
+    return [x] if torch.compiler.is_compiling() else x.split(max(1, most // each))
 
 
 def _members(size: Sequence[int], grid: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:

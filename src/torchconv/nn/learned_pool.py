@@ -110,7 +110,8 @@ class LearnedPool2d(_LearnedPool):
     kernel_size, stride (None: the window's size), padding, dilation, ceil_mode: as for Pool2d; padding is no data.
     channels: weights for each of so many channels; None: one set for all. Weights are the softmax of `logits`.
     Raises SettingError, and ShapeError for an input that does not go with it.
-    Source: Lee, Gallagher, Tu 2016, Generalizing pooling functions in convolutional neural networks, section 3.1.
+    Source: Lee, Gallagher, Tu 2016, Generalizing pooling functions in convolutional neural networks, section 3.2: one
+    leaf of a pooling tree, its filter v in f(x) = v'x learned; here it stays an average.
 
     >>> pool = LearnedPool2d(2)
     >>> pool(torch.ones(1, 3, 4, 4)).shape, pool.weight.flatten().tolist()

@@ -34,9 +34,10 @@ class RegionClassifier(torch.nn.Module):
     State: weight (classes, channels * regions), bias (classes,), shift and scale of the features. It begins at 0.
     Raises ShapeError for features of other channels.
 
-    Source: Jia, Huang, Darrell 2012, Beyond spatial pyramids: receptive field learning for pooled image features:
-    classifier and pooling regions learned together from an over-complete set, by structured sparsity (the L(1,inf)
-    norm) or by greedy feature selection, grafting.
+    Source: Jia, Huang, Darrell 2012, Beyond spatial pyramids: receptive field learning for pooled image features,
+    section 3, "Receptive field learning for pooled features": classifier and regions are learned together from an
+    over-complete set, min (1/N) sum l(W'x + b, y) + (ridge/2) |W|^2 + strength |W|_(1,inf), by that structured
+    sparsity, or by greedy selection of features with retraining, grafting.
 
     >>> x = torch.randn(60, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     >>> labels = (x[:, 1, :2].mean((1, 2)) > 0).long()
@@ -44,6 +45,9 @@ class RegionClassifier(torch.nn.Module):
     >>> [(channel, learned.pool.regions[region]) for channel, region in learned.selected]
     [(1, ((0, 1), (0, 2)))]
     """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -92,7 +96,7 @@ class RegionClassifier(torch.nn.Module):
 
     def largest_strength(self, features: Tensor, labels: Tensor) -> float:
         """The smallest strength at which nothing is selected: the largest sum_j |d loss / d W_ji| at weight 0."""
-        problem = self._problem(features, labels, 0.0)
+        problem, _ = self._problem(features, labels, 0.0)
         _, by_weight, _ = problem.gradient(*_nothing(problem, self.classes))
         return float(by_weight.abs().sum(0).max())
 
@@ -114,10 +118,10 @@ class RegionClassifier(torch.nn.Module):
         """
         if strength is not None:
             self.strength = _strength("strength", strength)
-        problem = self._problem(features, labels, self.strength)
+        problem, scaling = self._problem(features, labels, self.strength)
         start = _nothing(problem, self.classes)
         solution = group_sparsity.solve(problem, *start, positive("steps", steps), tolerance, progress)
-        self._take(solution.weight, solution.bias)
+        self._take(solution.weight, solution.bias, scaling)
         return self
 
     @torch.no_grad()
@@ -138,7 +142,7 @@ class RegionClassifier(torch.nn.Module):
 
         Source: Jia, Huang, Darrell 2012, as above; Perkins, Lacker, Theiler 2003, Grafting, section 4.
         """
-        problem = self._problem(features, labels, 0.0)
+        problem, scaling = self._problem(features, labels, 0.0)
         total = problem.rows.shape[1]
         if positive("count", count) > total:
             raise SettingError("count of features", got=count, expected=f"at most {total}: channels times regions")
@@ -155,7 +159,7 @@ class RegionClassifier(torch.nn.Module):
             weight[:, active], bias = found.weight, found.bias
             if progress is not None:
                 progress(len(active), found.objective[-1])
-        self._take(weight, bias)
+        self._take(weight, bias, scaling)
         return self
 
     def prune(self) -> torch.nn.Sequential:
@@ -181,24 +185,24 @@ class RegionClassifier(torch.nn.Module):
         weight = self.weight / self.scale
         return weight, self.bias - weight @ self.shift
 
-    def _problem(self, features: Tensor, labels: Tensor, strength: float) -> Problem:
-        """The pooled features of all images at mean 0 and deviation 1, which the layer remembers, with their labels."""
+    def _problem(self, features: Tensor, labels: Tensor, strength: float) -> tuple[Problem, tuple[Tensor, Tensor]]:
+        """The pooled features of all images at mean 0 and deviation 1, with their labels; the shift and scale used."""
         whole, _ = cells.batched(features, self.pool.ndim, self.channels, "features")
         found = _labels(labels, len(whole), self.classes).to(whole.device)
         with torch.no_grad():
             rows = torch.cat([self.pool(part).flatten(1) for part in whole.split(TOGETHER)]).to(self.weight.dtype)
-            self.shift = rows.mean(0)
-            rows -= self.shift
+            shift = rows.mean(0)
+            rows -= shift
             deviation = rows.square().mean(0).sqrt()
             if not torch.isfinite(deviation).all():
                 raise DataError("features to select from", got="NaN or Inf", expected="finite numbers")
-            self.scale = torch.where(deviation > 0, deviation, 1)  # what never changes stays at 0
-            rows /= self.scale
-        return Problem(rows, found, strength, self.ridge)
+            scale = torch.where(deviation > 0, deviation, 1)  # what never changes stays at 0
+            rows /= scale
+        return Problem(rows, found, strength, self.ridge), (shift, scale)
 
-    def _take(self, weight: Tensor, bias: Tensor) -> None:
-        self.weight.copy_(weight)
-        self.bias.copy_(bias)
+    def _take(self, weight: Tensor, bias: Tensor, scaling: tuple[Tensor, Tensor]) -> None:
+        for own, found in zip((self.weight, self.bias, self.shift, self.scale), (weight, bias, *scaling), strict=True):
+            own.copy_(found)
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}, classes={self.classes}, strength={self.strength}, ridge={self.ridge}"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import combinations, groupby, pairwise, product
-from math import prod
+from itertools import accumulate, groupby, pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from ..description.axis import integer
 from ..errors import SettingError
+from ..network.regions import Region, runs
+from ..network.regions import RegionPool as Described
 from . import cells
-
-Region = tuple[tuple[int, int], ...]
 
 
 class RegionPool(torch.nn.Module):
@@ -28,7 +27,8 @@ class RegionPool(torch.nn.Module):
     State: `pairs` (pairs, 2), int64; none means all.
     Raises ShapeError for an input that does not fit.
 
-    Source: Jia, Huang, Darrell 2012, Beyond spatial pyramids: receptive field learning for pooled image features:
+    Source: Jia, Huang, Darrell 2012, Beyond spatial pyramids: receptive field learning for pooled image features,
+    section 3: a pooled feature is op(activations of one code in one region), and the over-complete set is that of all
     rectangles of a grid of 4x4 cells, 100 of them, for each code.
     """
 
@@ -49,14 +49,20 @@ class RegionPool(torch.nn.Module):
         >>> RegionPool1d(2).regions
         [((0, 1),), ((0, 2),), ((1, 2),)]
         """
-        return list(product(*(combinations(range(count + 1), 2) for count in self.grid)))
+        return self.operation.regions
+
+    @property
+    def operation(self) -> Described:
+        """Its description."""
+        pairs = ((channel, region) for region, channels in self._chosen.items() for channel in channels)
+        return Described(self.grid, self.statistic, tuple(pairs))
 
     def select(self, pairs: Iterable[tuple[int, int]]) -> RegionPool:
         """A layer for some (channel, region) pairs only, in order of region, then channel: its `pairs`.
 
         Raises SettingError for none, for one given twice, or one that there is not.
         """
-        count = prod(size * (size + 1) // 2 for size in self.grid)
+        count = len(self.regions)
         given = [(integer("channel", channel), integer("region", region)) for channel, region in pairs]
         if not given or len(set(given)) < len(given):
             got = "none" if not given else "one of them twice"
@@ -88,7 +94,7 @@ class RegionPool(torch.nn.Module):
         for axis, (size, count) in enumerate(zip(x.shape[2:], self.grid, strict=True)):
             bounds = cells.bounds(size, count)
             pooled = _intervals(pooled, axis + 2, bounds, self.statistic)
-            lengths = [bounds[end - 1][1] - bounds[start][0] for start, end in combinations(range(count + 1), 2)]
+            lengths = [bounds[end - 1][1] - bounds[start][0] for start, end in runs(count)]
             counts = (counts[:, None] * torch.tensor(lengths, dtype=x.dtype, device=x.device)).flatten()
         pooled = pooled.flatten(2)
         return pooled / counts if self.statistic == "mean" else pooled
@@ -125,16 +131,14 @@ def _intervals(x: Tensor, dim: int, bounds: list[tuple[int, int]], statistic: st
     cell then grow from one another. Nothing is subtracted, so a NaN stays in the runs that hold it.
     """
     edges = sorted({edge for cell in bounds for edge in cell})
-    reduce = torch.amax if statistic == "max" else torch.sum
-    segments = torch.stack([reduce(x.narrow(dim, low, high - low), dim) for low, high in pairwise(edges)], dim)
+    reduce, join = (torch.amax, torch.maximum) if statistic == "max" else (torch.sum, torch.add)
+    segments = [reduce(x.narrow(dim, low, high - low), dim) for low, high in pairwise(edges)]
     runs = []
     for first in range(len(bounds)):
         begin = edges.index(bounds[first][0])
-        tail = segments.narrow(dim, begin, len(edges) - 1 - begin)
-        grown = tail.cummax(dim).values if statistic == "max" else tail.cumsum(dim)
-        ends = [edges.index(end) - begin - 1 for _, end in bounds[first:]]
-        runs.append(grown.index_select(dim, torch.tensor(ends, device=x.device)))
-    return torch.cat(runs, dim)
+        grown = list(accumulate(segments[begin:], join))
+        runs += [grown[edges.index(end) - begin - 1] for _, end in bounds[first:]]
+    return torch.stack(runs, dim)
 
 
 class RegionPool1d(RegionPool):

@@ -18,10 +18,11 @@ from ..compute.operator import Operator
 from ..compute.plan import Plan, plan
 from ..compute.planner import Choice
 from ..errors import SettingError
-from .conv import Conv, Conv1d, Conv2d, Conv3d, _Convolution
+from .conv import Conv
 from .timing import evaluating, step, timed
+from .twin import twin
 
-KINDS: dict[type[nn.Module], type[_Convolution]] = {nn.Conv1d: Conv1d, nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
+KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ROUNDS = 5
 SETTINGS = ("dtype", "device", "channels_last", "precision", "workspace")  # of a plan
 CLOSE = 1e-3  # largest difference of outputs, in parts of the largest output, that planned layers may make
@@ -190,12 +191,7 @@ def _of(module: Any) -> Conv:
             module.convolution, module.algorithm, module.layout, module.precision, module.workspace
         )
         return new
-    new = KINDS[type(module)](
-        module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding, module.dilation,
-        module.groups, module.bias is not None, module.padding_mode, device="meta",
-    )  # fmt: skip
-    new.weight, new.bias = module.weight, module.bias
-    return new.train(module.training)  # pyright: ignore[reportReturnType]
+    return twin(module)
 
 
 def _reason(model: nn.Module, module: nn.Module) -> str | None:

@@ -6,7 +6,8 @@ Operators of our own stand for them while a model is watched; they make an outpu
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,19 +17,21 @@ from torch.overrides import TorchFunctionMode
 
 from ..compute.operator import Operator
 from ..description.convolution import Convolution
-from ..network import pools
+from ..network import pools, regions
 from ..network.operations import Volume
 from ..network.reading import reading
 from ..nn.channel_pool import ChannelPool
+from ..nn.cluster_pool import ClusterPool
 from ..nn.grid_pool import GlobalPool, GridPool1d
 from ..nn.pool import Pool
+from ..nn.region_pool import RegionPool
 from .aten.call import Call, Step
 from .aten.table import TABLE
 from .aten.windows import convolved
 
 _LIBRARY = torch.library.Library("torchconv_trace", "DEF")
 _LIBRARY.define("seen(Tensor x, Tensor[] weights, str conv, int[] shape) -> Tensor")
-_LIBRARY.define("described(Tensor x, int number, int[] shape) -> Tensor")
+_LIBRARY.define("described(Tensor[] inputs, int number, int[] shape) -> Tensor")
 _LIBRARY.define("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor")
 _LIBRARY.define("circular_pad(Tensor input, int[] pad) -> Tensor")
 _LIBRARY.define("einsum(str equation, Tensor[] operands) -> Tensor")
@@ -78,32 +81,43 @@ def _sum_of_products(equation: str, *operands: Any) -> Tensor:
 
 
 _SEEN: list[Any] = []  # operations, by the numbers that stand for them in calls
-POOLS: tuple[Any, ...] = (Pool, GridPool1d.__base__, GlobalPool, ChannelPool)
+POOLS: tuple[Any, ...] = (Pool, GridPool1d.__base__, GlobalPool, ChannelPool, ClusterPool, RegionPool)
+AXES: dict[type, Callable[[Any], int]] = {
+    pools.Pool: lambda operation: operation.pooling.ndim,
+    pools.GridPool: lambda operation: len(operation.grids[0]),
+    regions.ClusterPool: lambda operation: len(operation.grid),
+    regions.RegionPool: lambda operation: len(operation.grid),
+}
 
 
-def _described(self: Any, x: Tensor) -> Tensor:
+def _described(self: Any, x: Tensor, codes: Tensor | None = None) -> Tensor:
     """In place of a layer's own way: what its description says of the output."""
-    operation = self.operation
-    described = {pools.Pool: lambda: operation.pooling.ndim, pools.GridPool: lambda: len(operation.grids[0])}
-    if x.ndim == described.get(type(operation), lambda: x.ndim)() + 1:
-        return _described(self, x.unsqueeze(0)).squeeze(0)
-    volume = operation.output(Volume(x.shape[1], tuple(x.shape[2:])))
+    operation, inputs = self.operation, [x]
+    if x.ndim == AXES.get(type(operation), lambda _: x.ndim)(operation) + 1:
+        return _described(self, x.unsqueeze(0), None if codes is None else codes.unsqueeze(0)).squeeze(0)
+    if codes is not None:
+        operation, inputs = replace(operation, codes=True), [x, codes]
+    volume = operation.output(*map(_volume, inputs))
     if operation not in _SEEN:
         _SEEN.append(operation)
-    return _OPERATORS.described(x, _SEEN.index(operation), [x.shape[0], volume.channels, *volume.size])
+    return _OPERATORS.described(inputs, _SEEN.index(operation), [x.shape[0], volume.channels, *volume.size])
+
+
+def _volume(x: Tensor) -> Volume:
+    return Volume(x.shape[1], tuple(x.shape[2:]))
 
 
 def _step(call: Call) -> Step:
-    operation = _SEEN[call["number"]]
-    shape = tuple(call.x.shape)
-    way = reading(operation, [Volume(shape[1], shape[2:])])
+    operation, inputs = _SEEN[call["number"]], tuple(call["inputs"])
+    volumes = [_volume(one) for one in inputs]
     axes = operation.pooling.axes if isinstance(operation, pools.Pool) else ()
-    return Step(operation.title, way, (call.x,), axes=axes, equivariant=operation.moves)
+    way, macs = reading(operation, volumes), operation.macs(*volumes)
+    return Step(operation.title, way, inputs, macs, axes=axes, equivariant=operation.moves)
 
 
 _KEY = "CompositeExplicitAutograd"
 _LIBRARY.impl("seen", lambda x, weights, conv, shape: x.new_empty(shape), _KEY)
-_LIBRARY.impl("described", lambda x, number, shape: x.new_empty(shape), _KEY)
+_LIBRARY.impl("described", lambda inputs, number, shape: inputs[-1].new_empty(shape), _KEY)
 _LIBRARY.impl("linear", _linear, _KEY)
 _LIBRARY.impl("einsum", _einsum, _KEY)
 _LIBRARY.impl("circular_pad", _circular_pad, _KEY)

@@ -1,0 +1,214 @@
+"""Orthogonal projections from loosely tied weights to tightly tied ones, and the way back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..description.axis import Axis
+from ..description.gram import alone, gram
+from ..description.sharing import Sharing
+
+
+class Tie(ABC):
+    """A rung of the ladder: which values it ties together, and how far other values are from that.
+
+    Distances are Frobenius norms of differences of the layers' matrices, not of their weights.
+    """
+
+    @abstractmethod
+    def tightened(self, loose: Tensor) -> Tensor:
+        """The tied values whose matrix is nearest."""
+
+    @abstractmethod
+    def loosened(self, tied: Tensor) -> Tensor:
+        """Tied values written as loose ones: the same matrix."""
+
+    @abstractmethod
+    def squared_norm(self, loose: Tensor) -> Tensor:
+        """The sum of squares of the matrix of loose values."""
+
+    @final
+    def nearest(self, loose: Tensor) -> Tensor:
+        """The tied values that are nearest, written as loose ones."""
+        return self.loosened(self.tightened(loose))
+
+    @final
+    def squared_distance(self, loose: Tensor) -> Tensor:
+        """Of loose values from the nearest tied ones, a scalar that can be differentiated."""
+        return self.squared_norm(loose - self.nearest(loose))
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseTie(Tie):
+    """Values (*phases, *channels, *taps) of kernels that are chosen by the place of an output on each axis.
+
+    grams: for each axis the inner products of the taps of its loose kernels, (phases, taps, taps).
+    loose, tied: numbers of kernels along the axes, () for one kernel everywhere; along an axis kernel q becomes number
+    q % tied. Values without taps, as biases, have grams of one tap.
+    Taps that meet no sample are averaged, so that tied values come back as they were.
+    """
+
+    grams: tuple[np.ndarray, ...]
+    loose: tuple[int, ...]
+    tied: tuple[int, ...]
+
+    def tightened(self, loose: Tensor) -> Tensor:
+        values = self._split(loose.to(widest(loose.dtype)), self.loose)
+        found = self._summed(values, self._solving)
+        if not self._all_read:
+            plain = self._summed(values, self._averaging)
+            again = _placed(plain, self._counts, self._phases)
+            found = found + plain - self._summed(again, self._solving)
+        return found.reshape(*self.tied, *self._rest(loose)).to(loose.dtype)
+
+    def loosened(self, tied: Tensor) -> Tensor:
+        return placed(tied, self.tied, self.loose)
+
+    def squared_norm(self, loose: Tensor) -> Tensor:
+        values = seen = self._split(loose, self.loose)
+        for axis, one in enumerate(self.grams):
+            seen = along(axis, seen, one)
+        return (values.conj() * seen).real.sum() if loose.is_complex() else (values * seen).sum()
+
+    @property
+    def _phases(self) -> tuple[int, ...]:
+        return self.loose or (1,) * len(self.grams)
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        return self.tied or (1,) * len(self.grams)
+
+    @cached_property
+    def _solving(self) -> list[np.ndarray]:
+        """For each axis, what turns a loose kernel into its part of the tied one: H^-1 G with H the sum of the G."""
+        return [
+            np.linalg.pinv(_sums(one, count), hermitian=True)[np.arange(len(one)) % count] @ one
+            for one, count in zip(self.grams, self._counts, strict=True)
+        ]
+
+    @cached_property
+    def _averaging(self) -> list[np.ndarray]:
+        """The same for the plain mean."""
+        found = []
+        for one, count in zip(self.grams, self._counts, strict=True):
+            kernels = np.bincount(np.arange(len(one)) % count, minlength=count)[np.arange(len(one)) % count]
+            found.append(np.eye(one.shape[-1]) / kernels[:, None, None])
+        return found
+
+    @cached_property
+    def _all_read(self) -> bool:
+        """Whether every tap of every tied kernel is told by the matrix."""
+        pairs = zip(self._solving, self._counts, strict=True)
+        return all(np.allclose(_sums(one, count), np.eye(one.shape[-1])) for one, count in pairs)
+
+    def _split(self, values: Tensor, phases: tuple[int, ...]) -> Tensor:
+        """As (*phases of every axis, channels, *taps of every axis)."""
+        taps = [one.shape[-1] for one in self.grams]
+        return values.reshape(*(phases or (1,) * len(taps)), -1, *taps)
+
+    def _rest(self, values: Tensor) -> tuple[int, ...]:
+        return tuple(values.shape[len(self.loose) :])
+
+    def _summed(self, values: Tensor, matrices: Sequence[np.ndarray]) -> Tensor:
+        """Each loose kernel times its matrix, added up to the tied ones, axis by axis."""
+        for axis, (one, count) in enumerate(zip(matrices, self._counts, strict=True)):
+            parts = along(axis, values, one)
+            if count == 1:
+                values = parts.sum(axis, keepdim=True)
+            elif count != len(one):
+                shape = list(parts.shape)
+                shape[axis] = count
+                index = torch.arange(len(one), device=parts.device) % count
+                values = parts.new_zeros(shape).index_add(axis, index, parts)
+            else:
+                values = parts
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class ViewedTie(Tie):
+    """A tie of values that are kept in another order; view: to the order of the tie, back: from it."""
+
+    tie: Tie
+    view: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor], Tensor]
+
+    def tightened(self, loose: Tensor) -> Tensor:
+        return self.tie.tightened(self.view(loose))
+
+    def loosened(self, tied: Tensor) -> Tensor:
+        return self.back(self.tie.loosened(tied))
+
+    def squared_norm(self, loose: Tensor) -> Tensor:
+        return self.tie.squared_norm(self.view(loose))
+
+
+def phase_tie(
+    axes: Sequence[Axis] | None,
+    loose: Sharing,
+    tied: Sharing,
+    input_size: tuple[int, ...] | None,
+    outputs: tuple[int, ...] | None,
+) -> PhaseTie:
+    """From one sharing to a special case of it; axes None: of values without taps. Without a size every tap counts."""
+    phases = loose.phases(outputs) or (1,) * len(loose.periods)
+    grams = []
+    for number, count in enumerate(phases):
+        taps = 1 if axes is None else axes[number].kernel
+        if input_size is None or outputs is None:
+            grams.append(np.tile(np.eye(taps), (count, 1, 1)))
+        elif axes is None:
+            grams.append(alone(outputs[number], count))
+        else:
+            grams.append(gram(axes[number], input_size[number], count))
+    return PhaseTie(tuple(grams), loose.phases(outputs), tied.phases(outputs))
+
+
+def placed(values: Tensor, present: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
+    """Values (*present phases, ...) as (*wanted phases, ...): along each axis number q is number q % present.
+
+    >>> placed(torch.tensor([[1.0], [2.0]]), (2,), (4,)).flatten().tolist()
+    [1.0, 2.0, 1.0, 2.0]
+    """
+    if present == wanted:
+        return values
+    if not present:
+        return values.expand(*wanted, *values.shape).contiguous()
+    return _placed(values, present, wanted)
+
+
+def _placed(values: Tensor, present: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
+    for axis, (now, then) in enumerate(zip(present, wanted, strict=True)):
+        if now != then:
+            values = values.index_select(axis, torch.arange(then, device=values.device) % now)
+    return values
+
+
+def widest(dtype: torch.dtype) -> torch.dtype:
+    """The type in which sums over many places are taken."""
+    return torch.complex128 if dtype.is_complex else torch.float64
+
+
+def _sums(matrices: np.ndarray, count: int) -> np.ndarray:
+    """Of the matrices of all loose kernels that become the same one, (count, ...)."""
+    found = np.zeros((count, *matrices.shape[1:]))
+    np.add.at(found, np.arange(len(matrices)) % count, matrices)
+    return found
+
+
+def along(axis: int, values: Tensor, matrices: np.ndarray) -> Tensor:
+    """The taps of one axis times the matrix of their kernel; values (*phases, channels, *taps)."""
+    rank = (values.ndim - 1) // 2
+    moved = values.movedim((axis, rank + 1 + axis), (0, -1))
+    shape = moved.shape
+    by = torch.as_tensor(matrices, dtype=values.dtype, device=values.device)
+    found = moved.reshape(shape[0], -1, shape[-1]) @ by.mT
+    return found.reshape(shape).movedim((0, -1), (axis, rank + 1 + axis))
