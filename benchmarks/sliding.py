@@ -81,7 +81,7 @@ def timed(table: Table, name: str) -> None:
 
 @torch.no_grad()
 def mosaics(model: nn.Module, x: Tensor, labels: Tensor) -> tuple[float, float, float, float]:
-    """Of images, four to a mosaic: accuracy of each alone and as a window, equal classes, and the largest difference."""
+    """Four images to a mosaic: accuracy of each alone and as a window, equal classes, and the largest difference."""
     model.eval()
     sliding = tc.as_convolution(model, tuple(x.shape[1:]))
     together = x.unflatten(0, (-1, 2, 2)).permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 from torch import fx, nn
@@ -54,8 +55,8 @@ def as_convolution(module: nn.Module, volume: Any, *, ndim: int | None = None) -
     if seen.flat and not seen.alone:
         got = f"{seen.volume.numel} flattened features, from places ({seen.volume})"
         raise UnsupportedError(f"as_convolution of {name}", got=got, expected="scores at the end", fix=HEAD)
-    modes = {path: part.training for path, part in module.named_modules()}
-    for path, part in found.named_modules():
+    modes = {path: part.training for path, part in module.named_modules(remove_duplicate=False)}
+    for path, part in found.named_modules(remove_duplicate=False):
         part.training = modes.get(path, module.training)
     return found
 
@@ -148,7 +149,11 @@ class Sliding:
             self._parts[str(node.target)] = copy.deepcopy(self._known[node], self._conversion.copies)
             self._nodes[node] = self._graph.get_attr(str(node.target))
         elif node.op == "call_module":
-            self._known[node] = self._call(node, str(node.target), None)
+            if node.kwargs or not all(isinstance(one, fx.Node) for one in node.args):
+                raise CannotSlide(f"its forward calls {node.target} with more than tensors", HEAD)
+            made = self._converted(str(node.target), tuple(self._known[one] for one in node.args))
+            self._known[node] = made[1]
+            self._call(node, str(node.target), node.args, made[0])
         elif node.op == "output":
             (result,) = node.args
             if not isinstance(result, fx.Node) or not isinstance(self._known[result], Seen):
@@ -165,27 +170,19 @@ class Sliding:
             return
         part, self._known[node] = found
         if isinstance(part, nn.Module):
-            self._call(node, node.name, (part, found[1]))
+            self._call(node, node.name, node.all_input_nodes[:1], part)
         elif part == "kept":
             self._nodes[node] = self._graph.node_copy(node, lambda one: self._nodes[one])
         else:
             self._nodes[node] = self._nodes[node.all_input_nodes[0]]
 
-    def _call(self, node: fx.Node, name: str, made: tuple[nn.Module, Seen] | None) -> Seen:
-        """Write the call of a module: one that is made in place of a function, or what takes the place of another."""
-        reads = [one for one in node.all_input_nodes if one in self._nodes]
-        seen = tuple(self._known[one] for one in reads)
-        if made is None:
-            if node.kwargs or len(node.args) != len(seen):
-                raise CannotSlide(f"its forward calls {name} with more than tensors", HEAD)
-            made = self._converted(name, seen)
-        part, behind = made
+    def _call(self, node: fx.Node, name: str, reads: Sequence[Any], part: nn.Module) -> None:
+        """Write the call of a module, under a name that no other module has."""
         name = next((known for known, one in self._parts.items() if one is part), name)
         while name in self._parts and self._parts[name] is not part:
             name += "_again"
         self._parts[name] = part
         self._nodes[node] = self._graph.call_module(name, tuple(self._nodes[one] for one in reads))
-        return behind
 
     def _converted(self, name: str, seen: tuple[Seen, ...]) -> tuple[nn.Module, Seen]:
         if (name, seen) not in self._done:

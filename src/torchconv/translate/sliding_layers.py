@@ -86,7 +86,7 @@ def after(call: Callable[..., Tensor], *seen: Seen, state: nn.Module | None = No
 
 
 def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
-    """Layers that read windows, and work alike at every place."""
+    """Layers that work alike at every place, whatever they read."""
     unflattened(*seen)
     if getattr(module, "return_indices", False):
         raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
@@ -95,6 +95,18 @@ def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
         raise CannotSlide(f"its inputs have places {strides} samples apart, and meet at one size of the image only")
     meta = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
     return module, after(lambda *inputs: functional_call(module, meta, inputs), *seen, state=module)
+
+
+def not_flattened(seen: Seen) -> None:
+    """Raises CannotSlide where the model holds (batch, features), which layers of windows take for (channels, places)."""
+    if seen.flat:
+        raise CannotSlide("it reads windows of features that have no places any more")
+
+
+def windows(module: nn.Module, seen: Seen) -> Slid:
+    """Layers of windows, which read channels on places."""
+    not_flattened(seen)
+    return keep_windows(module, seen)
 
 
 def unflattened(*seen: Seen) -> None:
@@ -122,11 +134,11 @@ def convolution(module: Any, seen: Seen) -> Slid:
     if {str(conv.sharing), str(conv.bias_sharing)} != {"full"}:
         reason = f"its kernel or its bias differs from place to place of the image ({conv})"
         raise CannotSlide(reason, 'Only layers with sharing="full" slide.')
-    if "same" in conv.padding and not seen.flat and conv.ndim == seen.ndim:
+    if "same" in conv.padding and conv.ndim == seen.ndim:
         axes = [replace(axis, padding=padding_of(axis, n)) for axis, n in zip(conv.axes, seen.volume.size, strict=True)]
         fixed = Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
         module = holding(Conv.of(fixed, device="meta"), weight=module.weight, bias=module.bias)
-    return keep_windows(module, seen)
+    return windows(module, seen)
 
 
 def holding(module: nn.Module, **tensors: Tensor | None) -> Any:
@@ -157,7 +169,7 @@ def pool(module: Any, seen: Seen) -> Slid:
             module = holding(LearnedPool(fixed, module.channels, "meta"), logits=module.logits)
         else:
             module = Pool(fixed)
-    return keep_windows(module, seen)
+    return windows(module, seen)
 
 
 def cells(seen: Seen, counts: Any, statistic: str, p: float | None = None) -> Slid:

@@ -112,7 +112,8 @@ WINDOWS = _named("Upsample PixelShuffle PixelUnshuffle") + _all_ranks(
 RULES: dict[type, Callable[..., Slid]] = {
     **dict.fromkeys(VALUES, slide.keep),
     **dict.fromkeys(CHANNELS, slide.keep_channels),
-    **dict.fromkeys([*WINDOWS, ChannelPool, layers.Merging], slide.keep_windows),
+    **dict.fromkeys(WINDOWS, slide.windows),
+    **dict.fromkeys([ChannelPool, layers.Merging], slide.keep_windows),
     **dict.fromkeys([*_all_ranks("BatchNorm"), nn.SyncBatchNorm], _batch_norm),
     **dict.fromkeys([nn.GroupNorm, *_all_ranks("InstanceNorm")], _statistics),
     **dict.fromkeys(_all_ranks("AdaptiveAvgPool"), _adaptive("mean")),
