@@ -149,11 +149,11 @@ class Sliding:
             self._parts[str(node.target)] = copy.deepcopy(self._known[node], self._conversion.copies)
             self._nodes[node] = self._graph.get_attr(str(node.target))
         elif node.op == "call_module":
-            if node.kwargs or not all(isinstance(one, fx.Node) for one in node.args):
-                raise CannotSlide(f"its forward calls {node.target} with more than tensors", HEAD)
-            made = self._converted(str(node.target), tuple(self._known[one] for one in node.args))
-            self._known[node] = made[1]
-            self._call(node, str(node.target), node.args, made[0])
+            reads = [one for one in node.args if isinstance(one, fx.Node) and isinstance(self._known[one], Seen)]
+            if node.kwargs or len(reads) < len(node.args):
+                raise CannotSlide(f"its forward calls {node.target} with more than tensors of the image", HEAD)
+            part, self._known[node] = self._converted(str(node.target), tuple(self._known[one] for one in reads))
+            self._call(node, str(node.target), reads, part)
         elif node.op == "output":
             (result,) = node.args
             if not isinstance(result, fx.Node) or not isinstance(self._known[result], Seen):
@@ -176,7 +176,7 @@ class Sliding:
         else:
             self._nodes[node] = self._nodes[node.all_input_nodes[0]]
 
-    def _call(self, node: fx.Node, name: str, reads: Sequence[Any], part: nn.Module) -> None:
+    def _call(self, node: fx.Node, name: str, reads: Sequence[fx.Node], part: nn.Module) -> None:
         """Write the call of a module, under a name that no other module has."""
         name = next((known for known, one in self._parts.items() if one is part), name)
         while name in self._parts and self._parts[name] is not part:

@@ -98,7 +98,7 @@ def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
 
 
 def not_flattened(seen: Seen) -> None:
-    """Raises CannotSlide where the model holds (batch, features), which layers of windows take for (channels, places)."""
+    """Raises CannotSlide where the model holds (batch, features), which a layer of windows takes for one image."""
     if seen.flat:
         raise CannotSlide("it reads windows of features that have no places any more")
 
