@@ -374,6 +374,31 @@ def hooked() -> nn.Module:
     return layer
 
 
+FORWARDS = {
+    "keywords": lambda self, x: self.fc(
+        torch.flatten(input=F.gelu(input=self.conv(x), approximate="tanh"), start_dim=1)
+    ),
+    "a sum with itself": lambda self, x: self.fc((self.both(self.conv(x)) + self.conv(x)).reshape(-1, 128)),
+    "other by name": lambda self, x: self.fc(torch.add(self.conv(x), other=self.conv(x), alpha=0.5).flatten(1)),
+    "arithmetic": lambda self, x: self.fc((1 - self.conv(x) ** 2 / 3).clamp(min=-1).flatten(1)).softmax(-1),
+    "of one place": lambda self, x: F.softmax(self.last(F.avg_pool2d(self.conv(x), 8, 1).squeeze()), dim=1),
+}
+
+
+@pytest.mark.parametrize("name", FORWARDS)
+def test_functions(name):
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc, self.last = nn.Conv2d(1, 2, 3), nn.Linear(128, 3), nn.Linear(2, 3)
+            self.both = tc.nn.Pool2d(1)
+
+        forward = FORWARDS[name]
+
+    torch.manual_seed(6)
+    check(Model(), (1, 10, 10), (12, 13), (1, 1))
+
+
 REFUSED = {
     "softmax of flattened": (nn.Sequential(nn.Flatten(), nn.Softmax(1)), "flattened from places"),
     "softmax over places": (nn.Softmax(-1), "dimension -1"),
@@ -397,6 +422,9 @@ REFUSED = {
     "gate": (Gated(), "not the same ones"),
     "branches": (Meeting(), "not the same ones"),
     "every other place": (Calling(lambda x: x[..., ::2]), "parts of a tensor"),
+    "power of it": (Calling(lambda x: 2 ** x.flatten(1)), "something else than a tensor"),
+    "gated by name": (Calling(lambda x: torch.add(x, other=x.mean([2, 3], keepdim=True))), "not the same ones"),
+    "pooled features": (nn.Sequential(nn.Flatten(), nn.MaxPool1d(2)), "no places any more"),
     "sorted": (Calling(lambda x: x.sort(-1)[0]), "calls sort"),
     "numbers of places": (Calling(lambda x: x.mean(3)), "other dimensions"),
     "reshaped": (Calling(lambda x: x.view(x.size(0), 16, -1)), "mixes places"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 from torch import fx, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..description.axis import plain, positive
 from ..errors import SettingError, ShapeError, TorchconvError, UnsupportedError
@@ -54,8 +56,8 @@ def as_convolution(module: nn.Module, volume: Any, *, ndim: int | None = None) -
     if seen.flat and not seen.alone:
         got = f"{seen.volume.numel} flattened features, from places ({seen.volume})"
         raise UnsupportedError(f"as_convolution of {name}", got=got, expected="scores at the end", fix=HEAD)
-    modes = {path: part.training for path, part in module.named_modules()}
-    for path, part in found.named_modules():
+    modes = {path: part.training for path, part in module.named_modules(remove_duplicate=False)}
+    for path, part in found.named_modules(remove_duplicate=False):
         part.training = modes.get(path, module.training)
     return found
 
@@ -84,6 +86,7 @@ class _Conversion:
 
     def __init__(self) -> None:
         self.copies: dict[int, Any] = {}
+        self._made: dict[int, nn.Module] = {}
 
     def module(self, module: nn.Module, seen: tuple[Seen, ...], path: str) -> tuple[nn.Module, Seen]:
         """What takes the place of a module that reads these, and what a window is behind it."""
@@ -93,7 +96,7 @@ class _Conversion:
             _refuse_unseen(module)
             if rule is not None:
                 found, behind = rule(module, *seen)
-                return (copy.deepcopy(module, self.copies) if found is module else found), behind
+                return (copy.deepcopy(module, self.copies) if found is module else self._new(module, found)), behind
             if type(module).forward is nn.Sequential.forward:
                 return self._sequential(module, *seen, path=path)
             if type(module).__module__.startswith(("torch.", "torchconv.")) and not isinstance(module, NetworkModule):
@@ -107,6 +110,17 @@ class _Conversion:
         except (RuntimeError, ValueError, TypeError) as error:  # of torch, for an input that does not fit
             volumes = ", ".join(str((one.volume.channels, *one.volume.size)) for one in seen)
             raise ShapeError(what, got=f"a volume {volumes}", expected=f"one that it can read ({error})") from error
+
+    def _new(self, module: nn.Module, found: nn.Module) -> nn.Module:
+        """What was made anew for a module: once, so that a module with parameters that is used twice stays one."""
+        if is_parametrized(module):
+            fix = "Use torch.nn.utils.parametrize.remove_parametrizations first."
+            raise CannotSlide("a parametrisation computes its weights, which would be lost", fix)
+        if not list(found.parameters()):
+            return found
+        if str(self._made.setdefault(id(module), found)) != str(found):
+            raise CannotSlide("it is used on volumes of different sizes, as layers that could not share its weights")
+        return self._made[id(module)]
 
     def _sequential(self, module: Any, seen: Seen, path: str) -> tuple[nn.Module, Seen]:
         parts = {}
@@ -148,7 +162,11 @@ class Sliding:
             self._parts[str(node.target)] = copy.deepcopy(self._known[node], self._conversion.copies)
             self._nodes[node] = self._graph.get_attr(str(node.target))
         elif node.op == "call_module":
-            self._known[node] = self._call(node, str(node.target), None)
+            reads = [one for one in node.args if isinstance(one, fx.Node) and isinstance(self._known[one], Seen)]
+            if node.kwargs or len(reads) < len(node.args):
+                raise CannotSlide(f"its forward calls {node.target} with more than tensors of the image", HEAD)
+            part, self._known[node] = self._converted(str(node.target), tuple(self._known[one] for one in reads))
+            self._call(node, str(node.target), reads, part)
         elif node.op == "output":
             (result,) = node.args
             if not isinstance(result, fx.Node) or not isinstance(self._known[result], Seen):
@@ -165,27 +183,19 @@ class Sliding:
             return
         part, self._known[node] = found
         if isinstance(part, nn.Module):
-            self._call(node, node.name, (part, found[1]))
+            self._call(node, node.name, node.all_input_nodes[:1], part)
         elif part == "kept":
             self._nodes[node] = self._graph.node_copy(node, lambda one: self._nodes[one])
         else:
             self._nodes[node] = self._nodes[node.all_input_nodes[0]]
 
-    def _call(self, node: fx.Node, name: str, made: tuple[nn.Module, Seen] | None) -> Seen:
-        """Write the call of a module: one that is made in place of a function, or what takes the place of another."""
-        reads = [one for one in node.all_input_nodes if one in self._nodes]
-        seen = tuple(self._known[one] for one in reads)
-        if made is None:
-            if node.kwargs or len(node.args) != len(seen):
-                raise CannotSlide(f"its forward calls {name} with more than tensors", HEAD)
-            made = self._converted(name, seen)
-        part, behind = made
+    def _call(self, node: fx.Node, name: str, reads: Sequence[fx.Node], part: nn.Module) -> None:
+        """Write the call of a module, under a name that no other module has."""
         name = next((known for known, one in self._parts.items() if one is part), name)
         while name in self._parts and self._parts[name] is not part:
             name += "_again"
         self._parts[name] = part
         self._nodes[node] = self._graph.call_module(name, tuple(self._nodes[one] for one in reads))
-        return behind
 
     def _converted(self, name: str, seen: tuple[Seen, ...]) -> tuple[nn.Module, Seen]:
         if (name, seen) not in self._done:

@@ -9,8 +9,8 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from ..network.operations import Volume
-from .sliding_layers import CannotSlide, Seen, after, cells, flattened, overall
-from .sliding_rules import over_channels
+from .sliding_layers import CannotSlide, Seen, after, cells, flattened, not_flattened, overall
+from .sliding_rules import over_channels, torch_pool
 
 BATCH, SHAPE = "the number of images", "the shape of a tensor"
 RANKS = (1, 2, 3)
@@ -26,6 +26,7 @@ VALUES = _words("""
 """)
 SUMS = _words("add add_ iadd sub sub_ isub mul mul_ imul div truediv maximum minimum")
 WINDOWS = {f"{kind}_pool{ndim}d" for kind in ("max", "avg", "lp") for ndim in RANKS}
+POOLS = {f"{kind.lower()}_pool{ndim}d": getattr(nn, f"{kind}Pool{ndim}d") for kind in ("Max", "Avg") for ndim in RANKS}
 SOFTMAX = {"softmax": nn.Softmax, "log_softmax": nn.LogSoftmax}
 SUMMARIES = {"mean": "mean", "amax": "max"}
 ADAPTIVE = {f"adaptive_{word}_pool{ndim}d": name for word, name in (("avg", "mean"), ("max", "max")) for ndim in RANKS}
@@ -44,7 +45,12 @@ def called(node: fx.Node, known: Mapping[fx.Node, Any]) -> Found:
     seen = [one for one in _leaves([args, words]) if isinstance(one, Seen)]
     if rule is None or home not in ("torch", "_operator", "builtins") or (not seen and name != "getitem"):
         raise CannotSlide(f"its forward calls {name}, of which it is not known how it treats places")
-    return rule(name, node.target, list(args), dict(words))
+    args, words = list(args), dict(words)
+    if "input" in words:
+        args.insert(0, words.pop("input"))
+    if rule not in (_sum, _cat, _item) and not (args and isinstance(args[0], Seen)):
+        raise CannotSlide(f"its forward calls {name} with something else than a tensor of the image first")
+    return rule(name, node.target, args, words)
 
 
 def _leaves(values: Any) -> list[Any]:
@@ -58,7 +64,7 @@ def _argument(args: list[Any], words: dict[str, Any], at: int, name: str, defaul
 
 
 def _values(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
-    if any(isinstance(one, Seen | Tensor | str) for one in _leaves([args[1:], words])):
+    if any(isinstance(one, Seen | Tensor) or one in (BATCH, SHAPE) for one in _leaves([args[1:], words])):
         raise CannotSlide(f"its forward calls {name} with settings that depend on the image")
     return "kept", args[0]
 
@@ -70,8 +76,9 @@ def _dropout(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> 
 
 
 def _sum(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
-    seen = [one for one in args if isinstance(one, Seen)]
-    for one in args:
+    given = [*args, *words.values()]
+    seen = [one for one in given if isinstance(one, Seen)]
+    for one in given:
         if isinstance(one, Seen):
             if one != seen[0]:
                 shown = " and ".join(f"{part.volume}, {part.stride} samples apart" for part in (seen[0], one))
@@ -103,11 +110,18 @@ def _cat(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Foun
 def _windows(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
     if words.get("return_indices"):
         raise CannotSlide(f"{name} with return_indices=True gives places in the whole image")
+    not_flattened(args[0])
+    if name in POOLS and (words.get("ceil_mode") or (name.startswith("avg") and len(args) > 4 and args[4])):
+        order = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+        given = dict(zip(order, args[1:], strict=False)) | {key: one for key, one in words.items() if key != "input"}
+        return torch_pool(POOLS[name](**given), args[0])
     return "kept", after(lambda x: target(x, *args[1:], **words), args[0])
 
 
 def _softmax(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
     over_channels(_argument(args, words, 1, "dim"), args[0], name)
+    if words.get("dtype") is not None:
+        raise CannotSlide(f"{name} with a dtype is not known", "Convert the tensor first.")
     return SOFTMAX[name](dim=1), args[0]
 
 

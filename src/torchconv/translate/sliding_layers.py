@@ -86,7 +86,7 @@ def after(call: Callable[..., Tensor], *seen: Seen, state: nn.Module | None = No
 
 
 def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
-    """Layers that read windows, and work alike at every place."""
+    """Layers that work alike at every place, whatever they read."""
     unflattened(*seen)
     if getattr(module, "return_indices", False):
         raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
@@ -95,6 +95,18 @@ def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
         raise CannotSlide(f"its inputs have places {strides} samples apart, and meet at one size of the image only")
     meta = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
     return module, after(lambda *inputs: functional_call(module, meta, inputs), *seen, state=module)
+
+
+def not_flattened(seen: Seen) -> None:
+    """Raises CannotSlide where the model holds (batch, features), which a layer of windows takes for one image."""
+    if seen.flat:
+        raise CannotSlide("it reads windows of features that have no places any more")
+
+
+def windows(module: nn.Module, seen: Seen) -> Slid:
+    """Layers of windows, which read channels on places."""
+    not_flattened(seen)
+    return keep_windows(module, seen)
 
 
 def unflattened(*seen: Seen) -> None:
@@ -122,11 +134,11 @@ def convolution(module: Any, seen: Seen) -> Slid:
     if {str(conv.sharing), str(conv.bias_sharing)} != {"full"}:
         reason = f"its kernel or its bias differs from place to place of the image ({conv})"
         raise CannotSlide(reason, 'Only layers with sharing="full" slide.')
-    if "same" in conv.padding and not seen.flat and conv.ndim == seen.ndim:
+    if "same" in conv.padding and conv.ndim == seen.ndim:
         axes = [replace(axis, padding=padding_of(axis, n)) for axis, n in zip(conv.axes, seen.volume.size, strict=True)]
         fixed = Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
         module = holding(Conv.of(fixed, device="meta"), weight=module.weight, bias=module.bias)
-    return keep_windows(module, seen)
+    return windows(module, seen)
 
 
 def holding(module: nn.Module, **tensors: Tensor | None) -> Any:
@@ -145,19 +157,21 @@ def holding(module: nn.Module, **tensors: Tensor | None) -> Any:
 def pool(module: Any, seen: Seen) -> Slid:
     """Pooling of windows, with padding that does not depend on the size of the image."""
     pooling = module.pooling
-    if any(axis.padding == "same" for axis in pooling.axes) and seen.ndim == pooling.ndim:
+    if any(axis.padding == "same" or axis.ceil for axis in pooling.axes) and seen.ndim == pooling.ndim:
         pads = [padding_of(axis, n) for axis, n in zip(pooling.axes, seen.volume.size, strict=True)]
         strides, dilations = ([getattr(axis, name) for axis in pooling.axes] for name in ("stride", "dilation"))
         weight = None if pooling.weights is None else pooling.full_weight()
         power = pooling.p if pooling.statistic == "lp" else None
         flags = {"count_include_pad": pooling.count_include_pad}
+        if flags["count_include_pad"] and any(axis.ceil for axis in pooling.axes):
+            raise CannotSlide("with ceil_mode its last window counts less padding than others", "Leave either out.")
         given = (pooling.kernel_size, strides, pads, dilations, pooling.statistic, power, weight)
         fixed = Pooling(*given, **flags)
         if isinstance(module, LearnedPool):
             module = holding(LearnedPool(fixed, module.channels, "meta"), logits=module.logits)
         else:
             module = Pool(fixed)
-    return keep_windows(module, seen)
+    return windows(module, seen)
 
 
 def cells(seen: Seen, counts: Any, statistic: str, p: float | None = None) -> Slid:
@@ -202,7 +216,7 @@ def flatten(module: Any, seen: Seen) -> Slid:
 def flattened(seen: Seen, start: int, end: int) -> Seen:
     """Behind a flattening of the axes from start to end; raises CannotSlide unless these are all but the batch."""
     last = 1 if seen.flat else seen.ndim + 1
-    if start != 1 or end % (last + 1) != last:
+    if start % (last + 1) != 1 or end % (last + 1) != last:
         raise CannotSlide(f"it flattens the axes {start} to {end}", "Flatten all axes but the batch, with start_dim=1.")
     return replace(seen, flat=True)
 
