@@ -30,10 +30,10 @@ IMAGES, EPOCHS = 20_000, 6
 CASES = {  # name: text, window, image
     "LeNet-5": ("lenet5", (1, 32, 32), 64),
     "LeNet-5, larger": ("lenet5", (1, 32, 32), 128),
-    "two layers, two pools, 2 FC": (VALID, (3, 32, 32), 64),
+    "2 CONV, 2 POOL, 2 FC": (VALID, (3, 32, 32), 64),
     "VGG-16": ("vgg16", (3, 224, 224), 384),
     "ResNet-18": ("resnet18", (3, 224, 224), 384),
-    "windows that do not overlap": ("CONV[64, 32x32, stride=32, valid] - RELU - FC", (3, 32, 32), 128),
+    "no overlap": ("CONV[64, 32x32, stride=32, valid] - RELU - FC", (3, 32, 32), 128),
 }
 
 
@@ -53,7 +53,7 @@ def ways(model: nn.Module, sliding: nn.Module, image: Tensor, window: tuple[int,
     return {
         "sliding": lambda: sliding(image),
         "one by one": lambda: [model(crop) for crop in crops(image, window, stride)],
-        "in one batch": lambda: model(torch.cat(list(crops(image, window, stride)))),
+        "one batch": lambda: model(torch.cat(list(crops(image, window, stride)))),
     }
 
 
@@ -74,8 +74,8 @@ def timed(table: Table, name: str) -> None:
         str(windows),
         f"{windows * model.network.macs / macs:.1f}",
         f"{1e3 * median(times['sliding']):.1f}",
-        *(f"{1e3 * median(times[way]):.1f}" for way in ("one by one", "in one batch")),
-        *(f"{measure.ratio(times, way, 'sliding'):.1f}" for way in ("one by one", "in one batch")),
+        *(f"{1e3 * median(times[way]):.1f}" for way in ("one by one", "one batch")),
+        *(f"{measure.ratio(times, way, 'sliding'):.1f}" for way in ("one by one", "one batch")),
     )
 
 
@@ -105,9 +105,8 @@ def padding(console: Console, path: str) -> None:
         alone, window, same, difference = mosaics(model, *test)
         name = "no padding" if word == "valid" else "zeros around (same)"
         table.add_row(name, f"{alone:.1%}", f"{window:.1%}", f"{same:.1%}", f"{difference:.1e}")
-    console.print(
-        f"mosaics of 2x2 of CIFAR-10's {len(test[0]):,} validation images; {IMAGES:,} images, {EPOCHS} epochs"
-    )
+    console.print(f"mosaics of 2x2 of CIFAR-10's {len(test[0]):,} validation images; the network, without padding:")
+    console.print(f"{VALID}, trained on {IMAGES:,} images for {EPOCHS} epochs")
     console.print(table)
 
 
@@ -115,10 +114,8 @@ def main() -> None:
     """Print the times, and, with images, what padding does."""
     console = Console(width=150)
     console.print(measure.machine())
-    heads = (
-        "window, image|windows|MACs, ratio|sliding, ms|one by one, ms|in one batch, ms|one by one, ratio|batch, ratio"
-    )
-    table = Table("network", *heads.split("|"))
+    heads = "network|window, image|windows|MACs, ratio|sliding, ms|one by one, ms|one batch, ms|one by one, ratio"
+    table = Table(*heads.split("|"), "one batch, ratio")
     for name in track(CASES, "timing", transient=True, disable=not console.is_terminal):
         timed(table, name)
     console.print(table)
