@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..compute.pool_operator import PoolOperator
+from ..description.axis import positive
 from ..description.pooling import Pooling
 from ..errors import ShapeError
 from ..network.operations import Volume
@@ -74,7 +75,7 @@ class Maxout(ChannelPool):
     """
 
     def __init__(self, pieces: int) -> None:
-        super().__init__(pieces)
+        super().__init__(positive("pieces", pieces))
 
     def extra_repr(self) -> str:
         return f"pieces={self.pooling.kernel_size[0]}"

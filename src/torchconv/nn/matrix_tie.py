@@ -26,14 +26,18 @@ class MatrixTie(Tie):
     def tightened(self, loose: Tensor) -> Tensor:
         conv = self.convolution
         places, numbers = self._entries
-        each = loose.to(widest(loose.dtype)).reshape(-1)[places.to(loose.device)]
-        count = prod(conv.weight_shape(self.input_size))
-        sums = each.new_zeros(count).index_add(0, numbers.to(loose.device), each)
+        places, numbers = places.to(loose.device), numbers.to(loose.device)
+        each = loose.to(widest(loose.dtype)).reshape(-1)[places]
+        first = each.new_zeros(prod(conv.weight_shape(self.input_size)))
+        if all(axis.boundary == "zeros" for axis in conv.axes):  # each place holds one weight: differences from one of
+            first[numbers] = each.detach()  # its places, so that tied values come back bit by bit
+            each = each - first[numbers]
+        sums = torch.zeros_like(first).index_add(0, numbers, each)
         phases = conv.sharing.phases(conv.output_size(self.input_size)) or (1,) * conv.ndim
         values = sums.reshape(*phases, -1, *conv.kernel_size)
         for number, (axis, size) in enumerate(zip(conv.axes, self.input_size, strict=True)):
             values = along(number, values, np.linalg.pinv(gram(axis, size, phases[number]), hermitian=True))
-        return values.reshape(conv.weight_shape(self.input_size)).to(loose.dtype)
+        return (first + values.reshape(-1)).reshape(conv.weight_shape(self.input_size)).to(loose.dtype)
 
     def loosened(self, tied: Tensor) -> Tensor:
         places, numbers = (one.to(tied.device) for one in self._entries)

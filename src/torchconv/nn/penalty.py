@@ -81,11 +81,16 @@ class PriorPenalty:
         """
         if not step > 0:
             raise SettingError("step of a prior's pull", got=step, expected="a number > 0")
-        self.log.append(self.distances(model))
         share = 1.0 if self.strength == inf else step * self.strength / (1 + step * self.strength)
-        for _, tied in self._layers(model):
+        found: dict[str, float] = {}
+        for name, tied in self._layers(model):
+            squares = 0.0
             for values, tie in tied:
-                values.lerp_(tie.nearest(values), share)
+                nearest = tie.nearest(values)
+                squares += float(tie.squared_norm(values - nearest))
+                values.lerp_(nearest, share)
+            found[name] = squares**0.5
+        self.log.append(found)
 
     def _layers(self, model: nn.Module) -> Iterator[tuple[str, list[Tied]]]:
         found = False

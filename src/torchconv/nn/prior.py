@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import Parameter, is_lazy
+from torch.nn.parameter import Parameter
 
 from ..compute import layouts
 from ..description import shapes
@@ -24,7 +24,7 @@ from .conv import Conv
 from .dense import Dense
 from .matrix_tie import MatrixTie
 from .ties import PhaseTie, Tie, phase_tie, placed
-from .twin import twin
+from .twin import settled, size_for
 
 DENSE = "dense"
 MOST_MEMORY = 0.5  # of the machine's, for the matrix of a layer
@@ -49,15 +49,17 @@ def widen(module: nn.Module, sharing: Any, input_size: Any = None, *, bias_shari
     (torch.Size([6, 6, 8, 3, 3, 3]), True)
     """
     if isinstance(sharing, str) and sharing == DENSE:
+        if bias_sharing is not None:
+            raise SettingError("bias_sharing of a fully connected layer", got=repr(bias_sharing), expected="None")
         return as_linear(module, input_size)
-    layer = _ready(module, "widen")
+    layer = settled(module, "widen")
     conv = layer.convolution
     wanted = Sharing.of(sharing, conv.ndim)
     biases = joined(wanted, conv.bias_sharing) if bias_sharing is None else Sharing.of(bias_sharing, conv.ndim)
     checked_looser(conv.sharing, wanted)
     if conv.bias:
         checked_looser(conv.bias_sharing, biases)
-    size = _size(layer, input_size, required=wanted.needs_size or (conv.bias and biases.needs_size))
+    size = size_for(layer, input_size, required=wanted.needs_size or (conv.bias and biases.needs_size))
     new = Convolution.of_parts(conv.channels, conv.axes, wanted, conv.bias, biases)
     outputs = None if size is None else conv.output_size(size)
     weight = placed(_weight(layer), conv.sharing.phases(outputs), wanted.phases(outputs))
@@ -81,7 +83,7 @@ def narrow(
     module: a convolution, a `Dense`, or a torch.nn.Linear on flattened volumes, which needs convolution and input_size.
     sharing: "full" (one kernel everywhere), a period, or one per axis, or "none"; None: that of the convolution that is
     given or that a Dense was made from, "full" for other layers. convolution: a description whose kernel, padding and
-    so on are wanted, if not the module's. bias_sharing: the same for the bias; None follows sharing.
+    connections are wanted, if not the module's. bias_sharing: the same for the bias; None follows sharing.
     The new layer has `distance`: the norm of what was lost, biases included; 0 where nothing was.
     `narrow(widen(layer, ..), ..)` is the layer. Without an input size tiled layers are projected as if without borders.
 
@@ -93,17 +95,20 @@ def narrow(
     >>> torch.equal(again.weight, layer.weight), again.distance
     (True, 0.0)
     """
+    described = module.convolution if convolution is None and isinstance(module, Dense) else convolution
+    if sharing is None:
+        sharing = "full" if described is None else described.sharing
+        bias_sharing = described.bias_sharing if described is not None and bias_sharing is None else bias_sharing
     if isinstance(module, nn.Linear):
-        return _narrow_dense(module, sharing, convolution, input_size, bias_sharing)
-    layer = _ready(module, "narrow")
-    size = _size(layer, input_size, required=False)
-    if convolution is not None and convolution.axes != layer.convolution.axes:  # by way of the whole matrix
-        return _narrow_dense(as_linear(layer, size), sharing, convolution, size, bias_sharing)
-    tight = _tied(layer.convolution, "full" if sharing is None else sharing, bias_sharing)
-    conv = layer.convolution
+        return _narrow_dense(module, sharing, described, input_size, bias_sharing)
+    layer = settled(module, "narrow")
+    conv, size = layer.convolution, size_for(layer, input_size, required=False)
+    if described is not None and (described.axes, described.channels) != (conv.axes, conv.channels):
+        return _narrow_dense(as_linear(layer, size), sharing, described, size, bias_sharing)  # by the whole matrix
+    tight = _tied(conv, sharing, bias_sharing)
     common = joined(conv.sharing, tight.sharing), joined(conv.bias_sharing, tight.bias_sharing)
     if common != (conv.sharing, conv.bias_sharing):
-        layer = _ready(widen(layer, common[0], size, bias_sharing=common[1]), "narrow")
+        layer = settled(widen(layer, common[0], size, bias_sharing=common[1]), "narrow")
     tie, bias_tie = phase_ties(layer.convolution, tight, size)
     weight, squares = _projected(_weight(layer), tie)
     bias, more = (None, 0.0) if layer.bias is None else _projected(layer.bias, bias_tie)
@@ -127,8 +132,8 @@ def as_linear(module: nn.Module, input_size: Any = None) -> Dense:
             [1, 0, 0, 0],
             [1, 1, 0, 0]], dtype=torch.int32)
     """
-    layer = _ready(module, "as_linear")
-    conv, size = layer.convolution, _size(layer, input_size, required=True)
+    layer = settled(module, "as_linear")
+    conv, size = layer.convolution, size_for(layer, input_size, required=True)
     assert size is not None
     outputs = conv.output_size(size)
     volumes = (conv.in_channels, *size), (conv.out_channels, *outputs)
@@ -152,16 +157,13 @@ def phase_ties(loose: Convolution, tight: Convolution, size: tuple[int, ...] | N
 
 
 def _narrow_dense(
-    module: nn.Linear, sharing: Any, convolution: Convolution | None, input_size: Any, bias_sharing: Any
+    module: nn.Linear, sharing: Any, described: Convolution | None, input_size: Any, bias_sharing: Any
 ) -> Conv:
-    described = convolution if convolution is not None else getattr(module, "convolution", None)
     volume = getattr(module, "volume", None)
     if described is None or (input_size is None and volume is None):
         fix = "Give convolution=tc.Convolution(...) and input_size=..., which say what its values are."
         raise SettingError("narrow of a fully connected layer", got="no convolution to project on", fix=fix)
     size = shapes.sizes_of((volume or ())[1:] if input_size is None else input_size, described.ndim)
-    if sharing is None:
-        sharing, bias_sharing = described.sharing, described.bias_sharing if bias_sharing is None else bias_sharing
     tight = _tied(described, sharing, bias_sharing, module.bias is not None)
     outputs = tight.output_size(size)
     wanted = tight.out_channels * prod(outputs), tight.in_channels * prod(size)
@@ -188,32 +190,6 @@ def _tied(conv: Convolution, sharing: Any, bias_sharing: Any, bias: bool | None 
     wanted = Sharing.of(sharing, conv.ndim)
     biases = wanted if bias_sharing is None else Sharing.of(bias_sharing, conv.ndim)
     return Convolution.of_parts(conv.channels, conv.axes, wanted, conv.bias if bias is None else bias, biases)
-
-
-def _ready(module: nn.Module, what: str) -> Conv:
-    """The layer with its numbers."""
-    if isinstance(module, Dense):
-        raise SettingError(f"{what} of a fully connected layer", got="a Dense", expected="a convolution")
-    layer = twin(module)
-    if is_lazy(layer.weight) or (layer.bias is not None and is_lazy(layer.bias)):
-        fix = "Give the layer its input_size, or call it once."
-        raise SettingError(f"{what} of {layer}", got="parameters without a shape yet", fix=fix)
-    return layer
-
-
-def _size(layer: Conv, input_size: Any, required: bool) -> tuple[int, ...] | None:
-    """Of the input: as given, or that which the layer is made for."""
-    conv, own = layer.convolution, layer.input_size
-    if input_size is None:
-        if own is None and required:
-            raise SettingError(f"the input size of {conv}", got="none", fix="Give input_size, samples per axis.")
-        return own
-    size = shapes.sizes_of(input_size, conv.ndim)
-    conv.output_size(size)  # raises where no window fits
-    unshared = conv.sharing.needs_size or (conv.bias and conv.bias_sharing.needs_size)
-    if own is not None and unshared and size != own:
-        raise ShapeError(f"input_size of {conv}", got=size, expected=f"{own}, for which its weights are made")
-    return size
 
 
 def _weight(layer: Conv) -> Tensor:

@@ -16,6 +16,8 @@ from ..description.axis import Axis
 from ..description.gram import alone, gram
 from ..description.sharing import Sharing
 
+BLOCK = 2**18  # values that are added up at once
+
 
 class Tie(ABC):
     """A rung of the ladder: which values it ties together, and how far other values are from that.
@@ -53,7 +55,8 @@ class PhaseTie(Tie):
     grams: for each axis the inner products of the taps of its loose kernels, (phases, taps, taps).
     loose, tied: numbers of kernels along the axes, () for one kernel everywhere; along an axis kernel q becomes number
     q % tied. Values without taps, as biases, have grams of one tap.
-    Taps that meet no sample are averaged, so that tied values come back as they were.
+    Taps that meet no sample are averaged, and all is done with differences from one kernel of each kind, so that tied
+    values come back bit by bit.
     """
 
     grams: tuple[np.ndarray, ...]
@@ -61,19 +64,23 @@ class PhaseTie(Tie):
     tied: tuple[int, ...]
 
     def tightened(self, loose: Tensor) -> Tensor:
-        values = self._split(loose.to(widest(loose.dtype)), self.loose)
-        found = self._summed(values, self._solving)
-        if not self._all_read:
-            plain = self._summed(values, self._averaging)
-            again = _placed(plain, self._counts, self._phases)
-            found = found + plain - self._summed(again, self._solving)
-        return found.reshape(*self.tied, *self._rest(loose)).to(loose.dtype)
+        values = self._split(loose, self.loose)
+        for axis, (matrices, count) in enumerate(zip(self._turning, self._counts, strict=True)):
+            if count != len(matrices):
+                values = _folded(axis, values, matrices, count)
+        return values.reshape(*self.tied, *self._rest(loose)).to(loose.dtype)
 
     def loosened(self, tied: Tensor) -> Tensor:
         return placed(tied, self.tied, self.loose)
 
     def squared_norm(self, loose: Tensor) -> Tensor:
-        values = seen = self._split(loose, self.loose)
+        values = self._split(loose, self.loose)
+        if all(map(_diagonal, self.grams)):  # the channels can be added up first
+            seen = values.abs().square().sum(len(self.grams), keepdim=True)
+            for axis, one in enumerate(self.grams):
+                seen = along(axis, seen, one)
+            return seen.sum()
+        seen = values
         for axis, one in enumerate(self.grams):
             seen = along(axis, seen, one)
         return (values.conj() * seen).real.sum() if loose.is_complex() else (values * seen).sum()
@@ -87,27 +94,19 @@ class PhaseTie(Tie):
         return self.tied or (1,) * len(self.grams)
 
     @cached_property
-    def _solving(self) -> list[np.ndarray]:
-        """For each axis, what turns a loose kernel into its part of the tied one: H^-1 G with H the sum of the G."""
-        return [
-            np.linalg.pinv(_sums(one, count), hermitian=True)[np.arange(len(one)) % count] @ one
-            for one, count in zip(self.grams, self._counts, strict=True)
-        ]
+    def _turning(self) -> list[np.ndarray]:
+        """For each axis, what turns a loose kernel into its part of the tied one, which is their sum.
 
-    @cached_property
-    def _averaging(self) -> list[np.ndarray]:
-        """The same for the plain mean."""
+        H^-1 G, with H the sum of the G; what H does not tell, it being singular, is the plain mean.
+        """
         found = []
         for one, count in zip(self.grams, self._counts, strict=True):
-            kernels = np.bincount(np.arange(len(one)) % count, minlength=count)[np.arange(len(one)) % count]
-            found.append(np.eye(one.shape[-1]) / kernels[:, None, None])
+            of = np.arange(len(one)) % count
+            whole = _sums(one, count)
+            inverse = np.linalg.pinv(whole, hermitian=True)
+            untold = np.eye(one.shape[-1]) - inverse @ whole
+            found.append(inverse[of] @ one + untold[of] / np.bincount(of)[of, None, None])
         return found
-
-    @cached_property
-    def _all_read(self) -> bool:
-        """Whether every tap of every tied kernel is told by the matrix."""
-        pairs = zip(self._solving, self._counts, strict=True)
-        return all(np.allclose(_sums(one, count), np.eye(one.shape[-1])) for one, count in pairs)
 
     def _split(self, values: Tensor, phases: tuple[int, ...]) -> Tensor:
         """As (*phases of every axis, channels, *taps of every axis)."""
@@ -116,21 +115,6 @@ class PhaseTie(Tie):
 
     def _rest(self, values: Tensor) -> tuple[int, ...]:
         return tuple(values.shape[len(self.loose) :])
-
-    def _summed(self, values: Tensor, matrices: Sequence[np.ndarray]) -> Tensor:
-        """Each loose kernel times its matrix, added up to the tied ones, axis by axis."""
-        for axis, (one, count) in enumerate(zip(matrices, self._counts, strict=True)):
-            parts = along(axis, values, one)
-            if count == 1:
-                values = parts.sum(axis, keepdim=True)
-            elif count != len(one):
-                shape = list(parts.shape)
-                shape[axis] = count
-                index = torch.arange(len(one), device=parts.device) % count
-                values = parts.new_zeros(shape).index_add(axis, index, parts)
-            else:
-                values = parts
-        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +176,19 @@ def _placed(values: Tensor, present: tuple[int, ...], wanted: tuple[int, ...]) -
     return values
 
 
+def _folded(axis: int, values: Tensor, matrices: np.ndarray, count: int) -> Tensor:
+    """Each kernel along an axis times its matrix, added up to so many tied ones, in blocks that stay in the cache."""
+    there = len(matrices)
+    nearest = torch.arange(count, device=values.device).clamp(max=there - 1)  # a kernel that none becomes is a copy
+    first = values.detach().index_select(axis, nearest).to(widest(values.dtype))  # derivatives do not feel it
+    total, step = torch.zeros_like(first), max(1, BLOCK * there // values.numel())
+    for start in range(0, there, step):
+        index = torch.arange(start, min(start + step, there), device=values.device) % count
+        away = values.narrow(axis, start, len(index)) - (first if count == 1 else first.index_select(axis, index))
+        total = total.index_add(axis, index, along(axis, away, matrices[start : start + step]))
+    return first + total
+
+
 def widest(dtype: torch.dtype) -> torch.dtype:
     """The type in which sums over many places are taken."""
     return torch.complex128 if dtype.is_complex else torch.float64
@@ -204,9 +201,19 @@ def _sums(matrices: np.ndarray, count: int) -> np.ndarray:
     return found
 
 
+def _diagonal(matrices: np.ndarray) -> bool:
+    """Whether no two taps of a kernel meet in one sample."""
+    return np.count_nonzero(matrices) == np.count_nonzero(matrices.diagonal(axis1=1, axis2=2))
+
+
 def along(axis: int, values: Tensor, matrices: np.ndarray) -> Tensor:
     """The taps of one axis times the matrix of their kernel; values (*phases, channels, *taps)."""
     rank = (values.ndim - 1) // 2
+    if _diagonal(matrices):
+        diagonal = matrices.diagonal(axis1=1, axis2=2)
+        shape = [1] * values.ndim
+        shape[axis], shape[rank + 1 + axis] = diagonal.shape
+        return values * torch.as_tensor(diagonal.copy(), dtype=values.dtype, device=values.device).view(shape)
     moved = values.movedim((axis, rank + 1 + axis), (0, -1))
     shape = moved.shape
     by = torch.as_tensor(matrices, dtype=values.dtype, device=values.device)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from ..errors import SettingError
+from ..description import shapes
+from ..errors import SettingError, ShapeError
 from .conv import Conv, Conv1d, Conv2d, Conv3d
 from .transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
@@ -44,3 +46,27 @@ def twin(module: Any) -> Conv:
     new = KINDS[kind](**given, bias=module.bias is not None, padding_mode=module.padding_mode, device="meta")
     new.weight, new.bias = module.weight, module.bias
     return new.train(module.training)
+
+
+def settled(module: nn.Module, what: str) -> Conv:
+    """The same, with numbers; raises SettingError naming `what` for a layer whose parameters have no shape yet."""
+    layer = twin(module)
+    if is_lazy(layer.weight) or (layer.bias is not None and is_lazy(layer.bias)):
+        fix = "Give the layer its input_size, or call it once."
+        raise SettingError(f"{what} of {layer}", got="parameters without a shape yet", fix=fix)
+    return layer
+
+
+def size_for(layer: Conv, input_size: Any, required: bool) -> tuple[int, ...] | None:
+    """Of a layer's input: as given, or that which its weights are made for; raises errors where neither will do."""
+    conv, own = layer.convolution, layer.input_size
+    if input_size is None:
+        if own is None and required:
+            raise SettingError(f"the input size of {conv}", got="none", fix="Give input_size, samples per axis.")
+        return own
+    size = shapes.sizes_of(input_size, conv.ndim)
+    conv.output_size(size)  # raises where no window fits
+    unshared = conv.sharing.needs_size or (conv.bias and conv.bias_sharing.needs_size)
+    if own is not None and unshared and size != own:
+        raise ShapeError(f"input_size of {conv}", got=size, expected=f"{own}, for which its weights are made")
+    return size

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import fx, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..description.axis import plain, positive
 from ..errors import SettingError, ShapeError, TorchconvError, UnsupportedError
@@ -85,6 +86,7 @@ class _Conversion:
 
     def __init__(self) -> None:
         self.copies: dict[int, Any] = {}
+        self._made: dict[int, nn.Module] = {}
 
     def module(self, module: nn.Module, seen: tuple[Seen, ...], path: str) -> tuple[nn.Module, Seen]:
         """What takes the place of a module that reads these, and what a window is behind it."""
@@ -94,7 +96,7 @@ class _Conversion:
             _refuse_unseen(module)
             if rule is not None:
                 found, behind = rule(module, *seen)
-                return (copy.deepcopy(module, self.copies) if found is module else found), behind
+                return (copy.deepcopy(module, self.copies) if found is module else self._new(module, found)), behind
             if type(module).forward is nn.Sequential.forward:
                 return self._sequential(module, *seen, path=path)
             if type(module).__module__.startswith(("torch.", "torchconv.")) and not isinstance(module, NetworkModule):
@@ -108,6 +110,17 @@ class _Conversion:
         except (RuntimeError, ValueError, TypeError) as error:  # of torch, for an input that does not fit
             volumes = ", ".join(str((one.volume.channels, *one.volume.size)) for one in seen)
             raise ShapeError(what, got=f"a volume {volumes}", expected=f"one that it can read ({error})") from error
+
+    def _new(self, module: nn.Module, found: nn.Module) -> nn.Module:
+        """What was made anew for a module: once, so that a module with parameters that is used twice stays one."""
+        if is_parametrized(module):
+            fix = "Use torch.nn.utils.parametrize.remove_parametrizations first."
+            raise CannotSlide("a parametrisation computes its weights, which would be lost", fix)
+        if not list(found.parameters()):
+            return found
+        if str(self._made.setdefault(id(module), found)) != str(found):
+            raise CannotSlide("it is used on volumes of different sizes, as layers that could not share its weights")
+        return self._made[id(module)]
 
     def _sequential(self, module: Any, seen: Seen, path: str) -> tuple[nn.Module, Seen]:
         parts = {}

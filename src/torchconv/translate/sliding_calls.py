@@ -10,7 +10,7 @@ from torch.fx.node import map_arg
 
 from ..network.operations import Volume
 from .sliding_layers import CannotSlide, Seen, after, cells, flattened, not_flattened, overall
-from .sliding_rules import over_channels
+from .sliding_rules import over_channels, torch_pool
 
 BATCH, SHAPE = "the number of images", "the shape of a tensor"
 RANKS = (1, 2, 3)
@@ -26,6 +26,7 @@ VALUES = _words("""
 """)
 SUMS = _words("add add_ iadd sub sub_ isub mul mul_ imul div truediv maximum minimum")
 WINDOWS = {f"{kind}_pool{ndim}d" for kind in ("max", "avg", "lp") for ndim in RANKS}
+POOLS = {f"{kind.lower()}_pool{ndim}d": getattr(nn, f"{kind}Pool{ndim}d") for kind in ("Max", "Avg") for ndim in RANKS}
 SOFTMAX = {"softmax": nn.Softmax, "log_softmax": nn.LogSoftmax}
 SUMMARIES = {"mean": "mean", "amax": "max"}
 ADAPTIVE = {f"adaptive_{word}_pool{ndim}d": name for word, name in (("avg", "mean"), ("max", "max")) for ndim in RANKS}
@@ -110,6 +111,10 @@ def _windows(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> 
     if words.get("return_indices"):
         raise CannotSlide(f"{name} with return_indices=True gives places in the whole image")
     not_flattened(args[0])
+    if name in POOLS and (words.get("ceil_mode") or (name.startswith("avg") and len(args) > 4 and args[4])):
+        order = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+        given = dict(zip(order, args[1:], strict=False)) | {key: one for key, one in words.items() if key != "input"}
+        return torch_pool(POOLS[name](**given), args[0])
     return "kept", after(lambda x: target(x, *args[1:], **words), args[0])
 
 

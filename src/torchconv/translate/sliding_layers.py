@@ -157,12 +157,14 @@ def holding(module: nn.Module, **tensors: Tensor | None) -> Any:
 def pool(module: Any, seen: Seen) -> Slid:
     """Pooling of windows, with padding that does not depend on the size of the image."""
     pooling = module.pooling
-    if any(axis.padding == "same" for axis in pooling.axes) and seen.ndim == pooling.ndim:
+    if any(axis.padding == "same" or axis.ceil for axis in pooling.axes) and seen.ndim == pooling.ndim:
         pads = [padding_of(axis, n) for axis, n in zip(pooling.axes, seen.volume.size, strict=True)]
         strides, dilations = ([getattr(axis, name) for axis in pooling.axes] for name in ("stride", "dilation"))
         weight = None if pooling.weights is None else pooling.full_weight()
         power = pooling.p if pooling.statistic == "lp" else None
         flags = {"count_include_pad": pooling.count_include_pad}
+        if flags["count_include_pad"] and any(axis.ceil for axis in pooling.axes):
+            raise CannotSlide("with ceil_mode its last window counts less padding than others", "Leave either out.")
         given = (pooling.kernel_size, strides, pads, dilations, pooling.statistic, power, weight)
         fixed = Pooling(*given, **flags)
         if isinstance(module, LearnedPool):
@@ -214,7 +216,7 @@ def flatten(module: Any, seen: Seen) -> Slid:
 def flattened(seen: Seen, start: int, end: int) -> Seen:
     """Behind a flattening of the axes from start to end; raises CannotSlide unless these are all but the batch."""
     last = 1 if seen.flat else seen.ndim + 1
-    if start != 1 or end % (last + 1) != last:
+    if start % (last + 1) != 1 or end % (last + 1) != last:
         raise CannotSlide(f"it flattens the axes {start} to {end}", "Flatten all axes but the batch, with start_dim=1.")
     return replace(seen, flat=True)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..description.pooling import Pooling
 from ..nn.channel_pool import ChannelPool
 from ..nn.conv import Conv
 from ..nn.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
@@ -50,6 +51,28 @@ def _layer_norm(module: Any, seen: Seen) -> Slid:
         raise CannotSlide(OVER_PLACES, BATCH)
     made = ChannelNorm(module.normalized_shape, module.eps, module.elementwise_affine, module.bias is not None, "meta")
     return slide.holding(made, **dict(module.named_parameters())), seen
+
+
+def _group_norm(module: Any, seen: Seen) -> Slid:
+    if module.num_groups > 1 or not (seen.flat and seen.alone):
+        raise CannotSlide(OVER_PLACES, BATCH)
+    made = ChannelNorm(module.num_channels, module.eps, module.affine, device="meta")
+    return slide.holding(made, **dict(module.named_parameters())), seen
+
+
+def torch_pool(module: Any, seen: Seen) -> Slid:
+    """torch's pools; where the last window may end outside, one of ours, which does as at the size of one window."""
+    slide.not_flattened(seen)
+    if not module.ceil_mode or getattr(module, "divisor_override", None):
+        return slide.windows(module, seen)
+    if getattr(module, "return_indices", False):
+        raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
+    names = ("kernel_size", "stride", "padding", "dilation", "count_include_pad")
+    settings = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    statistic = "mean" if "count_include_pad" in settings else "max"
+    if isinstance(module.kernel_size, int):  # a description takes its rank from the window
+        settings["kernel_size"] = (module.kernel_size,) * seen.ndim
+    return slide.pool(Pool(Pooling(**settings, statistic=statistic, ceil_mode=True)), seen)
 
 
 def _statistics(module: Any, *seen: Seen) -> Slid:
@@ -106,7 +129,7 @@ VALUES = _named(
 )
 CHANNELS = [*_named("LocalResponseNorm CrossMapLRN2d ChannelShuffle"), *_all_ranks("Dropout"), layers.Scaling]
 WINDOWS = _named("Upsample PixelShuffle PixelUnshuffle") + _all_ranks(
-    *("Conv", "ConvTranspose", "MaxPool", "AvgPool", "LPPool"),
+    *("Conv", "ConvTranspose", "LPPool"),
     *("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad"),
 )
 RULES: dict[type, Callable[..., Slid]] = {
@@ -115,7 +138,9 @@ RULES: dict[type, Callable[..., Slid]] = {
     **dict.fromkeys(WINDOWS, slide.windows),
     **dict.fromkeys([ChannelPool, layers.Merging], slide.keep_windows),
     **dict.fromkeys([*_all_ranks("BatchNorm"), nn.SyncBatchNorm], _batch_norm),
-    **dict.fromkeys([nn.GroupNorm, *_all_ranks("InstanceNorm")], _statistics),
+    **dict.fromkeys(_all_ranks("InstanceNorm"), _statistics),
+    **dict.fromkeys(_all_ranks("MaxPool", "AvgPool"), torch_pool),
+    nn.GroupNorm: _group_norm,
     **dict.fromkeys(_all_ranks("AdaptiveAvgPool"), _adaptive("mean")),
     **dict.fromkeys(_all_ranks("AdaptiveMaxPool"), _adaptive("max")),
     **dict.fromkeys([GridPool1d, GridPool2d, GridPool3d], slide.grid),
