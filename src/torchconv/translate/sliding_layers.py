@@ -92,7 +92,7 @@ def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
         raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
     if len({one.stride for one in seen}) > 1:
         strides = " and ".join(str(one.stride) for one in seen)
-        raise CannotSlide(f"its inputs have places {strides} samples apart, and meet at one size of the image only")
+        raise CannotSlide(f"its inputs have places {strides} samples apart, which meet at one size of the image only")
     meta = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
     return module, after(lambda *inputs: functional_call(module, meta, inputs), *seen, state=module)
 
