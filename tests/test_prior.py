@@ -12,6 +12,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
+from torch.nn.utils.parametrizations import weight_norm
 
 import torchconv as tc
 from laws import problems
@@ -217,6 +218,24 @@ def test_what_is_kept():
     assert layer.bias.abs().max() > 0, "parameters are copies"
 
 
+@pytest.mark.parametrize("normed", [weight_norm, torch.nn.utils.weight_norm], ids=["parametrization", "hook"])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
+@pytest.mark.parametrize("sharing", ["none", "dense"])
+def test_weights_that_are_computed_are_taken_as_they_are(normed, sharing):
+    layer, x = normed(torch.nn.Conv2d(2, 3, 3, padding=1)), torch.randn(2, 2, 6, 6)
+    wide = tc.widen(layer, sharing, (6, 6))
+    torch.testing.assert_close(wide(x), layer(x), rtol=1e-5, atol=1e-5)
+    assert torch.equal(tc.narrow(wide).weight, layer.weight)
+
+
+@pytest.mark.parametrize(("strength", "step"), [(1e300, 1e300), (inf, 1e-3), (1e12, 1.0)])
+def test_a_pull_without_end_is_the_projection(strength, step):
+    layer = layer_of(Convolution(1, 2, (3,), padding=1, sharing="none"), (6,))
+    nearest = tc.narrow(layer)
+    tc.PriorPenalty(strength).pull_(layer, step)
+    torch.testing.assert_close(layer.weight, tc.widen(nearest, "none", 6).weight, rtol=1e-9, atol=1e-9)
+
+
 def test_widening_step_by_step_is_widening_at_once():
     layer = layer_of(Convolution(2, 2, (3, 3), padding=1), (8, 8))
     slow = tc.widen(tc.widen(tc.widen(layer, 2), 4), "none", (8, 8))
@@ -327,6 +346,13 @@ def test_joined_is_the_least_common_sharing():
     assert joined(Sharing.of((2, "none"), 2), Sharing.of((3, 1), 2)) == Sharing.of((6, "none"), 2)
 
 
+class ScaledConv2d(torch.nn.Conv2d):
+    """A subclass whose function is not that of its weights alone."""
+
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
 CONV = torch.nn.Conv2d(3, 4, 3)
 REFUSED = [
     (lambda: tc.widen(torch.nn.ReLU(), 2), SettingError, "ReLU"),
@@ -343,7 +369,22 @@ REFUSED = [
     (lambda: tc.as_linear(Dense(4, 4)), SettingError, "Dense"),
     (lambda: tc.narrow(torch.nn.Linear(4, 4)), SettingError, "convolution="),
     (lambda: tc.narrow(torch.nn.Linear(4, 4), convolution=Convolution(1, 1, (3,)), input_size=4), ShapeError, "2x4"),
+    (lambda: tc.narrow(CONV, convolution="3x3"), SettingError, "tc.Convolution"),
+    (lambda: tc.widen(ScaledConv2d(3, 4, 3), "none", 8), SettingError, "a forward of its own"),
+    (lambda: tc.widen(torch.nn.LazyConv2d(4, 3), "none", 8), SettingError, "call it once"),
+    (lambda: tc.widen(torch.nn.Conv2d(64, 64, 3), "none", 40000), SettingError, "GB"),
+    (lambda: tc.widen(CONV, 10**9), SettingError, "GB"),
+    (lambda: Dense((3, 8, 8), (4, 6, 5), convolution=Convolution(3, 4, (3, 3))), ShapeError, "4, 6, 6"),
+    (lambda: Dense((3, 8), (4, 6), convolution=Convolution(3, 4, (3, 3))), ShapeError, "3 channels and 2 sizes"),
     (lambda: tc.PriorPenalty(-1), SettingError, ">= 0"),
+    (lambda: tc.PriorPenalty(1)([CONV]), SettingError, "torch.nn.Module"),
+    (lambda: tc.PriorPenalty(1).pull_(CONV, inf), SettingError, "finite"),
+    (lambda: tc.PriorPenalty(1).pull_(CONV, "1"), SettingError, "finite"),
+    (
+        lambda: tc.PriorPenalty(1).pull_(weight_norm(LocallyConnected1d(1, 1, 3, input_size=5)), 1.0),
+        SettingError,
+        "loss",
+    ),
     (lambda: tc.PriorPenalty(1)(CONV), SettingError, "widen"),
     (lambda: tc.PriorPenalty(inf)(LocallyConnected2d(1, 1, 3, input_size=5)), SettingError, "pull_"),
     (lambda: Dense((3, 4), 2)(torch.zeros(1, 3, 5)), ShapeError, "3, 4"),

@@ -19,7 +19,7 @@ class Dense(torch.nn.Linear):
     volume, outputs: (channels, *size) read and made; an int is so many channels without axes. A flattened input
     (batch, values) gives a flattened output. convolution: the description it was made from, if it was.
     State: `weight` (outputs, inputs) and `bias` (outputs,), as of torch.nn.Linear, of the flattened volumes.
-    Raises ShapeError for an input of another shape.
+    Raises ShapeError for an input of another shape, and for a convolution between other volumes.
     Source: Goodfellow, Bengio, Courville 2016, Deep learning, section 9.4: a convolution is one under a strong prior.
 
     >>> Dense((3, 8, 8), (4, 6, 6))(torch.zeros(2, 3, 8, 8)).shape
@@ -39,6 +39,8 @@ class Dense(torch.nn.Linear):
         self.volume, self.outputs = _volume("volume", volume), _volume("outputs", outputs)
         super().__init__(prod(self.volume), prod(self.outputs), bias, device, dtype)
         self.convolution = convolution
+        if convolution is not None:
+            _check_volumes(convolution, self.volume, self.outputs)
 
     def forward(self, input: Tensor) -> Tensor:
         rank = len(self.volume)
@@ -58,3 +60,13 @@ class Dense(torch.nn.Linear):
 def _volume(what: str, given: Any) -> tuple[int, ...]:
     values = plain(given)
     return tuple(positive(what, one) for one in (values if isinstance(values, list) else [values]))
+
+
+def _check_volumes(conv: Convolution, volume: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+    if len(volume) == conv.ndim + 1 and volume[0] == conv.in_channels:
+        made = (conv.out_channels, *conv.output_size(volume[1:]))
+        if made == outputs:
+            return
+        raise ShapeError(f"outputs of a fully connected layer from {conv}", got=outputs, expected=str(made))
+    expected = f"{conv.in_channels} channels and {conv.ndim} sizes"
+    raise ShapeError(f"volume of a fully connected layer from {conv}", got=volume, expected=expected)

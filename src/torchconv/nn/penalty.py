@@ -79,13 +79,18 @@ class PriorPenalty:
 
         The result minimises |W - given W|^2 / 2 + step * penalty(W), in the norm of the layers' matrices.
         """
-        if not step > 0:
-            raise SettingError("step of a prior's pull", got=step, expected="a number > 0")
-        share = 1.0 if self.strength == inf else step * self.strength / (1 + step * self.strength)
+        if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < inf:
+            raise SettingError("step of a prior's pull", got=repr(step), expected="a finite number > 0")
+        weight = step * self.strength  # may overflow to infinity, which is a projection
+        share = 1 / (1 + 1 / weight) if weight else 0.0
         found: dict[str, float] = {}
         for name, tied in self._layers(model):
             squares = 0.0
             for values, tie in tied:
+                if not isinstance(values, nn.Parameter):
+                    fix = "Add penalty(model) to the loss, which is differentiable."
+                    got = "values computed from other parameters, which cannot be set"
+                    raise SettingError(f"pull_ of layer {name!r}", got=got, fix=fix)
                 nearest = tie.nearest(values)
                 squares += float(tie.squared_norm(values - nearest))
                 values.lerp_(nearest, share)
@@ -93,6 +98,8 @@ class PriorPenalty:
         self.log.append(found)
 
     def _layers(self, model: nn.Module) -> Iterator[tuple[str, list[Tied]]]:
+        if not isinstance(model, nn.Module):
+            raise SettingError("model of a prior", got=type(model).__name__, expected="a torch.nn.Module")
         found = False
         for name, module in model.named_modules():
             tied = self._tied(module)

@@ -27,7 +27,7 @@ from .ties import PhaseTie, Tie, phase_tie, placed
 from .twin import settled, size_for
 
 DENSE = "dense"
-MOST_MEMORY = 0.5  # of the machine's, for the matrix of a layer
+MOST_MEMORY = 0.5  # of the machine's, for the weights of a layer
 
 
 @torch.no_grad()
@@ -39,7 +39,8 @@ def widen(module: nn.Module, sharing: Any, input_size: Any = None, *, bias_shari
     bias_sharing: the same for the bias; None follows sharing, as far as that is looser.
     Parameters are copies, with the type, the place and requires_grad of the given ones.
 
-    Raises SettingError for a sharing of which the present one is no special case, ShapeError for an unfit input size.
+    Raises SettingError for a sharing of which the present one is no special case, and where the weights would take more
+    than half of the memory; ShapeError for an unfit input size.
     Source: Goodfellow, Bengio, Courville 2016, Deep learning, section 9.4; Le et al. 2010, Tiled convolutional neural
     networks, section 3.
 
@@ -61,6 +62,7 @@ def widen(module: nn.Module, sharing: Any, input_size: Any = None, *, bias_shari
         checked_looser(conv.bias_sharing, biases)
     size = size_for(layer, input_size, required=wanted.needs_size or (conv.bias and biases.needs_size))
     new = Convolution.of_parts(conv.channels, conv.axes, wanted, conv.bias, biases)
+    _check_memory("widen", new, size, prod(new.weight_shape(size)) * layer.weight.element_size())
     outputs = None if size is None else conv.output_size(size)
     weight = placed(_weight(layer), conv.sharing.phases(outputs), wanted.phases(outputs))
     bias = layer.bias
@@ -95,6 +97,8 @@ def narrow(
     >>> torch.equal(again.weight, layer.weight), again.distance
     (True, 0.0)
     """
+    if not isinstance(convolution, Convolution | None):
+        raise SettingError("convolution", got=repr(convolution), expected="a tc.Convolution")
     described = module.convolution if convolution is None and isinstance(module, Dense) else convolution
     if sharing is None:
         sharing = "full" if described is None else described.sharing
@@ -137,7 +141,7 @@ def as_linear(module: nn.Module, input_size: Any = None) -> Dense:
     assert size is not None
     outputs = conv.output_size(size)
     volumes = (conv.in_channels, *size), (conv.out_channels, *outputs)
-    _check_memory(conv, size, prod(volumes[0]) * prod(volumes[1]) * layer.weight.element_size())
+    _check_memory("as_linear", conv, size, prod(volumes[0]) * prod(volumes[1]) * layer.weight.element_size())
     dense = Dense(*volumes, conv.bias, device="meta", convolution=conv)
     matrix = MatrixTie(conv, size).loosened(_weight(layer).detach())
     dense.weight = _parameter(matrix, layer.weight)
@@ -213,11 +217,10 @@ def _layer(conv: Convolution, size: tuple[int, ...] | None, weight: Tensor, bias
     return new.train(like.training)
 
 
-def _check_memory(conv: Convolution, size: tuple[int, ...], count: int) -> None:
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if count > MOST_MEMORY * there:
-        got = f"a matrix of {count / 2**30:.1f} GB"
-        fix = "Ask for a smaller input, or for the sparse matrix, Convolution.matrix."
-        raise SettingError(
-            f"as_linear of {conv} on {size}", got=got, expected=f"{there / 2**31:.1f} GB at most", fix=fix
-        )
+def _check_memory(what: str, conv: Convolution, size: tuple[int, ...] | None, count: int) -> None:
+    there = MOST_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if count > there:
+        got, expected = (f"{amount / 2**30:.1f} GB" for amount in (count, there))
+        fix = "Ask for a smaller input or tighter ties, or for the sparse matrix, Convolution.matrix."
+        told = f"{what} to {conv} on {size}: its weights"
+        raise SettingError(told, got=got, expected=f"{expected} at most", fix=fix)

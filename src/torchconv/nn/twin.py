@@ -21,16 +21,20 @@ KINDS: dict[type[nn.Module], Any] = {
     nn.ConvTranspose3d: ConvTranspose3d,
 }
 
+COMPUTING = {kind.forward.__module__ for pair in KINDS.items() for kind in pair}  # where their outputs are made
+
 
 def twin(module: Any) -> Conv:
     """The layer of torch.nn's convolution on the same parameters; a layer of torchconv is its own.
 
-    Raises SettingError for any other module.
+    A weight that is computed from other parameters, as by weight_norm, is copied as it is now.
+    Raises SettingError for any other module, and for a subclass that computes something else.
 
     >>> theirs = nn.Conv2d(3, 8, 3, padding="same")
     >>> str(twin(theirs).convolution), twin(theirs).weight is theirs.weight
     ('3->8, 3x3, padding=1', True)
     """
+    _check_inherited(module)
     if isinstance(module, Conv):
         return module
     kind = next((kind for kind in KINDS if isinstance(module, kind)), None)
@@ -44,17 +48,29 @@ def twin(module: Any) -> Conv:
     if "Transpose" in kind.__name__:
         given["output_padding"] = module.output_padding
     new = KINDS[kind](**given, bias=module.bias is not None, padding_mode=module.padding_mode, device="meta")
-    new.weight, new.bias = module.weight, module.bias
+    new.weight, new.bias = _parameter(module.weight), _parameter(module.bias)
     return new.train(module.training)
+
+
+def _check_inherited(module: nn.Module) -> None:
+    """Raises SettingError for a class whose own code decides what is made of the weights."""
+    for name in ("forward", "_conv_forward"):
+        method = getattr(type(module), name, None)
+        if isinstance(module, Conv | tuple(KINDS)) and method is not None and method.__module__ not in COMPUTING:
+            got = f"{type(module).__name__}, which has a {name} of its own"
+            raise SettingError("the layer", got=got, expected="one that computes what its base class does")
+
+
+def _parameter(values: Any) -> nn.Parameter | None:
+    return values if values is None or isinstance(values, nn.Parameter) else nn.Parameter(values.detach())
 
 
 def settled(module: nn.Module, what: str) -> Conv:
     """The same, with numbers; raises SettingError naming `what` for a layer whose parameters have no shape yet."""
-    layer = twin(module)
-    if is_lazy(layer.weight) or (layer.bias is not None and is_lazy(layer.bias)):
+    if any(is_lazy(values) for values in (getattr(module, "weight", None), getattr(module, "bias", None))):
         fix = "Give the layer its input_size, or call it once."
-        raise SettingError(f"{what} of {layer}", got="parameters without a shape yet", fix=fix)
-    return layer
+        raise SettingError(f"{what} of {module}", got="parameters without a shape yet", fix=fix)
+    return twin(module)
 
 
 def size_for(layer: Conv, input_size: Any, required: bool) -> tuple[int, ...] | None:
