@@ -67,7 +67,7 @@ def _parameter(values: Any) -> nn.Parameter | None:
 
 def settled(module: nn.Module, what: str) -> Conv:
     """The same, with numbers; raises SettingError naming `what` for a layer whose parameters have no shape yet."""
-    if any(is_lazy(values) for values in (getattr(module, "weight", None), getattr(module, "bias", None))):
+    if any(is_lazy(values) for values in module.parameters(recurse=False)):
         fix = "Give the layer its input_size, or call it once."
         raise SettingError(f"{what} of {module}", got="parameters without a shape yet", fix=fix)
     return twin(module)

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..description.convolution import Convolution
-from ..description.pooling import Pooling
-from ..description.shapes import padding as padding_of
-from ..errors import ShapeError
-from ..network.operations import Volume
-from ..network.pools import Summary
-from ..nn.conv import Conv
-from ..nn.learned_pool import LearnedPool
-from ..nn.pool import Pool
+from ...description.convolution import Convolution
+from ...description.pooling import Pooling
+from ...description.shapes import padding as padding_of
+from ...errors import ShapeError
+from ...network.operations import Volume
+from ...network.pools import Summary
+from ...nn.conv import Conv
+from ...nn.learned_pool import LearnedPool
+from ...nn.pool import Pool
 
 PART = "Give the part of the model in front of it."
 FAR = 5040  # samples by which an axis is made longer to see a stride: far beyond the square of usual ones
