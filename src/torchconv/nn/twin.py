@@ -56,7 +56,7 @@ def _check_inherited(module: nn.Module) -> None:
     """Raises SettingError for a class whose own code decides what is made of the weights."""
     for name in ("forward", "_conv_forward"):
         method = getattr(type(module), name, None)
-        if isinstance(module, Conv | tuple(KINDS)) and method is not None and method.__module__ not in COMPUTING:
+        if isinstance(module, (Conv, *KINDS)) and method is not None and method.__module__ not in COMPUTING:
             got = f"{type(module).__name__}, which has a {name} of its own"
             raise SettingError("the layer", got=got, expected="one that computes what its base class does")
 
@@ -67,7 +67,7 @@ def _parameter(values: Any) -> nn.Parameter | None:
 
 def settled(module: nn.Module, what: str) -> Conv:
     """The same, with numbers; raises SettingError naming `what` for a layer whose parameters have no shape yet."""
-    if any(is_lazy(values) for values in (getattr(module, "weight", None), getattr(module, "bias", None))):
+    if any(is_lazy(values) for values in module.parameters(recurse=False)):
         fix = "Give the layer its input_size, or call it once."
         raise SettingError(f"{what} of {module}", got="parameters without a shape yet", fix=fix)
     return twin(module)
