@@ -174,6 +174,7 @@ def test_predicts_accuracies_on_digits():
         ((np.array([["a"], ["b"]]), [0, 1]), DataError, "expected real numbers"),
         ((np.zeros((4, 1)), [0, 1]), ShapeError, "labels: got shape .2,., expected one for each of 4"),
         ((np.zeros((2, 1)), [1, 1]), DataError, "got 1 class"),
+        ((np.zeros((2, 1)), [1, np.nan]), DataError, "labels: got NaN"),
         ((np.zeros((2, 1)), [0, 1], []), SettingError, "at least one"),
         ((np.zeros((2, 1)), [0, 1], [0]), SettingError, "cardinality: got 0"),
         ((np.zeros((2, 1)), [0, 1], 4), SettingError, "cardinalities: got 4"),

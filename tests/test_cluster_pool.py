@@ -166,6 +166,11 @@ def test_states():
     assert not fresh.fitted
     with pytest.raises(RuntimeError, match="size mismatch"):
         tc.nn.ClusterPool2d(5).load_state_dict(pool.state_dict())
+    with pytest.raises(RuntimeError, match=r"centers: got NaN or Inf, expected finite numbers"):
+        fresh.load_state_dict({"centers": torch.full((4, 3), torch.nan)})
+    assert not fresh.fitted
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        fresh.load_state_dict({"centers": torch.zeros(4)})
     nested = torch.nn.Sequential(torch.nn.ReLU(), tc.nn.ClusterPool2d(4, 2))
     nested.load_state_dict({"1.centers": pool.centers})
     assert torch.equal(nested[1].centers, pool.centers)

@@ -144,10 +144,10 @@ HOUSE = [
     "translate.whole",
     "translate.weightless",
     "translate.trace",
-    "translate.sliding_layers",
-    "translate.sliding_rules",
-    "translate.sliding_calls",
-    "translate.sliding",
+    "translate.sliding.layers",
+    "translate.sliding.rules",
+    "translate.sliding.calls",
+    "translate.sliding.convert",
     "signal.job",
     "signal.views",
     "signal.nonfinite",
@@ -192,6 +192,7 @@ EMPTY = {
     "language",
     "translate",
     "translate.aten",
+    "translate.sliding",
     "signal",
 }
 

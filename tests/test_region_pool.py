@@ -101,6 +101,29 @@ def test_layers_inside_torch():
     assert pool(x).shape == (3, 2, 36)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ([[0, 9]], "a region from 0 to 8"),
+        ([[0, -1]], "a region from 0 to 8"),
+        ([[-1, 0]], "a channel >= 0"),
+        ([[0, 1], [0, 1]], "one of them twice"),
+        ([[2, 5], [0, 1]], "order of region, then channel"),
+        ([[0.5, 1.0]], "got torch.float32, expected integers"),
+        ([0, 1], "size mismatch"),
+    ],
+)
+def test_foreign_states_are_refused(pairs, words):
+    """Whatever pools other regions than it says; the layer stays as it was."""
+    pool = tc.nn.RegionPool2d(2).select([(1, 3)])
+    nested = torch.nn.Sequential(torch.nn.ReLU(), pool)
+    with pytest.raises(RuntimeError, match=words):
+        nested.load_state_dict({"1.pairs": torch.tensor(pairs)})
+    x = random(2, 3, 4, 4)
+    assert pool.pairs.tolist() == [[1, 3]]
+    torch.testing.assert_close(pool(x), tc.nn.RegionPool2d(2)(x)[:, 1:2, 3])
+
+
 def test_inspection():
     """One row; what every unit reads is where its gradient is not 0."""
     pool, x = tc.nn.RegionPool2d((2, 3), "mean"), torch.zeros(1, 2, 5, 7, requires_grad=True)
@@ -274,7 +297,7 @@ def test_learned_regions_beat_the_pyramid():
         (lambda: tc.nn.RegionPool2d(2).select([]), SettingError, "got none"),
         (lambda: tc.nn.RegionPool2d(2).select([(0, 1), (0, 1)]), SettingError, "one of them twice"),
         (lambda: tc.nn.RegionPool2d(2).select([(0, 9)]), SettingError, "a region from 0 to 8"),
-        (lambda: tc.nn.RegionPool2d(2).select([(3, 0)])(torch.zeros(1, 2, 4, 4)), SettingError, "selected channel"),
+        (lambda: tc.nn.RegionPool2d(2).select([(3, 0)])(torch.zeros(1, 2, 4, 4)), ShapeError, "at least 4 channels"),
         (lambda: tc.nn.RegionClassifier(0, 2), SettingError, "channels: got 0"),
         (lambda: tc.nn.RegionClassifier(3, 2, (2, 2, 2, 2)), SettingError, "axes of the grid: got 4"),
         (lambda: tc.nn.RegionClassifier(3, 2, strength=-1), SettingError, "strength: got -1"),
@@ -283,6 +306,7 @@ def test_learned_regions_beat_the_pyramid():
         (lambda: fitted(labels=torch.tensor([0, 1])), ShapeError, "one for each of 4 images"),
         (lambda: fitted(labels=torch.tensor([0, 1, 2, 0])), DataError, "got 0 to 2, expected 0 to 1"),
         (lambda: fitted(labels=torch.rand(4)), DataError, "expected integers"),
+        (lambda: fitted(labels=list("abba")), DataError, "labels: got list, expected integers"),
         (lambda: fitted(x=torch.full((4, 3, 4, 4), torch.nan)), DataError, "NaN or Inf"),
         (lambda: fitted(steps=0), SettingError, "steps: got 0"),
         (lambda: tc.nn.RegionClassifier(3, 2, 1).graft(*GOOD, count=4), SettingError, "at most 3"),

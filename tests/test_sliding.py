@@ -420,6 +420,10 @@ REFUSED = {
     "lazy": (nn.LazyConv2d(3, 2), "no shape yet"),
     "hooks": (hooked(), "hooks"),
     "gate": (Gated(), "not the same ones"),
+    "branches of a text": (
+        tc.build("CONCAT(POOL[2x2] | CONV[4, 5x5, valid]) - FC", input=(4, 8, 8)),
+        r"\(2, 2\) and \(1, 1\) samples apart",
+    ),
     "branches": (Meeting(), "not the same ones"),
     "every other place": (Calling(lambda x: x[..., ::2]), "parts of a tensor"),
     "power of it": (Calling(lambda x: 2 ** x.flatten(1)), "something else than a tensor"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .nn.tuning import tune
     from .signal.arrays import convolve, correlate
     from .translate.build import build
-    from .translate.sliding import as_convolution
+    from .translate.sliding.convert import as_convolution
 
 __version__ = "0.1.0"
 
@@ -34,7 +34,7 @@ _PLACES = {
     "Plan": "compute.plan",
     "PriorPenalty": "nn.penalty",
     "TorchconvError": "errors",
-    "as_convolution": "translate.sliding",
+    "as_convolution": "translate.sliding.convert",
     "as_linear": "nn.prior",
     "build": "translate.build",
     "conv": "compute.functional",

@@ -193,6 +193,8 @@ def _classes(labels: Any, images: int) -> np.ndarray:
     found = _array(labels)
     if found.shape != (images,):
         raise ShapeError("labels", got=f"shape {found.shape}", expected=f"one for each of {images} images")
+    if found.dtype.kind == "f" and np.isnan(found).any():
+        raise DataError("labels", got="NaN", expected="a class for every image")
     names, classes = np.unique(found, return_inverse=True)
     if len(names) < 2:
         raise DataError("labels", got=f"{len(names)} class", expected="two classes or more, to tell apart")

@@ -166,6 +166,10 @@ class ClusterPool(torch.nn.Module):
         """Saved centres say how many channels there are."""
         saved = state_dict.get(f"{prefix}centers")
         if isinstance(saved, Tensor) and saved.dim() == 2 and len(saved) == self.clusters:
+            if not saved.is_meta and not torch.isfinite(saved).all():  # all would fall in the first cluster
+                error = DataError(f"{prefix}centers", got="NaN or Inf", expected="finite numbers")
+                arguments[-1].append(str(error))  # torch raises what is in this list
+                return
             self.centers = self.centers.new_empty(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 

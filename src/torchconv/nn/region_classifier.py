@@ -222,7 +222,10 @@ def _strength(name: str, value: Any) -> float:
 
 
 def _labels(labels: Any, images: int, classes: int) -> Tensor:
-    found = torch.as_tensor(labels)
+    try:
+        found = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError("labels", got=type(labels).__name__, expected="integers") from error
     if found.shape != (images,) or not images:
         raise ShapeError("labels", got=f"shape {tuple(found.shape)}", expected=f"one for each of {images} images, >= 1")
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:

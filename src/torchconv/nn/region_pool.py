@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..description.axis import integer
-from ..errors import SettingError
+from ..errors import DataError, SettingError, ShapeError, TorchconvError
 from ..network.regions import Region, runs
 from ..network.regions import RegionPool as Described
 from . import cells
@@ -62,17 +62,9 @@ class RegionPool(torch.nn.Module):
 
         Raises SettingError for none, for one given twice, or one that there is not.
         """
-        count = len(self.regions)
-        given = [(integer("channel", channel), integer("region", region)) for channel, region in pairs]
-        if not given or len(set(given)) < len(given):
-            got = "none" if not given else "one of them twice"
-            raise SettingError("pairs of channel and region", got=got, expected="at least one, each once")
-        for channel, region in given:
-            if channel < 0 or not 0 <= region < count:
-                expected = f"a channel >= 0 and a region from 0 to {count - 1}"
-                raise SettingError("pair of channel and region", got=(channel, region), expected=expected)
+        ordered = _ordered(pairs, len(self.regions))
         chosen = type(self)(self.grid, self.statistic)
-        chosen.pairs = torch.tensor(sorted(given, key=lambda pair: pair[::-1]), device=self.pairs.device)
+        chosen.pairs = torch.tensor(ordered, device=self.pairs.device)
         chosen._group()
         return chosen
 
@@ -83,7 +75,8 @@ class RegionPool(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         whole, has_batch = cells.batched(x, self.ndim, None, "input")
         if self._chosen and whole.shape[1] <= (last := max(map(max, self._chosen.values()))):
-            raise SettingError("selected channel", got=last, expected=f"one of the input's {whole.shape[1]}")
+            got, expected = f"{whole.shape[1]} in shape {tuple(x.shape)}", f"at least {last + 1} channels, as selected"
+            raise ShapeError("channels of the input", got=got, expected=expected)
         wide = whole.to(cells.wide(whole.dtype)) if self.statistic == "mean" else whole
         pooled = (self._some(wide) if self._chosen else self._all(wide)).to(whole.dtype)
         return pooled if has_batch else pooled[0]
@@ -112,9 +105,14 @@ class RegionPool(torch.nn.Module):
         return torch.cat(pooled, 1)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
-        """Saved pairs replace those selected here."""
+        """Saved pairs replace those selected here, unless they are none that `select` makes."""
         saved = state_dict.get(f"{prefix}pairs")
         if isinstance(saved, Tensor) and saved.dim() == 2 and saved.shape[1] == 2:
+            try:
+                _check_saved(saved, len(self.regions))
+            except TorchconvError as error:
+                arguments[-1].append(f"{prefix}pairs: {error}")  # torch raises what is in this list
+                return
             self.pairs = self.pairs.new_empty(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
         if not self.pairs.is_meta:
@@ -122,6 +120,29 @@ class RegionPool(torch.nn.Module):
 
     def extra_repr(self) -> str:
         return cells.shown(self.grid, self.statistic) + (f", pairs={len(self.pairs)}" if self._chosen else "")
+
+
+def _ordered(pairs: Iterable[tuple[int, int]], regions: int) -> list[tuple[int, int]]:
+    """(channel, region) pairs in order of region, then channel; raises SettingError for what are none."""
+    given = [(integer("channel", channel), integer("region", region)) for channel, region in pairs]
+    if not given or len(set(given)) < len(given):
+        got = "none" if not given else "one of them twice"
+        raise SettingError("pairs of channel and region", got=got, expected="at least one, each once")
+    for channel, region in given:
+        if channel < 0 or not 0 <= region < regions:
+            expected = f"a channel >= 0 and a region from 0 to {regions - 1}"
+            raise SettingError("pair of channel and region", got=(channel, region), expected=expected)
+    return sorted(given, key=lambda pair: pair[::-1])
+
+
+def _check_saved(pairs: Tensor, regions: int) -> None:
+    """Files are not trusted: an index that is off, or another order, would pool other regions without a word."""
+    if pairs.is_floating_point() or pairs.is_complex() or pairs.dtype == torch.bool:
+        raise DataError("pairs of channel and region", got=pairs.dtype, expected="integers")
+    if not pairs.is_meta and len(pairs):
+        rows = [(channel, region) for channel, region in pairs.tolist()]
+        if _ordered(rows, regions) != rows:
+            raise DataError("pairs of channel and region", got=rows, expected="order of region, then channel")
 
 
 def _intervals(x: Tensor, dim: int, bounds: list[tuple[int, int]], statistic: str) -> Tensor:

@@ -54,9 +54,10 @@ def twin(module: Any) -> Conv:
 
 def _check_inherited(module: nn.Module) -> None:
     """Raises SettingError for a class whose own code decides what is made of the weights."""
+    known = (Conv, *KINDS)
     for name in ("forward", "_conv_forward"):
         method = getattr(type(module), name, None)
-        if isinstance(module, (Conv, *KINDS)) and method is not None and method.__module__ not in COMPUTING:
+        if isinstance(module, known) and method is not None and method.__module__ not in COMPUTING:
             got = f"{type(module).__name__}, which has a {name} of its own"
             raise SettingError("the layer", got=got, expected="one that computes what its base class does")
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
-from ..network.operations import Volume
-from .sliding_layers import CannotSlide, Seen, after, cells, flattened, not_flattened, overall
-from .sliding_rules import over_channels, torch_pool
+from ...network.operations import Volume
+from .layers import CannotSlide, Seen, after, cells, flattened, not_flattened, overall
+from .rules import over_channels, torch_pool
 
 BATCH, SHAPE = "the number of images", "the shape of a tensor"
 RANKS = (1, 2, 3)

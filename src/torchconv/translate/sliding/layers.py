@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..description.convolution import Convolution
-from ..description.pooling import Pooling
-from ..description.shapes import padding as padding_of
-from ..errors import ShapeError
-from ..network.operations import Volume
-from ..network.pools import Summary
-from ..nn.conv import Conv
-from ..nn.learned_pool import LearnedPool
-from ..nn.pool import Pool
+from ...description.convolution import Convolution
+from ...description.pooling import Pooling
+from ...description.shapes import padding as padding_of
+from ...errors import ShapeError
+from ...network.operations import Volume
+from ...network.pools import Summary
+from ...nn.conv import Conv
+from ...nn.learned_pool import LearnedPool
+from ...nn.pool import Pool
 
 PART = "Give the part of the model in front of it."
 FAR = 5040  # samples by which an axis is made longer to see a stride: far beyond the square of usual ones
@@ -92,7 +92,7 @@ def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
         raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
     if len({one.stride for one in seen}) > 1:
         strides = " and ".join(str(one.stride) for one in seen)
-        raise CannotSlide(f"its inputs have places {strides} samples apart, and meet at one size of the image only")
+        raise CannotSlide(f"its inputs have places {strides} samples apart, which meet at one size of the image only")
     meta = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
     return module, after(lambda *inputs: functional_call(module, meta, inputs), *seen, state=module)
 

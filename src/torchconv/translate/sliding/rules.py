@@ -7,15 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..description.pooling import Pooling
-from ..nn.channel_pool import ChannelPool
-from ..nn.conv import Conv
-from ..nn.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
-from ..nn.learned_pool import LearnedPool
-from ..nn.pool import Pool
-from . import layers
-from . import sliding_layers as slide
-from .sliding_layers import CannotSlide, Seen, Slid
+from ...description.pooling import Pooling
+from ...nn.channel_pool import ChannelPool
+from ...nn.conv import Conv
+from ...nn.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
+from ...nn.learned_pool import LearnedPool
+from ...nn.pool import Pool
+from .. import layers
+from . import layers as slide
+from .layers import CannotSlide, Seen, Slid
 
 OVER_PLACES = "its mean and variance are taken over places, which are others in a larger image"
 BATCH = "Use batch normalisation, whose statistics are settled by training."

@@ -11,14 +11,14 @@ from torch import fx, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
-from ..description.axis import plain, positive
-from ..errors import SettingError, ShapeError, TorchconvError, UnsupportedError
-from ..network.operations import Volume
-from ..nn.conv import Conv
-from . import sliding_calls
-from .build import NetworkModule
-from .sliding_layers import CannotSlide, Seen
-from .sliding_rules import rule_of
+from ...description.axis import plain, positive
+from ...errors import SettingError, ShapeError, TorchconvError, UnsupportedError
+from ...network.operations import Volume
+from ...nn.conv import Conv
+from ..build import NetworkModule
+from . import calls
+from .layers import CannotSlide, Seen
+from .rules import rule_of
 
 HEAD = "Give the layers of the classifier as a torch.nn.Sequential, and the volume that it reads."
 
@@ -177,7 +177,7 @@ class Sliding:
             self._function(node)
 
     def _function(self, node: fx.Node) -> None:
-        found = sliding_calls.called(node, self._known)
+        found = calls.called(node, self._known)
         if isinstance(found, str):
             self._known[node] = found
             return
