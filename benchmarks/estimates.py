@@ -24,10 +24,10 @@ from rich.progress import track
 
 from benchmarks.grid import GRID, Shape
 from benchmarks.measure import machine
-from torchconv.compute import planner
 from torchconv.compute.algorithms import Problem
-from torchconv.compute.measuring import Bench
-from torchconv.compute.plan import ROLES
+from torchconv.compute.planning import choose
+from torchconv.compute.planning.measure import Bench
+from torchconv.compute.planning.plan import ROLES
 
 HOPELESS = 6  # times the least estimate
 TORCH = ("torch", "torch-channels-last")
@@ -52,7 +52,7 @@ class Case:
     @property
     def chosen(self) -> str:
         """The algorithm the planner takes now."""
-        return planner.choose(self.problem)[self.role].name
+        return choose.choose(self.problem)[self.role].name
 
     @property
     def lost(self) -> float:
@@ -63,7 +63,7 @@ class Case:
 def measured(shape: Shape, dtype: str, channels_last: bool, at_most: float) -> Iterator[Case]:
     """All operations of a shape."""
     case = Case(shape, dtype, channels_last, "output", {})
-    bench, opened = Bench(case.problem), planner.opened(case.problem)
+    bench, opened = Bench(case.problem), choose.opened(case.problem)
     for role in ROLES:
         expected = {one.name: one.seconds(case.problem, role) for one in opened}
         least = min(expected.values())
@@ -87,7 +87,7 @@ def table(cases: list[Case], worst: float) -> None:
 
 
 def _expected(case: Case, name: str) -> float:
-    return 1e3 * planner.BY_NAME[name].seconds(case.problem, case.role)
+    return 1e3 * choose.BY_NAME[name].seconds(case.problem, case.role)
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ from rich.progress import track
 
 from torchconv.errors import TorchconvError
 from torchconv.language import zoo
+from torchconv.language.build import build
 from torchconv.language.parser import parse
 from torchconv.language.vocabulary import WORDS
 from torchconv.network.operations import Volume
-from torchconv.translate.build import build
 
 SEEDS = [zoo.text(name) for name in zoo.names() if name not in ("googlenet", "resnet50")] + [
     "[INPUT - CONV - RELU - POOL - FC]",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import machine
-from torchconv.compute import faults
+from torchconv.compute import torch_bugs
 
 TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CHANNELS, KERNELS, WRONG = range(1, 33), range(1, 65), 0.1
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--step", type=int, default=8, help="from kernel to kernel beyond 16 on two axes")
     step = parser.parse_args().step
-    has = faults.instructions()
+    has = torch_bugs.instructions()
     narrow = [name for name in ("avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16") if name in has]
     print(f"{machine()}\ninstructions for narrow numbers: {', '.join(narrow) or 'none'}")
     for name, kind in TYPES.items():
@@ -81,8 +81,8 @@ def main() -> None:
                 for channels, kernels in places.items():
                     print(f"  {operation}: {channels} channels, kernels {', '.join(map(str, kernels))}")
     print("\nknown, in torchconv/compute/faults.py:")
-    for region in faults.REGIONS:
-        print(f"  {region}{', which is here' if region in faults.HERE else ''}")
+    for region in torch_bugs.REGIONS:
+        print(f"  {region}{', which is here' if region in torch_bugs.HERE else ''}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import kornia  # noqa: F401  (imported here once, and not by every training)
 import sklearn.model_selection  # noqa: F401
 import torch
 
-from torchconv import cli
-from torchconv.training import report, train  # noqa: F401
+from torchconv.cli.app import app
+from torchconv.training import train  # noqa: F401
 
 START = ["train", "INPUT - CONV[4] - NORM - RELU - POOL - DROPOUT - FC", "--seed", "3", "--epochs"]
 
@@ -33,7 +33,7 @@ def started(arguments: list[str], before: Callable[[], None] = lambda: None) -> 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     before()
     try:
-        cli.main(arguments)
+        app.main(arguments)
     except SystemExit as stop:
         os._exit(int(stop.code or 0))
     os._exit(70)

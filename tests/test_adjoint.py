@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 
 from laws import problems
-from torchconv.description.adjoint import adjoint, adjoint_weight
 from torchconv.description.convolution import Convolution
+from torchconv.description.transposed import adjoint, adjoint_weight
 from torchconv.errors import UnsupportedError
 
 

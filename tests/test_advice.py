@@ -66,7 +66,7 @@ def test_features_are_treated_alike_and_apart(monkeypatch):
     maps, labels = rng.exponential(size=(30, 5, 3, 4)), rng.integers(0, 3, 30)
     whole = tc.pooling_advice(maps, labels)
     assert whole.cardinalities == (1, 2, 4, 8, 12)
-    monkeypatch.setattr("torchconv.nn.advice.AT_ONCE", 1)
+    monkeypatch.setattr("torchconv.nn.pooling.advice.AT_ONCE", 1)
     parts = tc.pooling_advice(torch.from_numpy(maps), torch.from_numpy(labels))
     flat = np.moveaxis(maps, 1, -1).reshape(-1, 5)
     rows = tc.pooling_advice(flat, np.repeat(labels, 12), whole.cardinalities)

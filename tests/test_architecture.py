@@ -7,9 +7,9 @@ import time
 import pytest
 
 from torchconv.errors import SettingError, ShapeError, TextError
+from torchconv.language.build import build
 from torchconv.language.parser import parse
 from torchconv.network.operations import Volume
-from torchconv.translate.build import build
 
 CIFAR = Volume(3, (32, 32))
 

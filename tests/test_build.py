@@ -10,9 +10,9 @@ import torch
 
 import torchconv as tc
 from torchconv.errors import SettingError, ShapeError, TextError
+from torchconv.language.build import build
 from torchconv.language.parser import parse
 from torchconv.network.operations import Volume
-from torchconv.translate.build import build
 
 TEXT = "INPUT[8x8x1] - (CONV[16, 3x3, same] - NORM - RELU)*2 - POOL[2x2, max] - DROPOUT - FC[10] - SOFTMAX"
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from test_data import write_folder
-from torchconv import __version__, cli
+from torchconv import __version__
+from torchconv.cli.app import app
 
 
 class Outcome(NamedTuple):
@@ -33,7 +34,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     def run(*arguments: str) -> Outcome:
         with pytest.raises(SystemExit) as stopped:
-            cli.main(arguments)
+            app.main(arguments)
         return Outcome(int(stopped.value.code or 0), *capsys.readouterr())
 
     return run
@@ -43,7 +44,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "digits"
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["train", "--epochs", "2", "--out", str(path)])
+        app.main(["train", "--epochs", "2", "--out", str(path)])
     assert not stopped.value.code
     return path
 
@@ -240,7 +241,7 @@ def test_ctrl_c_ends_with_one_line_and_the_weights(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "torchconv.cli",
+        "torchconv.cli.app",
         "train",
         "INPUT - CONV[2] - FC",
         "--epochs",

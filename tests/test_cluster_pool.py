@@ -126,8 +126,8 @@ def test_shapes_of_batches():
 def test_large_batches_in_parts(monkeypatch):
     pool, x = fitted(), random(7, 3, 5, 6, seed=9)
     whole, pooled = pool.assign(x), pool(x)
-    monkeypatch.setattr("torchconv.nn.cluster_pool.MOST_OUTPUTS", 3 * 4 * 3)
-    monkeypatch.setattr("torchconv.nn.cluster_pool.MOST_SCORES", 2 * 4 * 30)
+    monkeypatch.setattr("torchconv.nn.pooling.cluster_pool.MOST_OUTPUTS", 3 * 4 * 3)
+    monkeypatch.setattr("torchconv.nn.pooling.cluster_pool.MOST_SCORES", 2 * 4 * 30)
     assert torch.equal(pool.assign(x), whole)
     assert torch.equal(pool(x), pooled)
 

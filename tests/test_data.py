@@ -11,8 +11,8 @@ from PIL import Image
 
 from torchconv.errors import DataError
 from torchconv.network.operations import Volume
-from torchconv.training import images, progress
-from torchconv.training.data import DIGITS_SPLIT, Digits, ImageFolder, source
+from torchconv.training import progress
+from torchconv.training.data.source import DIGITS_SPLIT, Digits, ImageFolder, images, source
 
 SMALL = Volume(3, (8, 8))
 

@@ -10,8 +10,8 @@ from torch import nn
 
 import torchconv as tc
 from torchconv.inspection import Rotation, Scale, Translation
-from torchconv.inspection.grids import Grid
-from torchconv.inspection.transforms import lattice, sampled
+from torchconv.inspection.motions import lattice, sampled
+from torchconv.inspection.output_grid import Grid
 
 FIGURE = torch.tensor([0.0, 0.3, 0.1, 1.0, 0.2, 0.1, 0.0]).view(1, 1, -1)  # detectors of Goodfellow's figure 9.8
 

@@ -8,9 +8,9 @@ import torch
 import torchconv as tc
 from torchconv.compute.algorithms import TABLE, Problem
 from torchconv.compute.algorithms.base import PRECISIONS
-from torchconv.compute.measuring import Bench
 from torchconv.compute.native import library
-from torchconv.compute.planner import BY_NAME, ROLES
+from torchconv.compute.planning.choose import BY_NAME, ROLES
+from torchconv.compute.planning.measure import Bench
 
 DIRECT = BY_NAME["scipy-matrix"]  # adds up each row's products one after another
 TABLES = (torch.arange(128).reshape(16, 8) % 3 > 0).numpy()

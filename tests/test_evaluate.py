@@ -10,9 +10,9 @@ from test_data import write_folder
 from test_parquet import NAMES, write_parquet
 from test_report import make_run
 from torchconv.errors import DataError
-from torchconv.training import run_folder
-from torchconv.training.data import source
-from torchconv.training.evaluate import evaluate, known_images, mistakes
+from torchconv.training.data.source import source
+from torchconv.training.results.evaluate import evaluate, known_images, mistakes
+from torchconv.training.run import run_folder
 
 
 def run_on(path: Path, data: Path, classes: tuple[str, ...] = tuple(NAMES)) -> Path:
@@ -74,9 +74,9 @@ def test_other_data_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_images_that_do_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchconv.training import limits
+    from torchconv.training import preflight
 
     run = make_run(tmp_path / "run", ("ant", "bee"))
-    monkeypatch.setattr(limits.os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 100_000)
+    monkeypatch.setattr(preflight.os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 100_000)
     with pytest.raises(DataError, match=r"the images' memory: got 0\.0 GB for 600 images"):
         evaluate(run, str(write_parquet(tmp_path / "a.parquet", [0, 1] * 300, names=NAMES, images=[b""] * 600)))

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchconv as tc
-from torchconv.compute import faults, functional
+from torchconv.compute import functional, torch_bugs
 
 
 class Watch(TorchDispatchMode):
@@ -27,7 +27,7 @@ class Watch(TorchDispatchMode):
 
 @pytest.fixture(params=["amx_bf16", "avx512f"])
 def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(faults, "HERE", faults.on_processor({request.param}))
+    monkeypatch.setattr(torch_bugs, "HERE", torch_bugs.on_processor({request.param}))
     functional._made.cache_clear()
     yield request.param
     functional._made.cache_clear()
@@ -70,6 +70,6 @@ def test_the_results_have_gradients(processor: str) -> None:
 
 
 def test_this_processors_instructions_are_read() -> None:
-    assert faults.on_processor([]) == ()
-    assert set(faults.HERE) <= set(faults.REGIONS)
-    assert faults.on_processor(faults.instructions()) == faults.HERE
+    assert torch_bugs.on_processor([]) == ()
+    assert set(torch_bugs.HERE) <= set(torch_bugs.REGIONS)
+    assert torch_bugs.on_processor(torch_bugs.instructions()) == torch_bugs.HERE

@@ -7,7 +7,7 @@ from test_shapes import axes, sizes
 from torchconv.description import shapes
 from torchconv.description.axis import Axis
 from torchconv.description.convolution import Convolution
-from torchconv.description.field import EMPTY, Interval, reached_by, read_by
+from torchconv.description.interval import EMPTY, Interval, reached_by, read_by
 
 
 @given(axes, sizes, st.data())

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import torchconv as tc
-from torchconv.compute import kept
-from torchconv.compute.kept import MEMORY, Memory
+from torchconv.compute import weight_cache
 from torchconv.compute.native import library
+from torchconv.compute.weight_cache import MEMORY, Memory
 
 
 @pytest.fixture(autouse=True)
@@ -212,7 +212,7 @@ def test_a_limit_drops_what_was_used_longest_ago():
 
 
 def test_seen_weights_are_no_more_than_a_number(monkeypatch):
-    monkeypatch.setattr(kept, "MOST_ENTRIES", 5)
+    monkeypatch.setattr(weight_cache, "MOST_ENTRIES", 5)
     memory, weight = Memory(), torch.ones(3)
     for number in range(20):
         memory.recall(weight, number, 8, Tensor.double)
@@ -221,10 +221,10 @@ def test_seen_weights_are_no_more_than_a_number(monkeypatch):
 
 def test_bits_decide():
     one = torch.tensor([0.0, torch.nan, torch.inf])
-    assert kept.same_bits(one, one.clone())
-    assert not kept.same_bits(one, -one)
-    assert not kept.same_bits(one, one.view(3, 1))
-    assert not kept.same_bits(one, one.double())
+    assert weight_cache.same_bits(one, one.clone())
+    assert not weight_cache.same_bits(one, -one)
+    assert not weight_cache.same_bits(one, one.view(3, 1))
+    assert not weight_cache.same_bits(one, one.double())
     for dtype in (torch.bfloat16, torch.complex64, torch.complex128, torch.float64):
-        assert kept.same_bits(torch.ones(3, dtype=dtype), torch.ones(3, dtype=dtype))
-    assert not kept.same_bits(torch.ones(3), torch.from_numpy(np.nextafter(np.ones(3, "float32"), 2)))
+        assert weight_cache.same_bits(torch.ones(3, dtype=dtype), torch.ones(3, dtype=dtype))
+    assert not weight_cache.same_bits(torch.ones(3), torch.from_numpy(np.nextafter(np.ones(3, "float32"), 2)))

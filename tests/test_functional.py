@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 import torchconv as tc
 from torchconv.compute.algorithms import Problem
-from torchconv.compute.planner import BY_NAME
+from torchconv.compute.planning.choose import BY_NAME
 from torchconv.errors import SettingError, ShapeError, UnsupportedError
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

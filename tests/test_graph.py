@@ -8,7 +8,7 @@ from torchconv.errors import SettingError, ShapeError
 from torchconv.network.elementwise import Activation, Dropout, Norm, Softmax
 from torchconv.network.graph import Network, Node, chain
 from torchconv.network.operations import Convolve, FullyConnected, Input, Volume
-from torchconv.network.pools import ChannelPool, GlobalPool, GridPool, LearnedPool, Pool, Summary
+from torchconv.network.pooling import ChannelPool, GlobalPool, GridPool, LearnedPool, Pool, Summary
 
 HALVE = Pool(Pooling(2, ndim=2))
 LENET = chain(

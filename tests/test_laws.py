@@ -25,7 +25,7 @@ from laws import (
 from torchconv.compute.algorithms import Problem
 from torchconv.compute.native import library
 from torchconv.compute.operator import Operator
-from torchconv.compute.planner import BY_NAME
+from torchconv.compute.planning.choose import BY_NAME
 from torchconv.description.convolution import Convolution
 
 LESS_EXACT = (

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import torchconv as tc
-from torchconv.compute import calibration, machine, planner, store
 from torchconv.compute.algorithms import Problem
+from torchconv.compute.planning import calibrate, choose, machine, store
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +19,12 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     machine.factors.cache_clear()
-    planner.forget_choices()
+    choose.forget_choices()
 
 
 def forget() -> None:
     machine.factors.cache_clear()
-    planner.forget_choices()
+    choose.forget_choices()
 
 
 def problem(threads: int = 2) -> Problem:
@@ -35,15 +35,15 @@ def problem(threads: int = 2) -> Problem:
 def test_choices_follow_what_was_measured() -> None:
     asked = problem()
     forget()
-    assert planner.choose(asked).output.name == "fft"
+    assert choose.choose(asked).output.name == "fft"
     factors = {machine.key("fft", asked.convolution, torch.float32, False, "output"): 20.0}
     factors |= {machine.key("torch", asked.convolution, torch.float32, False, "output"): 0.05}
     machine.keep(2, factors)
     forget()
-    expected = planner.BY_NAME["fft"].expected(asked, "output")
-    assert expected == 20 * planner.BY_NAME["fft"].seconds(asked, "output")
-    assert planner.choose(asked).input.name == "fft"
-    assert planner.BY_NAME["fft"].expected(problem(3), "output") == planner.BY_NAME["fft"].seconds(problem(3), "output")
+    expected = choose.BY_NAME["fft"].expected(asked, "output")
+    assert expected == 20 * choose.BY_NAME["fft"].seconds(asked, "output")
+    assert choose.choose(asked).input.name == "fft"
+    assert choose.BY_NAME["fft"].expected(problem(3), "output") == choose.BY_NAME["fft"].seconds(problem(3), "output")
 
 
 def test_factors_of_other_machines_and_damaged_ones_do_not_count() -> None:
@@ -60,19 +60,19 @@ def test_factors_of_other_machines_and_damaged_ones_do_not_count() -> None:
 
 
 def test_every_kind_is_measured() -> None:
-    found = {machine.group(one.convolution) for one in calibration.problems(2)}
-    from torchconv.compute import cost
+    found = {machine.group(one.convolution) for one in calibrate.problems(2)}
+    from torchconv.compute.planning import cost_model
 
-    assert found == {*cost.RATES, "unshared", "tiled"}
+    assert found == {*cost_model.RATES, "unshared", "tiled"}
 
 
 def test_calibration_of_some_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        calibration, "PROBLEMS", (("4->4, 9, padding=4", 2, (100,)), ("1->1, 5x5, padding=2", 1, (20, 20)))
+        calibrate, "PROBLEMS", (("4->4, 9, padding=4", 2, (100,)), ("1->1, 5x5, padding=2", 1, (20, 20)))
     )
-    monkeypatch.setattr(calibration, "SECONDS", 0.01)
-    found = calibration.calibrate()
+    monkeypatch.setattr(calibrate, "SECONDS", 0.01)
+    found = calibrate.calibrate()
     assert machine.factors(torch.get_num_threads()) == found
-    names = [name for name, *_ in calibration.summary(found)]
+    names = [name for name, *_ in calibrate.summary(found)]
     assert names[0] == "torch"
     assert all(machine.LEAST <= value <= machine.MOST for value in found.values())

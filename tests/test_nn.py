@@ -9,7 +9,7 @@ import torch
 
 import torchconv as tc
 from test_convolution import TABLE
-from torchconv.compute.planner import is_settled
+from torchconv.compute.planning.choose import is_settled
 from torchconv.errors import SettingError, ShapeError
 
 ORDINARY = [

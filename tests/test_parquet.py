@@ -17,9 +17,9 @@ from PIL import Image
 
 from torchconv.errors import DataError
 from torchconv.network.operations import Volume
-from torchconv.training.data import source
-from torchconv.training.hub import HubImages
-from torchconv.training.parquet import ParquetImages
+from torchconv.training.data.hub import HubImages
+from torchconv.training.data.parquet import ParquetImages
+from torchconv.training.data.source import source
 
 SMALL = Volume(3, (4, 4))
 NAMES = ["ant", "bee"]
@@ -58,7 +58,7 @@ def write_parquet(
 
 
 def greys(found: ParquetImages, rows: tuple[int, ...], labels: tuple[int, ...]) -> list[int]:
-    from torchconv.training.data import Part
+    from torchconv.training.data.source import Part
 
     batch = found.read(Part(rows, labels), SMALL)
     assert batch.labels.tolist() == list(labels)

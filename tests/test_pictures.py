@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import torchconv as tc
-from torchconv.description.pictures import colours
-from torchconv.description.pictures.arithmetic import Layout, Scene
-from torchconv.description.pictures.drawing import Drawing, text
+from torchconv.drawing import colours
+from torchconv.drawing.arithmetic import Layout, Scene
+from torchconv.drawing.svg import Drawing, text
 
 GOLDEN = Path(__file__).parent / "golden"
 NAME = "{http://www.w3.org/2000/svg}"

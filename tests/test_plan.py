@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import torchconv as tc
-from torchconv.compute import measuring, planner, store, wisdom
 from torchconv.compute.algorithms import Problem
-from torchconv.compute.algorithms.fourier import Fourier
+from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.algorithms.torch_kernels import TorchKernels
 from torchconv.compute.native import library
-from torchconv.compute.roles import INPUT, OUTPUT, WEIGHT
+from torchconv.compute.planning import choose, measure, store, wisdom
+from torchconv.compute.role import INPUT, OUTPUT, WEIGHT
 
 SMALL = tc.Convolution(4, 4, (9, 9), padding="same")
 
@@ -25,10 +25,10 @@ SMALL = tc.Convolution(4, 4, (9, 9), padding="same")
 def own_wisdom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
     wisdom.forget()
-    planner.forget_choices()
+    choose.forget_choices()
     yield
     wisdom.forget()
-    planner.forget_choices()
+    choose.forget_choices()
 
 
 def problem(convolution: tc.Convolution = SMALL, size: tuple[int, ...] = (32, 32)) -> Problem:
@@ -47,22 +47,22 @@ def test_large_kernels_are_not_left_to_torch(convolution: tc.Convolution, shape:
     plan = tc.plan(convolution, shape)
     torchs = next(row for row in plan.rows if row.name == TorchKernels.name)
     assert plan.algorithm != TorchKernels.name
-    assert plan.seconds * planner.MARGIN < torchs.seconds[OUTPUT]
+    assert plan.seconds * choose.MARGIN < torchs.seconds[OUTPUT]
     assert not plan.measured
 
 
 def test_small_kernels_are_torchs_and_cost_nothing_on_top() -> None:
     convolution = tc.Convolution(64, 64, (1, 1))
     assert tc.plan(convolution, (8, 64, 56, 56)).algorithm == TorchKernels.name
-    assert planner.is_settled(convolution)
-    assert not planner.is_settled(SMALL)
+    assert choose.is_settled(convolution)
+    assert not choose.is_settled(SMALL)
 
 
 def test_explain_has_every_algorithm_with_seconds_or_a_reason() -> None:
     text = tc.plan(SMALL, (2, 4, 32, 32)).explain()
     lines = text.splitlines()
     assert lines[0].startswith("4->4, 9x9, padding=4 on 2 images of 32x32, float32, cpu")
-    for algorithm in planner.TABLE:
+    for algorithm in choose.TABLE:
         (line,) = [line for line in lines if line.split()[:1] == [algorithm.name]]
         assert ("declines: " in line) == (algorithm.declines(problem()) is not None)
     assert text.count("* ") == 3
@@ -91,9 +91,9 @@ def test_what_was_measured_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     convolution = tc.Convolution(4, 4, (3, 3), padding=1)
     one = replace(problem(convolution), input_size=(16, 16))
     wisdom.remember(one, dict.fromkeys((OUTPUT, INPUT, WEIGHT), "patches"), {})
-    planner.forget_choices()
+    choose.forget_choices()
     used = []
-    patches = planner.BY_NAME["patches"]
+    patches = choose.BY_NAME["patches"]
     output = patches.output
     monkeypatch.setattr(type(patches), "output", lambda self, *arguments: (used.append(1), output(*arguments))[1])
     x, weight = torch.randn(2, 4, 16, 16), torch.randn(4, 4, 3, 3)
@@ -124,7 +124,7 @@ def test_torn_and_foreign_files_are_never_believed(text: str) -> None:
 
 def test_an_answer_that_declines_is_not_followed() -> None:
     wisdom.remember(problem(), dict.fromkeys((OUTPUT, INPUT, WEIGHT), "no-such"), {})
-    assert tc.plan(SMALL, (2, 4, 32, 32)).algorithm in planner.BY_NAME
+    assert tc.plan(SMALL, (2, 4, 32, 32)).algorithm in choose.BY_NAME
 
 
 def test_a_layer_in_use_goes_the_way_that_was_measured_for_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,8 +133,8 @@ def test_a_layer_in_use_goes_the_way_that_was_measured_for_its_threads(monkeypat
     expected = layer(x)
     here = replace(problem(convolution), input_size=(20, 20))
     wisdom.remember(here, dict.fromkeys((OUTPUT, INPUT, WEIGHT), "patches"), {})
-    planner.forget_choices()
-    patches = planner.BY_NAME["patches"]
+    choose.forget_choices()
+    patches = choose.BY_NAME["patches"]
     output = patches.output
     monkeypatch.setattr(type(patches), "output", lambda self, *arguments: (used.append(1), output(*arguments))[1])
     torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-4)
@@ -194,8 +194,8 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch
 
 def test_a_wrong_algorithm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As torch's own bfloat16 kernels are on some processors."""
-    bench = measuring.Bench(problem())
-    both = [planner.BY_NAME["torch"], planner.BY_NAME["fft"]]
+    bench = measure.Bench(problem())
+    both = [choose.BY_NAME["torch"], choose.BY_NAME["fft"]]
     assert bench.right(both, OUTPUT) == both
     output = Fourier.output
     monkeypatch.setattr(Fourier, "output", lambda self, *arguments: output(self, *arguments) * 1.001)
@@ -207,7 +207,7 @@ def test_what_fails_or_cannot_be_checked_is_refused(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("there is not enough memory for the kernels' buffers")
 
     monkeypatch.setattr(Fourier, "output", fail)
-    bench, both = measuring.Bench(problem()), [planner.BY_NAME["torch"], planner.BY_NAME["fft"]]
+    bench, both = measure.Bench(problem()), [choose.BY_NAME["torch"], choose.BY_NAME["fft"]]
     assert bench.right(both, OUTPUT) == both[:1]
     assert bench.right(both[::-1], OUTPUT) == []
 

@@ -15,9 +15,9 @@ from torch.func import functional_call, grad, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
 import torchconv as tc
-from torchconv.compute import planner, wisdom
 from torchconv.compute.native import library
 from torchconv.compute.operator import Operator
+from torchconv.compute.planning import choose, wisdom
 
 
 def permitted(precision: str, *arguments, **settings) -> tc.nn.Conv2d:
@@ -85,7 +85,7 @@ def forgetful():
     yield
     torch.set_num_threads(threads)
     wisdom.forget()
-    planner.forget_choices()
+    choose.forget_choices()
 
 
 @pytest.fixture(params=LAYERS)

@@ -18,9 +18,9 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import torchconv as tc
 from pools import poolings, reference
-from torchconv.compute import pool_operator, pool_torch
 from torchconv.compute.native import library
 from torchconv.compute.native import pooling as native
+from torchconv.compute.pooling import operator, torch_backend
 from torchconv.description.pooling import Pooling
 from torchconv.errors import SettingError, ShapeError
 from torchconv.nn import Pool, Pool1d, Pool2d, Pool3d
@@ -38,7 +38,7 @@ WAYS = {
 def computed(way):
     """By one way of the C++ kernels, where torch's functions or the other way would be taken."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool_operator, "FEW", {})
+        patch.setattr(operator, "FEW", {})
         for name, value in WAYS[way].items():
             patch.setattr(native, name, value)
         yield
@@ -58,7 +58,7 @@ def test_every_pooling_is_its_definition(level, way):
         x = torch.randn(2, 2, *size, dtype=torch.float64)
         expected = reference(x.numpy(), pooling)
         np.testing.assert_allclose(Pool(pooling)(x), expected, rtol=1e-9, atol=1e-12)
-        by_torch = BY_TORCH.get(pooling.kind, pool_torch.average)
+        by_torch = BY_TORCH.get(pooling.kind, torch_backend.average)
         np.testing.assert_allclose(by_torch(x, pooling), expected, rtol=1e-9, atol=1e-12)
         many = x.float().repeat(9, *[1] * (x.ndim - 1))  # more planes than a vector has lanes, and some over
         np.testing.assert_allclose(
@@ -82,7 +82,7 @@ def test_all_ways_have_the_same_gradients(case, dtype):
     for way in (*WAYS, None):
         leaf = x.clone().requires_grad_()
         with computed(way) if way else nullcontext():
-            y = Pool(pooling)(leaf) if way else BY_TORCH.get(pooling.kind, pool_torch.average)(leaf, pooling)
+            y = Pool(pooling)(leaf) if way else BY_TORCH.get(pooling.kind, torch_backend.average)(leaf, pooling)
         y.backward(torch.linspace(-1, 1, y.numel()).view_as(y).to(dtype))
         grads[way] = leaf.grad.double()
     tolerance = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 0.06}[dtype]
@@ -92,10 +92,10 @@ def test_all_ways_have_the_same_gradients(case, dtype):
 
 
 def _norm(x, pooling):
-    return pool_torch.norm(x, pooling, lambda powers: pool_torch.total(powers, pooling))
+    return torch_backend.norm(x, pooling, lambda powers: torch_backend.total(powers, pooling))
 
 
-BY_TORCH = {"max": pool_torch.largest, "lp": _norm}
+BY_TORCH = {"max": torch_backend.largest, "lp": _norm}
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,10 +12,10 @@ from brute import Graph, boxes
 from published import FIELDS
 from torchconv.description import shapes
 from torchconv.description.axis import Axis
-from torchconv.description.progression import Progression
 from torchconv.description.resampling import Resampling
-from torchconv.inspection.models import seen
-from torchconv.inspection.receptive import between
+from torchconv.inspection.network_of import seen
+from torchconv.inspection.receptive_field import between
+from torchconv.receptive.periodic import Progression
 
 SIZE = (9, 8)
 

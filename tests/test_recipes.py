@@ -13,12 +13,12 @@ import torch
 
 from test_data import write_folder
 from torchconv.errors import SettingError
+from torchconv.language.build import NetworkModule, build
 from torchconv.training import initialisation, optimisation, recipes, train
-from torchconv.training.evaluate import probabilities
 from torchconv.training.preparation import Scaling
 from torchconv.training.recipes import FAST, RECIPES, Recipe, named
-from torchconv.training.views import scores
-from torchconv.translate.build import NetworkModule, build
+from torchconv.training.results.evaluate import probabilities
+from torchconv.training.results.test_time_augmentation import scores
 
 TEXT = "INPUT[8x8x3] - CONV[24, 2x2, valid] - RELU - CONV[32] - NORM - RELU - POOL - FC"
 

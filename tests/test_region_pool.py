@@ -16,7 +16,7 @@ from torch.nn import functional
 
 import torchconv as tc
 from torchconv.errors import DataError, SettingError, ShapeError
-from torchconv.nn import group_sparsity
+from torchconv.nn.pooling import group_sparsity
 
 POOLS = {1: tc.nn.RegionPool1d, 2: tc.nn.RegionPool2d, 3: tc.nn.RegionPool3d}
 SIZES = {1: (7,), 2: (5, 6), 3: (3, 4, 5)}

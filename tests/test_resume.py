@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from test_data import write_folder
-from torchconv import cli
+from torchconv.cli.app import app
 from torchconv.errors import DataError, SettingError
-from torchconv.training import new_run, train
-from torchconv.training.checkpoint import NAME
-from torchconv.training.keep import Keep
+from torchconv.training import train
+from torchconv.training.run import new_run
+from torchconv.training.run.checkpoint import NAME
+from torchconv.training.run.keep import Keep
 
 TEXT = "INPUT - CONV[2] - NORM - RELU - POOL - FC"
 
@@ -83,7 +84,7 @@ def test_nobody_reads_the_progress(
     monkeypatch.setattr(Keep, "on_train_batch_start", start)
     monkeypatch.setattr(os, "dup2", lambda *_: None)  # of the tests' own output
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["train", TEXT, "--out", str(tmp_path / "run")])
+        app.main(["train", TEXT, "--out", str(tmp_path / "run")])
     assert stopped.value.code == 141
     assert "continue with: torchconv train --resume" in capsys.readouterr().err
 
@@ -112,7 +113,7 @@ def test_resume_once_and_again(broken: Path, tmp_path: Path, capsys: pytest.Capt
     assert results(broken) == results(tmp_path / "whole")
     assert train.resume(broken) == result
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["train", "--resume", str(broken)])
+        app.main(["train", "--resume", str(broken)])
     assert not stopped.value.code
     out = capsys.readouterr().out
     assert "is complete" in out
@@ -141,7 +142,7 @@ def test_interrupted_before_the_first_epoch(tmp_path: Path, monkeypatch: pytest.
 
 def test_other_settings_are_refused(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["train", "INPUT - FC", "--resume", str(broken), "--epochs", "3", "--batch-size", "8"])
+        app.main(["train", "INPUT - FC", "--resume", str(broken), "--epochs", "3", "--batch-size", "8"])
     assert stopped.value.code == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1

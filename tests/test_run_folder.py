@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from torchconv.errors import DataError
-from torchconv.training import run_folder
-from torchconv.training.new_run import NewRun
-from torchconv.training.run_folder import Config, load
-from torchconv.translate.build import build
+from torchconv.language.build import build
+from torchconv.training.run import run_folder
+from torchconv.training.run.new_run import NewRun
+from torchconv.training.run.run_folder import Config, load
 
 TEXT = "INPUT - CONV[2] - FC"
 

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 import torchconv as tc
-from torchconv.compute import planner
 from torchconv.compute.algorithms import Problem
 from torchconv.compute.algorithms.separable import Separable, decomposed
-from torchconv.compute.kept import MEMORY
 from torchconv.compute.native import library
-from torchconv.compute.roles import INPUT, OUTPUT, WEIGHT
+from torchconv.compute.planning import choose
+from torchconv.compute.role import INPUT, OUTPUT, WEIGHT
+from torchconv.compute.weight_cache import MEMORY
 
-SEPARABLE = planner.BY_NAME["separable"]
+SEPARABLE = choose.BY_NAME["separable"]
 LINE = torch.arange(31, dtype=torch.float64) - 15
 ROWS, COLUMNS = torch.meshgrid(LINE, LINE, indexing="ij")
 DISTANCE = (ROWS**2 + COLUMNS**2) / (2 * 5**2)
@@ -111,10 +111,10 @@ needs_kernels = pytest.mark.skipif(not library.available(), reason="this install
 
 @needs_kernels
 def test_auto_looks_only_at_weights_that_stay():
-    assert not any(isinstance(planner.choose(problem(False))[role], Separable) for role in (OUTPUT, INPUT, WEIGHT))
-    choice = planner.choose(problem(True))
+    assert not any(isinstance(choose.choose(problem(False))[role], Separable) for role in (OUTPUT, INPUT, WEIGHT))
+    choice = choose.choose(problem(True))
     assert [isinstance(choice[role], Separable) for role in (OUTPUT, INPUT, WEIGHT)] == [True, True, False]
-    assert not isinstance(planner.choose(problem(True, 40)).output, Separable)
+    assert not isinstance(choose.choose(problem(True, 40)).output, Separable)
 
 
 @needs_kernels

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import torchconv as tc
 from torchconv import errors
-from torchconv.signal.job import spans_of
+from torchconv.signal.methods import METHODS
 from torchconv.signal.ranges import ranged
-from torchconv.signal.ways import METHODS
+from torchconv.signal.request import spans_of
 
 MODES = ("full", "same", "valid")
 TYPES = ("float64", "float32", "complex128", "complex64")

@@ -11,11 +11,13 @@ import torch
 
 from test_data import write_folder
 from torchconv.errors import DataError, SettingError, ShapeError, TextError
-from torchconv.training import limits, report, run_folder, train
-from torchconv.training.classifier import Classifier
-from torchconv.training.evaluate import Evaluation, evaluate
-from torchconv.training.keep import Keep
-from torchconv.training.predict import predict
+from torchconv.training import preflight, train
+from torchconv.training.objectives.classification import Classifier
+from torchconv.training.results import report
+from torchconv.training.results.evaluate import Evaluation, evaluate
+from torchconv.training.results.predict import predict
+from torchconv.training.run import run_folder
+from torchconv.training.run.keep import Keep
 
 TINY = "INPUT - CONV[4] - NORM - RELU - POOL - FC"
 
@@ -192,8 +194,8 @@ def test_a_connection_table_learns(pets: Path, tmp_path: Path) -> None:
 
 
 def test_only_what_is_about_memory_is_said_to_be() -> None:
-    assert limits.no_memory(RuntimeError("can't allocate memory: you tried to allocate 8 bytes"))
-    assert not limits.no_memory(RuntimeError("cannot repeat_interleave a meta tensor"))
+    assert preflight.no_memory(RuntimeError("can't allocate memory: you tried to allocate 8 bytes"))
+    assert not preflight.no_memory(RuntimeError("cannot repeat_interleave a meta tensor"))
 
 
 def test_what_is_no_classifier_is_refused_in_a_short_message(pets: Path) -> None:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import torchconv as tc
-from torchconv.compute.algorithms.fourier import Fourier
-from torchconv.compute.algorithms.winograd import Winograd
-from torchconv.compute.kept import Kernels
+from torchconv.compute.algorithms.fft.algorithm import Fourier
+from torchconv.compute.algorithms.fft.winograd import Winograd
 from torchconv.compute.native import library, transforms
 from torchconv.compute.native.transforms import FOURIER, WINOGRAD, Cut
+from torchconv.compute.weight_cache import Kernels
 
 pytestmark = pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")
 LEVELS = library.LEVELS[: library.LEVELS.index(library.best_instructions()) + 1] if library.available() else ()

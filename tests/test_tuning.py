@@ -12,19 +12,20 @@ import torch
 from torch import nn
 
 import torchconv as tc
-from torchconv.compute import layouts, planner, store, wisdom
-from torchconv.compute.algorithms.fourier import Fourier
-from torchconv.compute.measuring import Bench
+from torchconv.compute import layouts
+from torchconv.compute.algorithms.fft.algorithm import Fourier
+from torchconv.compute.planning import choose, store, wisdom
+from torchconv.compute.planning.measure import Bench
 
 
 @pytest.fixture(autouse=True)
 def own_wisdom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
     wisdom.forget()
-    planner.forget_choices()
+    choose.forget_choices()
     yield
     wisdom.forget()
-    planner.forget_choices()
+    choose.forget_choices()
 
 
 class Twice(nn.Module):

@@ -12,8 +12,8 @@ import torchconv as tc
 from torchconv.compute import reference
 from torchconv.compute.algorithms import Problem
 from torchconv.compute.native import library
-from torchconv.compute.planner import BY_NAME
-from torchconv.compute.roles import INPUT, OUTPUT, WEIGHT
+from torchconv.compute.planning.choose import BY_NAME
+from torchconv.compute.role import INPUT, OUTPUT, WEIGHT
 from torchconv.description.convolution import Convolution
 
 pytestmark = pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")

@@ -13,7 +13,7 @@ from torchconv.language import layers, words
 from torchconv.language.layers import Surroundings
 from torchconv.language.parser import parse
 from torchconv.language.vocabulary import operations
-from torchconv.network import elementwise, pools
+from torchconv.network import elementwise, pooling
 from torchconv.network import operations as ops
 from torchconv.network.operations import Operation, Volume
 
@@ -68,7 +68,7 @@ def test_conv(text: str, volume: str, convolution: str) -> None:
     ],
 )  # fmt: skip
 def test_pool(text: str, volume: str, pool: Pooling) -> None:
-    assert made(text, volume) == pools.Pool(pool)
+    assert made(text, volume) == pooling.Pool(pool)
 
 
 def test_the_other_words() -> None:
@@ -77,14 +77,14 @@ def test_the_other_words() -> None:
     assert made("SOFTMAX", classes=10) == elementwise.Softmax()
     assert made("NORM[group, groups=8, eps=1e-3]") == elementwise.Norm("group", 8, eps=1e-3)
     assert made("NORM[momentum=0.4]") == elementwise.Norm(momentum=0.4)
-    assert made("GLOBALPOOL") == pools.GlobalPool("mean")
-    assert made("GLOBALPOOL[max]") == pools.GlobalPool("max")
-    assert made("GLOBALPOOL[lp, p=3]") == pools.GlobalPool("lp", 3.0)
-    assert made("GRIDPOOL") == pools.GridPool(((2, 2),))
-    assert made("GRIDPOOL[1+2x3, mean]") == pools.GridPool(((1, 1), (2, 3)), pools.Summary("mean"))
-    assert made("MAXOUT[3]") == pools.ChannelPool(Pooling((3,)))
-    assert made("CHANNELPOOL[3, l2, stride=1]", "4x4x8") == pools.ChannelPool(Pooling((3,), 1, statistic="l2"))
-    assert made("LEARNEDPOOL[3, stride=2, per_channel=yes]") == pools.LearnedPool(
+    assert made("GLOBALPOOL") == pooling.GlobalPool("mean")
+    assert made("GLOBALPOOL[max]") == pooling.GlobalPool("max")
+    assert made("GLOBALPOOL[lp, p=3]") == pooling.GlobalPool("lp", 3.0)
+    assert made("GRIDPOOL") == pooling.GridPool(((2, 2),))
+    assert made("GRIDPOOL[1+2x3, mean]") == pooling.GridPool(((1, 1), (2, 3)), pooling.Summary("mean"))
+    assert made("MAXOUT[3]") == pooling.ChannelPool(Pooling((3,)))
+    assert made("CHANNELPOOL[3, l2, stride=1]", "4x4x8") == pooling.ChannelPool(Pooling((3,), 1, statistic="l2"))
+    assert made("LEARNEDPOOL[3, stride=2, per_channel=yes]") == pooling.LearnedPool(
         Pooling(3, 2, statistic="mean", ndim=2), True
     )
     assert made("LOCAL[4, 3, valid]") == made("CONV[4, 3, valid, sharing=none]")

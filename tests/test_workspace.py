@@ -15,14 +15,14 @@ from benchmarks.measure import peak_bytes
 from torch import Tensor
 
 import torchconv as tc
-from torchconv.compute import planner
 from torchconv.compute.algorithms import Problem, sparse_matrix
-from torchconv.compute.algorithms.fourier import Fourier
-from torchconv.compute.measuring import Bench
+from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.memory import FEW, WORKSPACE, room
 from torchconv.compute.native import library
 from torchconv.compute.operator import Operator
-from torchconv.compute.planner import BY_NAME, ROLES
+from torchconv.compute.planning import choose
+from torchconv.compute.planning.choose import BY_NAME, ROLES
+from torchconv.compute.planning.measure import Bench
 
 TABLE = (torch.arange(512).reshape(32, 16) % 3 > 0).numpy()
 DENSE = tc.Convolution(32, 64, (7, 7), padding=3)
@@ -114,7 +114,7 @@ def test_parts_take_less_memory() -> None:
 @pytest.mark.parametrize("limit", [None, 0, 10_000_000])
 def test_nothing_above_the_limit_is_chosen(name: str, limit: int | None) -> None:
     problem = problem_of(name, workspace=limit)
-    first, choice = planner.opened(problem)[0], planner.choose(problem)
+    first, choice = choose.opened(problem)[0], choose.choose(problem)
     for role in ROLES:
         chosen = BY_NAME[choice[role].name]
         assert chosen is first or chosen.workspace(problem, role) <= problem.room
@@ -141,7 +141,7 @@ def test_the_default_leaves_the_grid_as_it_was(dtype: torch.dtype, precision: st
     """On no shape of the benchmark is the fastest way left out by the default limit."""
     for shape in GRID:
         free = Problem(shape.convolution, dtype, "cpu", precision, shape.batch, shape.size, 2, workspace=10**12)
-        default, unlimited = planner.choose(replace(free, workspace=None)), planner.choose(free)
+        default, unlimited = choose.choose(replace(free, workspace=None)), choose.choose(free)
         assert [default[role].name for role in ROLES] == [unlimited[role].name for role in ROLES], shape
 
 
@@ -152,10 +152,10 @@ def test_explain_says_what_needs_too_much() -> None:
     tight = tc.plan(conv, shape, workspace=100)
     assert tight.algorithms == dict.fromkeys(ROLES, "torch")
     text = tight.explain()
-    assert f"of {planner.megabytes(100)}" in text.splitlines()[1]
+    assert f"of {choose.megabytes(100)}" in text.splitlines()[1]
     (line,) = [line for line in text.splitlines() if line.startswith("fft")]
     needed = min(BY_NAME["fft"].workspace(tight.problem, role) for role in ROLES)
-    assert line.split(maxsplit=1)[1] == f"needs {planner.megabytes(needed)}, limit {planner.megabytes(100)}"
+    assert line.split(maxsplit=1)[1] == f"needs {choose.megabytes(needed)}, limit {choose.megabytes(100)}"
     assert "needs 6,200 MB, limit 52 MB" in next(row.reason for row in free.rows if row.name == "patches")
 
 

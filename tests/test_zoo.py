@@ -9,8 +9,8 @@ import torch
 
 import torchconv as tc
 from torchconv.language import zoo
+from torchconv.language.build import build
 from torchconv.network.operations import Volume
-from torchconv.translate.build import build
 
 # Parameters: of the papers, or, where these give none, of the implementation that the others are checked against
 # (torchvision for the ResNets, the authors' Caffe files for GoogLeNet and FCN-8s).

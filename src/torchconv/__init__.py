@@ -11,51 +11,51 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import inspection, nn
     from .compute.functional import conv, conv_input_grad, conv_weight_grad
-    from .compute.plan import Plan, plan
+    from .compute.planning.plan import Plan, plan
+    from .convert.prior import as_linear, narrow, widen
+    from .convert.prior_penalty import PriorPenalty
+    from .convert.sliding.convert import as_convolution
+    from .convert.tune import tune
     from .description.convolution import Convolution
+    from .drawing.network import draw_field, draw_network
     from .errors import TorchconvError
-    from .inspection.effective import effective_field
+    from .inspection.effective_field import effective_field
     from .inspection.equivariance import equivariance
     from .inspection.inspect import inspect, receptive_field
-    from .inspection.pictures import draw_field, draw_network
+    from .language.build import build
     from .language.parser import parse
-    from .nn.advice import pooling_advice
-    from .nn.penalty import PriorPenalty
-    from .nn.prior import as_linear, narrow, widen
-    from .nn.tuning import tune
-    from .signal.arrays import convolve, correlate
-    from .translate.build import build
-    from .translate.sliding.convert import as_convolution
+    from .nn.pooling.advice import pooling_advice
+    from .signal.convolve import convolve, correlate
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "Convolution": "description.convolution",
-    "Plan": "compute.plan",
-    "PriorPenalty": "nn.penalty",
+    "Plan": "compute.planning.plan",
+    "PriorPenalty": "convert.prior_penalty",
     "TorchconvError": "errors",
-    "as_convolution": "translate.sliding.convert",
-    "as_linear": "nn.prior",
-    "build": "translate.build",
+    "as_convolution": "convert.sliding.convert",
+    "as_linear": "convert.prior",
+    "build": "language.build",
     "conv": "compute.functional",
     "conv_input_grad": "compute.functional",
     "conv_weight_grad": "compute.functional",
-    "convolve": "signal.arrays",
-    "correlate": "signal.arrays",
-    "draw_field": "inspection.pictures",
-    "draw_network": "inspection.pictures",
-    "effective_field": "inspection.effective",
+    "convolve": "signal.convolve",
+    "correlate": "signal.convolve",
+    "draw_field": "drawing.network",
+    "draw_network": "drawing.network",
+    "effective_field": "inspection.effective_field",
     "equivariance": "inspection.equivariance",
     "inspect": "inspection.inspect",
     "inspection": "inspection",
-    "narrow": "nn.prior",
+    "narrow": "convert.prior",
     "nn": "nn",
     "parse": "language.parser",
-    "plan": "compute.plan",
-    "pooling_advice": "nn.advice",
+    "plan": "compute.planning.plan",
+    "pooling_advice": "nn.pooling.advice",
     "receptive_field": "inspection.inspect",
-    "tune": "nn.tuning",
-    "widen": "nn.prior",
+    "tune": "convert.tune",
+    "widen": "convert.prior",
 }
 
 __all__ = [

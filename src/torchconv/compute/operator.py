@@ -11,14 +11,15 @@ from torch import Tensor
 from ..description import shapes
 from ..description.convolution import Convolution
 from ..errors import ShapeError
-from . import borders, layouts, planner, tables
+from . import connection_tables, layouts, padding
 from .algorithms import Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
-from .kept import stays
-from .planner import Choice
-from .roles import INPUT, OUTPUT, WEIGHT
+from .autograd import apply
+from .planning import choose
+from .planning.choose import Choice
+from .role import INPUT, OUTPUT, WEIGHT
 from .tensors import autocast_dtype, cast, check_tensors
-from .trilinear import apply
+from .weight_cache import stays
 
 MOST_KNOWN = 256  # shapes of one convolution for which preparations are kept
 
@@ -42,15 +43,15 @@ class Operator:
         precision: str = "auto",
         workspace: int | None = None,
     ) -> None:
-        planner.check(algorithm, precision, workspace)
+        choose.check(algorithm, precision, workspace)
         self.convolution, self.algorithm, self.layout, self.precision = convolution, algorithm, layout, precision
         self.workspace = workspace
-        self._extended = borders.extended(convolution)
-        self._parts = () if convolution.channels.rows is None else tables.parts(self._extended)
+        self._extended = padding.extended(convolution)
+        self._parts = () if convolution.channels.rows is None else connection_tables.parts(self._extended)
         self._batched = convolution.ndim + 2
         self._known: dict[tuple, Callable[..., Tensor]] = {}
         # An ordinary convolution goes straight to torch: what is checked here need not be checked at every call.
-        settled = algorithm == TorchKernels.name or (algorithm == "auto" and planner.is_settled(convolution, precision))
+        settled = algorithm == TorchKernels.name or (algorithm == "auto" and choose.is_settled(convolution, precision))
         direct = settled and layout != layouts.FLIPPED and convolution.bias_sharing.is_full
         call = static_call(convolution, layout == layouts.TRANSPOSED) if direct else None
         self._direct = None if call is None else call.bound()
@@ -81,7 +82,7 @@ class Operator:
         choice = self._choose(grad, sizes, stays(weight))
         weight = self._plain(weight).conj()
         result = self._apply(INPUT, choice, grad, weight, sizes)
-        return result if choice.takes_borders else borders.unextend(conv, result, sizes)
+        return result if choice.takes_borders else padding.unextend(conv, result, sizes)
 
     def weight_grad(self, x: Tensor, grad: Tensor) -> Tensor:
         """x (batch, in, *size), grad (batch, out, *output size) to the shape of the weights; conjugates complex x."""
@@ -98,7 +99,7 @@ class Operator:
         x, grad = cast(x, dtype), cast(grad, dtype)
         self._check_dtypes(input=x, grad_output=grad)
         choice = self._choose(x, sizes)
-        x = (x if choice.takes_borders else borders.extend(conv, x)).conj()
+        x = (x if choice.takes_borders else padding.extend(conv, x)).conj()
         return layouts.plain(self._apply(WEIGHT, choice, x, grad, sizes), self.layout, conv)
 
     def _general(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -141,7 +142,7 @@ class Operator:
             x.device,
             x.ndim > 1 and x.stride(1) == 1,  # with the shape: whether channels are side by side
             torch.get_num_threads(),
-            planner.age,
+            choose.age,
             stays(weight),
         )
 
@@ -150,11 +151,11 @@ class Operator:
         self._check(x, weight, bias)
         conv, sizes = self.convolution, tuple(x.shape[2:])
         choice = self._choose(x, sizes, stays(weight))
-        extend = (lambda x: x) if choice.takes_borders else borders.extender(conv, sizes)
+        extend = (lambda x: x) if choice.takes_borders else padding.extender(conv, sizes)
         torchs, compute = choice.output, None
         if isinstance(torchs, TorchKernels) and not self._parts and conv.bias_sharing.is_full:
             compute = torchs.bound(self._extended, self._bordered(sizes))
-            if choice.differentiable and borders.only_zeros(conv) and self._plain(weight) is weight:
+            if choice.differentiable and padding.only_zeros(conv) and self._plain(weight) is weight:
                 return compute  # torch's function, with nothing around it
 
         def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -176,7 +177,7 @@ class Operator:
         def compute(part: Convolution, first: Tensor, second: Tensor) -> Tensor:
             return apply(role, choice, part, first, second, sizes)
 
-        return tables.by_parts(role, compute, parts, conv, first, second)
+        return connection_tables.by_parts(role, compute, parts, conv, first, second)
 
     def _bordered(self, sizes: Sequence[int]) -> tuple[int, ...]:
         return tuple(shapes.bordered(axis, size) for axis, size in zip(self.convolution.axes, sizes, strict=True))
@@ -187,7 +188,7 @@ class Operator:
         if not torch.compiler.is_compiling():  # which may leave sizes open
             threads, last = torch.get_num_threads(), layouts.channels_last(x)
             problem = replace(problem, batch=x.shape[0], input_size=sizes, threads=threads, channels_last=last)
-        return planner.choose(problem, self.algorithm)
+        return choose.choose(problem, self.algorithm)
 
     def _plain(self, weight: Tensor) -> Tensor:
         """The weights in the shape of the description; a table that groups say may come as a list of connections."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..drawing.pictured import Pictured
 from ..errors import ShapeError, TextError
-from . import counts, field, fitting, matrix, notation, shapes
+from . import counts, interval, matrix, notation, shapes
+from . import fit as fitting
 from .axis import Axis, axes_of, flag
 from .connections import Connections
-from .pictures.pictured import Pictured
 from .sharing import Sharing
 
 if TYPE_CHECKING:
@@ -184,13 +185,13 @@ class Convolution(Pictured):
         sizes = shapes.sizes_of(input_size, self.ndim)
         return tuple(fitting.fit(axis, size) for axis, size in zip(self.axes, sizes, strict=True))
 
-    def field(self, output: Sequence[int], input_size: Any = None) -> tuple[field.Interval, ...]:
+    def field(self, output: Sequence[int], input_size: Any = None) -> tuple[interval.Interval, ...]:
         """The interval of input samples that one output position reads, per axis."""
         sizes = [None] * self.ndim if input_size is None else shapes.sizes_of(input_size, self.ndim)
         if len(tuple(output)) != self.ndim:
             raise ShapeError("an output position", got=tuple(output), expected=f"one place on each of {self.ndim} axes")
-        intervals = (field.Interval(place, place) for place in output)
-        return tuple(field.read_by(*one) for one in zip(self.axes, intervals, sizes, strict=True))
+        intervals = (interval.Interval(place, place) for place in output)
+        return tuple(interval.read_by(*one) for one in zip(self.axes, intervals, sizes, strict=True))
 
     def entries(self, input_size: Any) -> matrix.Entries:
         """Every product of one image as (row, column, weight) numbers."""

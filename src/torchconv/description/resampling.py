@@ -12,8 +12,8 @@ from math import ceil, floor
 import numpy as np
 
 from ..errors import SettingError
-from .field import Interval
-from .progression import Progression
+from ..receptive.periodic import Progression
+from .interval import Interval
 
 MODES = ("nearest", "nearest-exact", "linear", "cubic", "area")
 

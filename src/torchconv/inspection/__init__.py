@@ -1,5 +1,5 @@
 """Looking at models: the motions of images that `tc.equivariance` measures with."""
 
-from .transforms import Rotation, Scale, Translation
+from .motions import Rotation, Scale, Translation
 
 __all__ = ["Rotation", "Scale", "Translation"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..network import elementwise, merging, pools
+from ..network import elementwise, merging, pooling
 from ..network import operations as ops
 from ..network.graph import Network, Node, Row
 from ..network.operations import Input, Operation
@@ -33,7 +33,7 @@ def _recorded(row: Row, volumes: dict) -> Node:
         exact=row.macs,
         customary=customary,
         convolution=convolution,
-        axes=convolution.axes if convolution else operation.pooling.axes if isinstance(operation, pools.Pool) else (),
+        axes=convolution.axes if convolution else operation.pooling.axes if isinstance(operation, pooling.Pool) else (),
         module=node.name,
         bytes=4 * row.volume.numel,
         equivariant=_moves(operation),

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..convert.run_model import output, running
 from ..errors import DataError, SettingError, ShapeError
-from .grids import Grid, grid_of
-from .running import output, running
-from .transforms import Transform, lattice, sampled, transform_of
+from .motions import Transform, lattice, sampled, transform_of
+from .output_grid import Grid, grid_of
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 import torch  # noqa: F401  (for the doctests)
 
 from ..errors import SettingError
-from .models import Seen, larger, seen
-from .receptive import ReceptiveField, between
+from .network_of import Seen, larger, seen
+from .receptive_field import ReceptiveField, between
 from .report import Report
 from .rows import LayerRow, rows_of
 

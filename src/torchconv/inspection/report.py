@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ..errors import SettingError
 from ..network.graph import Network
-from .receptive import ReceptiveField, between
+from .receptive_field import ReceptiveField, between
 from .rows import LayerRow
 
 COLUMNS = {

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from math import gcd, lcm, prod
 from typing import Any
 
-from ..description import fitting
+from ..description import fit as fitting
 from ..description.axis import Axis
 from ..description.convolution import Convolution
-from ..network.field import Field
-from ..network.fields import fields, shape_of
 from ..network.graph import Network, Node
 from ..network.operations import Input, Volume
+from ..network.propagation import fields, shape_of
 from ..network.recorded import Recorded
-from .receptive import ReceptiveField
+from ..receptive.field import Field
+from .receptive_field import ReceptiveField
 
 REARRANGED = ("reshape", "permute", "expand", "")
 

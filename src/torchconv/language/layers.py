@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..description import adjoint, shapes
+from ..description import shapes, transposed
 from ..description.connections import Connections
 from ..description.convolution import Convolution
 from ..description.pooling import Pooling
 from ..description.sharing import Sharing
 from ..errors import SettingError, TextError
-from ..network import elementwise, merging, pools
+from ..network import elementwise, merging, pooling
 from ..network import operations as ops
 from ..network.operations import Operation, Volume
 
@@ -30,7 +30,7 @@ NORM_SETTINGS = {"groups": ("group",), "momentum": ("batch",), "eps": ("batch", 
 Values = dict[str, Any]
 
 # What gives scores: SOFTMAX after one of these only turns them into probabilities.
-SCORES = (ops.FullyConnected, ops.Convolve, pools.GlobalPool, ops.Upsample, merging.Merge)
+SCORES = (ops.FullyConnected, ops.Convolve, pooling.GlobalPool, ops.Upsample, merging.Merge)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _transposed(channels: int, filters: int, kernel: tuple[int, ...], settings: 
     geometry = {name: settings[name] for name in ("stride", "padding", "dilation") if name in settings}
     forward = Convolution(1, 1, kernel, bias=False, **geometry)
     extras = shapes.paddings_of(settings.get("output_padding", 0), len(kernel))
-    axes = adjoint.transposed_axes(forward.axes, extras, same=settings["padding"] == "same")
+    axes = transposed.transposed_axes(forward.axes, extras, same=settings["padding"] == "same")
     shared = Sharing.of(settings.get("sharing", "full"), len(kernel))
     biases = Sharing.of(settings.get("bias_sharing", shared), len(kernel))
     table = Connections.of(channels, filters, settings.get("groups", 1), settings.get("connections"))
@@ -109,14 +109,14 @@ def make_tiled(values: Values, around: Surroundings) -> Operation:
 
 def make_pool(values: Values, around: Surroundings) -> Operation:
     """POOL: a statistic of every window."""
-    return pools.Pool(_pooling({**POOL_DEFAULTS, **values}, around, "POOL"))
+    return pooling.Pool(_pooling({**POOL_DEFAULTS, **values}, around, "POOL"))
 
 
 def make_learned_pool(values: Values, around: Surroundings) -> Operation:
     """LEARNEDPOOL: an average of every window with learned weights."""
     settings = {**POOL_DEFAULTS, "statistic": "mean", **values}
     per_channel = settings.pop("per_channel", False)
-    return pools.LearnedPool(_pooling(settings, around, "LEARNEDPOOL"), per_channel)
+    return pooling.LearnedPool(_pooling(settings, around, "LEARNEDPOOL"), per_channel)
 
 
 def _pooling(settings: Values, around: Surroundings, word: str) -> Pooling:
@@ -133,13 +133,13 @@ def _weighted(settings: Values) -> Values:
 def make_grid_pool(values: Values, around: Surroundings) -> Operation:
     """GRIDPOOL: a statistic of each cell of a grid, or of several grids."""
     given = [per_axis(grid, around.volume, "GRIDPOOL", "grid") for grid in values.get("grid", GRID)]
-    return pools.GridPool(tuple(given), pools.Summary(values.get("statistic", "max"), values.get("p")))
+    return pooling.GridPool(tuple(given), pooling.Summary(values.get("statistic", "max"), values.get("p")))
 
 
 def make_channel_pool(values: Values, around: Surroundings) -> Operation:
     """CHANNELPOOL, and MAXOUT where it takes the largest: a statistic of neighbouring channels."""
     settings = {"channels": MAXOUT_PIECES, **values}
-    return pools.ChannelPool(Pooling((settings.pop("channels"),), **_weighted(settings)))
+    return pooling.ChannelPool(Pooling((settings.pop("channels"),), **_weighted(settings)))
 
 
 def make_upsample(values: Values, around: Surroundings) -> Operation:

@@ -44,7 +44,7 @@ from typing import Any
 
 from ..description import notation
 from ..description.axis import PADDING_WORDS
-from ..network import elementwise, merging, pools
+from ..network import elementwise, merging, pooling
 from ..network import operations as ops
 from ..network.operations import Operation
 from . import layers, values
@@ -75,8 +75,8 @@ class Word:
 
 
 _PADDING = ("padding", values.one_of(*PADDING_WORDS))
-_STATISTIC = ("statistic", values.one_of(*pools.SUMMARIES))
-_WEIGHTED = ("statistic", values.one_of(*pools.SUMMARIES, *layers.WEIGHTS))
+_STATISTIC = ("statistic", values.one_of(*pooling.SUMMARIES))
+_WEIGHTED = ("statistic", values.one_of(*pooling.SUMMARIES, *layers.WEIGHTS))
 _POWER = {"p": values.read_decimal}
 _CROP = ("crop", values.one_of("crop"))
 _GEOMETRY = {name: notation.READERS[name] for name in ("stride", "padding", "dilation")}
@@ -107,7 +107,7 @@ WORDS: dict[str, Word] = {
         {**_GEOMETRY, "per_channel": notation.read_switch},
     ),
     "GRIDPOOL": Word(layers.make_grid_pool, (("grid", values.grids), _STATISTIC), _POWER),
-    "GLOBALPOOL": Word(lambda values, around: pools.GlobalPool(**values), (_STATISTIC,), _POWER),
+    "GLOBALPOOL": Word(lambda values, around: pooling.GlobalPool(**values), (_STATISTIC,), _POWER),
     "MAXOUT": Word(layers.make_channel_pool, (("channels", values.number),)),
     "CHANNELPOOL": Word(
         layers.make_channel_pool,
@@ -135,7 +135,7 @@ WORDS: dict[str, Word] = {
 }
 CHOICES = (  # every word that a slot may know
     *PADDING_WORDS,
-    *pools.SUMMARIES,
+    *pooling.SUMMARIES,
     *layers.WEIGHTS,
     *ops.Upsample.modes,
     *elementwise.Norm.kinds,

@@ -12,29 +12,30 @@ from ..description.connections import Connections
 from ..description.resampling import Resampling
 from ..description.shapes import sources
 from ..errors import UnsupportedError
-from . import arrangements, elementwise, merging, pools, readings, regions
+from ..receptive import access, arrangements
+from ..receptive.access import Reading
+from . import elementwise, merging, pooling, regions
 from . import operations as ops
 from .operations import Operation, Volume
-from .readings import Reading
 from .recorded import Recorded
 
 
 def _norm(norm: elementwise.Norm, volume: Volume) -> Reading:
     """In use, NORM[batch] knows its statistics already; the others take those of the image."""
     if norm.kind in ("batch", "local"):
-        return readings.Same()
+        return access.Same()
     space = tuple(range(2, 2 + len(volume.size)))
-    return readings.Mix((1, *space) if norm.kind != "instance" else space)
+    return access.Mix((1, *space) if norm.kind != "instance" else space)
 
 
 def _merge(merge: merging.Merge, *volumes: Volume) -> Reading:
-    then = arrangements.Join(1) if isinstance(merge, merging.Concat) else readings.Same()
+    then = arrangements.Join(1) if isinstance(merge, merging.Concat) else access.Same()
     cuts = tuple(merge.cuts(*volumes))
-    return readings.Cut(cuts, then) if any(any(pair) for cut in cuts for pair in cut) else then
+    return access.Cut(cuts, then) if any(any(pair) for cut in cuts for pair in cut) else then
 
 
 def _upsample(upsample: ops.Upsample, volume: Volume) -> Reading:
-    return readings.Resize(
+    return access.Resize(
         tuple(
             Resampling(size, size * factor, upsample.mode)
             for size, factor in zip(volume.size, upsample.factors, strict=True)
@@ -42,35 +43,35 @@ def _upsample(upsample: ops.Upsample, volume: Volume) -> Reading:
     )
 
 
-def _grid(pool: pools.GridPool, volume: Volume) -> Reading:
+def _grid(pool: pooling.GridPool, volume: Volume) -> Reading:
     levels = [
-        readings.Resize(tuple(Resampling(size, cells, "area") for size, cells in zip(volume.size, grid, strict=True)))
+        access.Resize(tuple(Resampling(size, cells, "area") for size, cells in zip(volume.size, grid, strict=True)))
         for grid in pool.grids
     ]
     if len(levels) == 1:
         return levels[0]
     flat = arrangements.Flatten(2)
-    return arrangements.Beside(tuple(readings.Steps((level, flat)) for level in levels), 2)
+    return arrangements.Beside(tuple(access.Steps((level, flat)) for level in levels), 2)
 
 
-def _channels(pool: pools.ChannelPool, volume: Volume) -> Reading:
+def _channels(pool: pooling.ChannelPool, volume: Volume) -> Reading:
     (axis,), channels = pool.pooling.axes, volume.channels
     table = np.zeros((pool.output(volume).channels, channels), dtype=bool)
     for output, inputs in enumerate(sources(axis, channels)):
         table[output, inputs[inputs >= 0]] = True
-    return readings.Windows((Axis(1),) * len(volume.size), Connections.of(channels, len(table), table=table))
+    return access.Windows((Axis(1),) * len(volume.size), Connections.of(channels, len(table), table=table))
 
 
 def _clusters(pool: regions.ClusterPool, features: Volume, codes: Volume | None = None) -> Reading:
     """The cluster of a descriptor is found from all its channels; codes keep to theirs."""
     cells = tuple(Resampling(size, count, "area") for size, count in zip(features.size, pool.grid, strict=True))
     outputs = pool.output(features, codes).channels
-    every = readings.Windows((Axis(1),) * len(cells), Connections.of(features.channels, outputs))
-    found = readings.Steps((every, readings.Resize(cells)))
+    every = access.Windows((Axis(1),) * len(cells), Connections.of(features.channels, outputs))
+    found = access.Steps((every, access.Resize(cells)))
     if codes is None:
         return found
     own = arrangements.Pick(1, tuple((output % codes.channels,) for output in range(outputs)))
-    return arrangements.Each((found, readings.Steps((own, readings.Resize(cells)))))
+    return arrangements.Each((found, access.Steps((own, access.Resize(cells)))))
 
 
 def _boxes(pool: regions.RegionPool, volume: Volume) -> Reading:
@@ -83,25 +84,25 @@ def _boxes(pool: regions.RegionPool, volume: Volume) -> Reading:
         count = len(pool.regions)
         chosen = tuple((channel * count + region,) for channel, region in pool.pairs)
         steps += [arrangements.Flatten(1), arrangements.Pick(1, chosen)]
-    return readings.Steps(tuple(steps))
+    return access.Steps(tuple(steps))
 
 
 READINGS: dict[type[Operation], Callable[..., Reading]] = {
-    ops.Convolve: lambda one, *_: readings.Windows(one.convolution.axes, one.convolution.channels),
-    pools.Pool: lambda one, *_: readings.Windows(one.pooling.axes),
-    pools.LearnedPool: lambda one, *_: readings.Windows(one.pooling.axes),
-    pools.GridPool: _grid,
-    pools.ChannelPool: _channels,
-    pools.GlobalPool: lambda one, volume: readings.Reduce(tuple(range(2, 2 + len(volume.size)))),
+    ops.Convolve: lambda one, *_: access.Windows(one.convolution.axes, one.convolution.channels),
+    pooling.Pool: lambda one, *_: access.Windows(one.pooling.axes),
+    pooling.LearnedPool: lambda one, *_: access.Windows(one.pooling.axes),
+    pooling.GridPool: _grid,
+    pooling.ChannelPool: _channels,
+    pooling.GlobalPool: lambda one, volume: access.Reduce(tuple(range(2, 2 + len(volume.size)))),
     regions.ClusterPool: _clusters,
     regions.RegionPool: _boxes,
     ops.Upsample: _upsample,
     ops.FullyConnected: lambda one, volume: arrangements.flattened((1, volume.channels, *volume.size), one.features),
-    elementwise.Activation: lambda one, *_: readings.Same(),
+    elementwise.Activation: lambda one, *_: access.Same(),
     elementwise.Norm: _norm,
-    elementwise.Scale: lambda one, *_: readings.Same(),
-    elementwise.Dropout: lambda one, *_: readings.Same(),
-    elementwise.Softmax: lambda one, *_: readings.Mix((1,)),
+    elementwise.Scale: lambda one, *_: access.Same(),
+    elementwise.Dropout: lambda one, *_: access.Same(),
+    elementwise.Softmax: lambda one, *_: access.Mix((1,)),
     merging.Sum: _merge,
     merging.Concat: _merge,
 }

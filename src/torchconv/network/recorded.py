@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..description.convolution import Convolution
+from ..receptive.access import Reading
 from .operations import Operation, Volume
-from .readings import Reading
 
 
 @dataclass(frozen=True)

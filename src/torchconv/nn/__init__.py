@@ -1,23 +1,16 @@
 """Layers, under torch.nn's names where torch has them."""
 
-from .channel_pool import ChannelPool, Maxout
-from .cluster_pool import ClusterPool1d, ClusterPool2d, ClusterPool3d
 from .conv import Conv, Conv1d, Conv2d, Conv3d
 from .dense import Dense
-from .grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
-from .learned_pool import LearnedPool1d, LearnedPool2d, LearnedPool3d
-from .pool import Pool, Pool1d, Pool2d, Pool3d
-from .region_classifier import RegionClassifier
-from .region_pool import RegionPool1d, RegionPool2d, RegionPool3d
+from .local import LocallyConnected1d, LocallyConnected2d, LocallyConnected3d, TiledConv1d, TiledConv2d, TiledConv3d
+from .pooling.channel_pool import ChannelPool, Maxout
+from .pooling.cluster_pool import ClusterPool1d, ClusterPool2d, ClusterPool3d
+from .pooling.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
+from .pooling.learned_pool import LearnedPool1d, LearnedPool2d, LearnedPool3d
+from .pooling.pool import Pool, Pool1d, Pool2d, Pool3d
+from .pooling.region_classifier import RegionClassifier
+from .pooling.region_pool import RegionPool1d, RegionPool2d, RegionPool3d
 from .transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from .variants import (
-    LocallyConnected1d,
-    LocallyConnected2d,
-    LocallyConnected3d,
-    TiledConv1d,
-    TiledConv2d,
-    TiledConv3d,
-)
 
 __all__ = [
     "ChannelPool",

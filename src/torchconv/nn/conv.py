@@ -13,9 +13,9 @@ from ..compute import layouts
 from ..compute.operator import Operator
 from ..description import shapes
 from ..description.convolution import Convolution
-from . import init
+from . import initialisation
+from .lazy import Waiting, unfinished
 from .setting import Setting, shown_padding
-from .waiting import Waiting, unfinished
 
 
 class Conv(Waiting):
@@ -71,7 +71,7 @@ class Conv(Waiting):
 
     def _reset(self, names: Sequence[str]) -> None:
         weight, bias = (self._parameters[name] if name in names else None for name in ("weight", "bias"))
-        init.reset(self.convolution, weight, bias, self.layout)
+        initialisation.reset(self.convolution, weight, bias, self.layout)
 
     def forward(self, x: Tensor) -> Tensor:
         if self._waiting:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .job import Job
-from .views import Array
+from .array_ops import Array
+from .request import Job
 
 Run = Callable[[Array, Array, Job], Array]
 

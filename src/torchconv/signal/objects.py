@@ -9,23 +9,23 @@ from numbers import Integral, Rational
 import numpy as np
 
 from ..errors import UnsupportedError
-from . import integers, sums
-from .job import Job
+from . import direct, exact
+from .request import Job
 
 
 def convolved(first: np.ndarray, second: np.ndarray, job: Job, method: str) -> np.ndarray:
     """The job for two arrays of objects."""
     kinds = {type(value) for x in (first, second) for value in x.flat}
     if all(issubclass(kind, Integral) for kind in kinds):
-        return integers.convolved_objects(first, second, job, method)
+        return exact.convolved_objects(first, second, job, method)
     if all(issubclass(kind, Rational) for kind in kinds):
         one, other = _denominator(first), _denominator(second)
-        whole = integers.convolved_objects(_scaled(first, one), _scaled(second, other), job, method)
+        whole = exact.convolved_objects(_scaled(first, one), _scaled(second, other), job, method)
         return _each(whole, lambda value: Fraction(value, one * other))
     if method not in ("auto", "direct"):
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise UnsupportedError(f"method={method!r} for objects of type {names}", fix='Use method="direct".')
-    return sums.run(first, second, job)
+    return direct.run(first, second, job)
 
 
 def _denominator(x: np.ndarray) -> int:

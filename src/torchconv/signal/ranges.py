@@ -7,9 +7,9 @@ from math import prod
 
 import numpy as np
 
-from .job import Job, Spans
-from .views import Array, padded
-from .ways import compute
+from .array_ops import Array, padded
+from .methods import compute
+from .request import Job, Spans
 
 
 def ranged(first: Array, second: Array, spans: Spans, method: str, tensors: bool = False) -> Array:

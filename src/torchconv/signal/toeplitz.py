@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from ..description import shapes
-from .job import Job
-from .views import Array, Cut, flipped, permuted, windows, zeros
+from .array_ops import Array, Cut, flipped, permuted, windows, zeros
+from .request import Job
 
 CALL, PER_NUMBER, PER_PRODUCT = 18_000, 0.6, 0.042  # nanoseconds of one core
 UNTHREADED = 2**18  # products up to which BLAS libraries use one core; waking another costs more than it gives

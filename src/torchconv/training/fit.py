@@ -18,17 +18,17 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ..language.build import build
 from ..network.graph import Network
-from ..translate.build import build
 from . import heap
-from .batches import Batches
-from .checkpoint import Checkpoints
-from .classifier import Classifier
-from .draws import derived
+from .data.batches import Batches
+from .data.draws import derived
 from .initialisation import IMAGES, prepare
-from .keep import Keep
+from .objectives.classification import Classifier
 from .parallel import Share
 from .processes import Environment, Place
+from .run.checkpoint import Checkpoints
+from .run.keep import Keep
 from .task import Task
 
 VALIDATION_BATCH = 256

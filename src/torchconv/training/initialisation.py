@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import SettingError
+from ..language.build import NetworkModule
 from ..network import operations as ops
 from ..nn.conv import Conv
-from ..translate.build import NetworkModule
 from .optimisation import layers
 from .recipes import Recipe
 

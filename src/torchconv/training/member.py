@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import TorchconvError
 from .fit import classifier
 from .processes import Place
-from .run_folder import Config, Description
+from .run.run_folder import Config, Description
 from .task import Task
 from .train import _member
 

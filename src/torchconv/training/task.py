@@ -16,13 +16,14 @@ from ..errors import DataError, SettingError, ShapeError, TextError
 from ..language.parser import parse
 from ..network.graph import Network
 from ..network.operations import Volume
-from . import data, recipes
+from . import recipes
 from .augmentation import Augmentation
-from .limits import check_memory, takes_shrunk
+from .data import source as data
+from .preflight import check_memory, takes_shrunk
 from .preparation import Scaling
 from .processes import Place
 from .recipes import Recipe
-from .run_folder import CONFIG, TEXT, Config, Description
+from .run.run_folder import CONFIG, TEXT, Config, Description
 
 SUFFIXES = (".net", ".txt")
 

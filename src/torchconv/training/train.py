@@ -14,17 +14,17 @@ import torch
 import torch.distributed as dist
 
 from ..errors import DataError
-from ..translate.build import NetworkModule
-from . import checkpoint
-from .classifier import Classifier
-from .evaluate import probabilities
+from ..language.build import NetworkModule
 from .fit import classifier, fit
-from .keep import Keep
-from .limits import explained
-from .mistakes import Mistakes
-from .new_run import NewRun, Unwritable
+from .objectives.classification import Classifier
+from .preflight import explained
 from .processes import Place, members
-from .run_folder import CONFIG, METRICS, REPORT, WEIGHTS, Description, load_weights
+from .results.evaluate import probabilities
+from .results.mistakes import Mistakes
+from .run import checkpoint
+from .run.keep import Keep
+from .run.new_run import NewRun, Unwritable
+from .run.run_folder import CONFIG, METRICS, REPORT, WEIGHTS, Description, load_weights
 from .task import Task
 
 
@@ -185,7 +185,7 @@ def _tested(task: Task, module: NetworkModule, split: str) -> Mistakes:
 def _report(path: Path, mistakes: Mistakes | None = None) -> None:
     """Write the report; whatever goes wrong with it, the run is complete."""
     try:
-        from .report import write_report
+        from .results.report import write_report
 
         write_report(path, mistakes)
     except Exception as error:

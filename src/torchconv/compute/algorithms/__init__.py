@@ -5,10 +5,11 @@ from __future__ import annotations
 from .base import Algorithm, Problem
 from .dense_table import DenseTable
 from .depthwise import Depthwise
-from .fourier import Fourier
+from .fft.algorithm import Fourier
+from .fft.winograd import Winograd
 from .patches import Patches
 from .phases import Phases
-from .reference_loops import ReferenceLoops
+from .reference import ReferenceLoops
 from .separable import Separable
 from .sparse_matrix import ScipyMatrix, TorchMatrix
 from .tiled import Tiled
@@ -16,7 +17,6 @@ from .torch_bfloat16 import TorchBfloat16
 from .torch_channels_last import TorchChannelsLast
 from .torch_kernels import TorchKernels
 from .unshared import Unshared
-from .winograd import Winograd
 
 TABLE: tuple[Algorithm, ...] = (
     DenseTable(),

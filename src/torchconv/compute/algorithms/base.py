@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...description.convolution import Convolution
-from .. import machine
 from ..memory import room
+from ..planning import machine
 
 # How many times the error of the direct algorithm, which adds up products term by term in the same type, each precision
 # allows; "bf16" as many times as bfloat16 rounds coarser than float32.

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ...description.connections import Connections
 from ...description.convolution import Convolution
-from .. import tables
+from .. import connection_tables
 from ..memory import has_numbers
-from ..roles import INPUT, OUTPUT
+from ..role import INPUT, OUTPUT
 from .base import Algorithm, Problem
 from .torch_kernels import TorchKernels
 
@@ -42,7 +42,7 @@ class DenseTable(Algorithm):
             return "there is no connection table to fill up"
         if torch.compiler.is_compiling():
             return "a compiler cannot look whether the numbers are finite"
-        parts = tables.parts(problem.convolution)
+        parts = connection_tables.parts(problem.convolution)
         channels = problem.convolution.channels
         if len(parts) <= FEW_PARTS and channels.count * SPARSE <= channels.in_channels * channels.out_channels:
             return f"the table is sparse and made of {len(parts)} grouped convolutions"
@@ -56,7 +56,7 @@ class DenseTable(Algorithm):
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         if _finite(x):
             return self.kernels.output(_filled_up(conv), x, _dense(conv, weight))
-        return tables.by_parts(OUTPUT, self.kernels.output, tables.parts(conv), conv, x, weight)
+        return connection_tables.by_parts(OUTPUT, self.kernels.output, connection_tables.parts(conv), conv, x, weight)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         if _finite(grad):
@@ -65,7 +65,7 @@ class DenseTable(Algorithm):
         def compute(part: Convolution, grad: Tensor, weight: Tensor) -> Tensor:
             return self.kernels.input_grad(part, grad, weight, input_size)
 
-        return tables.by_parts(INPUT, compute, tables.parts(conv), conv, grad, weight)
+        return connection_tables.by_parts(INPUT, compute, connection_tables.parts(conv), conv, grad, weight)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         """Each weight sees its own two channels only, so there is nothing for a bad number to leak into."""

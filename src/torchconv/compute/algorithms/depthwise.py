@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.convolution import Convolution
-from .. import cost, layouts
+from .. import layouts
 from ..native import depthwise, library
 from ..native.operations import TYPES
-from ..roles import INPUT, OUTPUT, WEIGHT
+from ..planning import cost_model
+from ..role import INPUT, OUTPUT, WEIGHT
 from .base import Algorithm, Problem
 
 # Multiply-adds of a core in a second while the sums are in registers, and seconds for every plane and every number
@@ -64,8 +65,8 @@ class Depthwise(Algorithm):
         numbers = planes * (prod(sizes) + prod(outputs))
         one = problem.macs * waste / RATE[role] + planes * PLANE[role] + numbers * NUMBER
         one *= TYPE.get(problem.dtype, 1.0)
-        one += problem.channels_last * problem.numbers / cost.GATHER
-        return one / cost.cores(problem.threads) + CALL
+        one += problem.channels_last * problem.numbers / cost_model.GATHER
+        return one / cost_model.cores(problem.threads) + CALL
 
     def workspace(self, problem: Problem, role: str) -> int:
         """A window, its outputs and, for the gradient of the weights, sums of each thread and of each item of work."""

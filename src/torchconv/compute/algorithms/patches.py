@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ...description import counts, shapes
 from ...description.convolution import Convolution
-from .. import borders
+from .. import padding
 from ..memory import large_like
-from ..roles import INPUT
+from ..role import INPUT
 from .base import Algorithm, Problem
 
 
@@ -68,7 +68,7 @@ class Grid:
     def patches(self, x: Tensor) -> Tensor:
         """Every window as a row: (kernels, batch * repeats, in // groups * taps)."""
         ndim, groups = self.conv.ndim, self.conv.groups
-        view = borders.pad(borders.spread(x, self.conv.input_dilation), self.pads)
+        view = padding.pad(padding.spread(x, self.conv.input_dilation), self.pads)
         view = split(view, 1, (groups, self.conv.in_channels // groups))
         for number, axis in enumerate(self.conv.axes):
             place = 3 + 2 * number
@@ -108,7 +108,7 @@ class Grid:
         else:
             total = _overlap_added(split.permute(*triples, *rest), conv, 0)
             total = merge(total.permute(ndim, ndim + 1, ndim + 2, *range(ndim)), 1)
-        return borders.unspread(borders.unpad(total, self.pads), conv.input_dilation)
+        return padding.unspread(padding.unpad(total, self.pads), conv.input_dilation)
 
     def matrices(self, weight: Tensor) -> Tensor:
         """The kernels as (kernels, out // groups, in // groups * taps)."""
@@ -120,7 +120,7 @@ class Grid:
         high = [
             repeat * phase - size for repeat, phase, size in zip(self.repeats, self.phases, self.outputs, strict=True)
         ]
-        y = borders.pad(y, [(0, side) for side in high])
+        y = padding.pad(y, [(0, side) for side in high])
         y = split(y, 1, (self.conv.groups, self.conv.out_channels // self.conv.groups))
         for number in range(ndim):
             y = split(y, 3 + 2 * number, (self.repeats[number], self.phases[number]))
@@ -139,7 +139,7 @@ class Grid:
         y = merge(split.permute(ndim + 1, ndim, 2 * ndim + 2, *places), 1)
         for number in range(ndim):
             y = merge(y, 2 + number)
-        return borders.pad(
+        return padding.pad(
             y, [(0, size - whole) for size, whole in zip(self.outputs, y.shape[2:], strict=True)]
         ).contiguous()
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.convolution import Convolution
-from .. import borders
-from ..roles import INPUT, OUTPUT
+from .. import padding
+from ..role import INPUT, OUTPUT
 from .base import Algorithm, Problem
 from .torch_kernels import TorchKernels
 
@@ -64,7 +64,7 @@ class Phases(Algorithm):
         y = y.permute(ndim, ndim + 1, *(place for n in range(ndim) for place in (ndim + 2 + n, n)))
         y = y.reshape(*pieces[0].shape[:2], *(m * t for m, t in zip(pieces[0].shape[2:], periods, strict=True)))
         outputs = shapes.output_sizes(conv.axes, sizes)
-        return borders.pad(y, [(0, size - whole) for size, whole in zip(outputs, y.shape[2:], strict=True)])
+        return padding.pad(y, [(0, size - whole) for size, whole in zip(outputs, y.shape[2:], strict=True)])
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         whole = self._whole(conv, grad)
@@ -86,7 +86,7 @@ class Phases(Algorithm):
     def _whole(conv: Convolution, grad: Tensor) -> Tensor:
         """Zeros for the outputs that complete the last period."""
         sizes = zip(grad.shape[2:], conv.sharing.phases(), strict=True)
-        return borders.pad(grad, [(0, shapes.repeats(size, period) * period - size) for size, period in sizes])
+        return padding.pad(grad, [(0, shapes.repeats(size, period) * period - size) for size, period in sizes])
 
     @staticmethod
     def _outputs_of(conv: Convolution, grad: Tensor, phase: Phase) -> Tensor:

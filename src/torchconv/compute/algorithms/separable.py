@@ -22,10 +22,11 @@ from ...description import shapes
 from ...description.axis import Axis
 from ...description.connections import Connections
 from ...description.convolution import Convolution
-from .. import cost, layouts
-from ..kept import MEMORY
+from .. import layouts
 from ..memory import has_numbers
-from ..roles import INPUT, OUTPUT
+from ..planning import cost_model
+from ..role import INPUT, OUTPUT
+from ..weight_cache import MEMORY
 from .base import Algorithm, Problem
 from .depthwise import Depthwise
 from .torch_channels_last import TorchChannelsLast
@@ -223,7 +224,7 @@ def _seconds(problem: Problem, rank: int, role: str) -> float:
     rows, columns, sums = _pair(problem.convolution, rank)
     first = replace(problem, convolution=rows)
     second = replace(problem, convolution=columns, input_size=shapes.output_sizes(rows.axes, problem.sizes))
-    added = second.numbers / cost.TOUCH / cost.cores(problem.threads) if sums > 1 else 0
+    added = second.numbers / cost_model.TOUCH / cost_model.cores(problem.threads) if sums > 1 else 0
     return added + sum(_best(one, role)[0] for one in (first, second))
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.convolution import Convolution
-from .. import borders, cost
+from .. import padding
 from ..native import operations, tiled, unshared
-from ..roles import INPUT, WEIGHT
+from ..planning import cost_model
+from ..role import INPUT, WEIGHT
 from .base import Algorithm, Problem
 from .unshared import copies, settings_of
 
@@ -45,7 +46,7 @@ class Tiled(Algorithm):
         channels = (conv.in_channels if role == INPUT else conv.out_channels) // conv.groups
         rate = RATE * channels / (-(-channels // LANES) * LANES) / (2 if problem.dtype == torch.float64 else 1)
         weights = prod(conv.weight_shape(problem.sizes)) / WEIGHTS
-        return (problem.macs / rate + weights) / cost.cores(problem.threads) + CALL
+        return (problem.macs / rate + weights) / cost_model.cores(problem.threads) + CALL
 
     def workspace(self, problem: Problem, role: str) -> int:
         """The weights in the order of the terms, a part of the arrays for each thread, and copies as unshared ones."""
@@ -57,13 +58,13 @@ class Tiled(Algorithm):
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         size, settings = shapes.output_sizes(conv.axes, x.shape[2:]), settings_of(conv, x.shape[2:])
-        return tiled.output(borders.spread(x, conv.input_dilation), weight, size, *settings)
+        return tiled.output(padding.spread(x, conv.input_dilation), weight, size, *settings)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         size = [shapes.dilated(axis, samples) for axis, samples in zip(conv.axes, input_size, strict=True)]
         x = tiled.input_grad(grad, weight, size, *settings_of(conv, input_size))
-        return borders.unspread(x, conv.input_dilation)
+        return padding.unspread(x, conv.input_dilation)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         phases, settings = conv.sharing.phases(tuple(grad.shape[2:])), settings_of(conv, x.shape[2:])
-        return tiled.weight_grad(borders.spread(x, conv.input_dilation), grad, phases, *settings)
+        return tiled.weight_grad(padding.spread(x, conv.input_dilation), grad, phases, *settings)

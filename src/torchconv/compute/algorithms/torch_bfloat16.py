@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...description.convolution import Convolution
-from .. import cost
+from ..planning import cost_model
 from .base import Algorithm, Problem
 from .torch_kernels import TorchKernels
 
@@ -36,7 +36,7 @@ class TorchBfloat16(Algorithm):
         return precision == "bf16"
 
     def seconds(self, problem: Problem, role: str) -> float:
-        rounding = problem.numbers / cost.TOUCH / cost.cores(problem.threads)
+        rounding = problem.numbers / cost_model.TOUCH / cost_model.cores(problem.threads)
         return KERNELS.seconds(replace(problem, dtype=torch.bfloat16), role) + rounding
 
     def workspace(self, problem: Problem, role: str) -> int:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ...description.convolution import Convolution
-from .. import cost, layouts
+from .. import layouts
 from ..memory import has_numbers
-from ..roles import OUTPUT
+from ..planning import cost_model
+from ..role import OUTPUT
 from .base import Problem
 from .torch_kernels import TorchKernels
 
@@ -28,14 +29,18 @@ class TorchChannelsLast(TorchKernels):
 
     def seconds(self, problem: Problem, role: str) -> float:
         best = self._seconds(problem, role, True)
-        return best if problem.channels_last else best + problem.numbers / cost.GATHER / cost.cores(problem.threads)
+        return (
+            best
+            if problem.channels_last
+            else best + problem.numbers / cost_model.GATHER / cost_model.cores(problem.threads)
+        )
 
     def workspace(self, problem: Problem, role: str) -> int:
         """Both arrays in the other order, one of them twice in the gradients."""
         return self._copies(problem, 0 if problem.channels_last else 1 if role == OUTPUT else 2)
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
-        return convolution.ndim == 2 and max(convolution.kernel_size) >= cost.LARGE_KERNEL
+        return convolution.ndim == 2 and max(convolution.kernel_size) >= cost_model.LARGE_KERNEL
 
     def bound(self, conv: Convolution, input_size: Sequence[int]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         compute = super().bound(conv, input_size)

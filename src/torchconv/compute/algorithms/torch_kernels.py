@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.convolution import Convolution
-from .. import borders, cost, faults, layouts
+from .. import layouts, torch_bugs
+from .. import padding as borders
+from ..planning import cost_model
 from .base import Algorithm, Problem
 
 _PLAIN = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
@@ -71,7 +73,7 @@ def static_call(conv: Convolution, transposed: bool) -> Call | None:
     plain = conv.sharing.is_full and conv.ndim in _PLAIN and conv.channels.rows is None
     if not plain or any(axis.boundary != "zeros" or axis.padding == "same" for axis in conv.axes):
         return None
-    if faults.types(conv):
+    if torch_bugs.types(conv):
         return None
     call = call_for(conv, (1,) * conv.ndim, transposed)
     return call if call.is_bare and call.transposed == transposed else None
@@ -121,8 +123,8 @@ class TorchKernels(Algorithm):
         return self._seconds(problem, role, problem.channels_last)
 
     def _seconds(self, problem: Problem, role: str, channels_last: bool) -> float:
-        rate = cost.torch_rate(problem.convolution, problem.dtype, role, channels_last)
-        return problem.macs / rate / cost.cores(problem.threads) + cost.CALL
+        rate = cost_model.torch_rate(problem.convolution, problem.dtype, role, channels_last)
+        return problem.macs / rate / cost_model.cores(problem.threads) + cost_model.CALL
 
     def workspace(self, problem: Problem, role: str) -> int:
         """oneDNN's own order of both arrays, and what is put around them."""
@@ -144,7 +146,7 @@ class TorchKernels(Algorithm):
         function, arguments = call.bound()
         bare = call.is_bare
         grows = any(low > 0 or high > 0 for low, high in call.after)
-        wrong = faults.types(conv)
+        wrong = torch_bugs.types(conv)
         if bare and not call.transposed and not wrong:
             return lambda x, weight, bias: function(x, weight, bias, *arguments)
 
@@ -165,7 +167,7 @@ class TorchKernels(Algorithm):
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         if grad.is_complex() or weight.is_complex():
             return _by_parts(lambda g, w: self.input_grad(conv, g, w, input_size), grad, weight)
-        if grad.dtype in faults.types(conv) and grad.device.type == "cpu":
+        if grad.dtype in torch_bugs.types(conv) and grad.device.type == "cpu":
             return self.input_grad(conv, grad.float(), weight.float(), input_size).to(grad.dtype)
         call = call_for(conv, input_size)
         grad = borders.unpad(self._laid_out(grad), call.after)
@@ -177,7 +179,7 @@ class TorchKernels(Algorithm):
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         if x.is_complex() or grad.is_complex():
             return _by_parts(lambda a, g: self.weight_grad(conv, a, g), x, grad)
-        if x.dtype in faults.types(conv) and x.device.type == "cpu":
+        if x.dtype in torch_bugs.types(conv) and x.device.type == "cpu":
             return self.weight_grad(conv, x.float(), grad.float()).to(x.dtype)
         call = call_for(conv, x.shape[2:])
         x = borders.pad(borders.spread(self._laid_out(x), call.spread), call.before)

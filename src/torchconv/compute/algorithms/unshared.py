@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.convolution import Convolution
-from .. import borders, cost
+from .. import padding
 from ..native import operations, unshared
-from ..roles import INPUT, WEIGHT
+from ..planning import cost_model
+from ..role import INPUT, WEIGHT
 from .base import Algorithm, Problem
 
 # Of one core in a second: multiply-adds, bytes of weights read, and bytes written to memory that is new.
@@ -39,7 +40,7 @@ class Unshared(Algorithm):
         bytes_ = prod(conv.weight_shape(problem.sizes)) * problem.dtype.itemsize
         arithmetic = problem.macs / (RATE / 2 if problem.dtype == torch.float64 else RATE)
         memory = bytes_ / (WRITTEN if role == WEIGHT else READ)
-        return (arithmetic + memory) / cost.cores(problem.threads) + cost.CALL
+        return (arithmetic + memory) / cost_model.cores(problem.threads) + cost_model.CALL
 
     def workspace(self, problem: Problem, role: str) -> int:
         """A strip of windows of each thread, and copies where the input is spread or lies in another order."""
@@ -52,16 +53,16 @@ class Unshared(Algorithm):
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         settings = settings_of(conv, x.shape[2:])
-        return unshared.output(borders.spread(x, conv.input_dilation), weight, *settings)
+        return unshared.output(padding.spread(x, conv.input_dilation), weight, *settings)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         size = [shapes.dilated(axis, samples) for axis, samples in zip(conv.axes, input_size, strict=True)]
         x = unshared.input_grad(grad, weight, size, *settings_of(conv, input_size))
-        return borders.unspread(x, conv.input_dilation)
+        return padding.unspread(x, conv.input_dilation)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         settings = settings_of(conv, x.shape[2:])
-        return unshared.weight_grad(borders.spread(x, conv.input_dilation), grad, *settings)
+        return unshared.weight_grad(padding.spread(x, conv.input_dilation), grad, *settings)
 
 
 def copies(problem: Problem) -> int:

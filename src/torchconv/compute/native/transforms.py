@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..kept import Kernels
 from ..memory import empty_like
+from ..weight_cache import Kernels
 from . import library
 from .operations import STATUS, threads
 

@@ -1,0 +1,72 @@
+"""What torchconv finds on this machine: versions, processor, and what is off, with what that costs.
+
+torch is imported inside the functions only, so that --help is quick.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.util import find_spec
+from typing import NamedTuple
+
+COST = "large kernels take 5 to 35 times as long, depthwise and unshared training steps 5 to 8 times"
+PARTS = {"train": ("lightning", "torchmetrics", "sklearn", "PIL", "safetensors", "kornia", "datasets", "jinja2")}
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, what was found, and what to do or know; `note` is "" where all is well."""
+
+    name: str
+    found: str
+    note: str = ""
+
+
+def findings() -> list[Finding]:
+    """Everything that decides how fast torchconv is here, and what it can do."""
+    import torch
+
+    from .. import __version__
+    from ..compute.planning import machine, store
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return [
+        Finding("torchconv", __version__),
+        Finding("torch", torch.__version__),
+        Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Finding("processor", f"{store.processor('cpu')}, {torch.backends.cpu.get_cpu_capability()}"),
+        Finding("threads", str(torch.get_num_threads()), "torch.set_num_threads changes it"),
+        Finding("GPU", gpu),
+        _kernels(),
+        *(_part(name, modules) for name, modules in PARTS.items()),
+        Finding("measured plans", str(store.folder())),
+        _machine(machine.factors(torch.get_num_threads())),
+    ]
+
+
+def _machine(factors: dict[str, float]) -> Finding:
+    """Whether estimates follow what was measured here."""
+    if not factors:
+        return Finding(
+            "estimates", "of another machine", "torchconv tune --machine measures this one, in half a minute"
+        )
+    values = sorted(factors.values())
+    return Finding("estimates", f"measured here, {values[len(values) // 2]:.2f} times the shipped ones")
+
+
+def _kernels() -> Finding:
+    """Whether the compiled kernels are used, and with the best instructions that the processor has."""
+    from ..compute.native import library
+
+    if not library.available():
+        return Finding("compiled kernels", "off", f"{library.off()}; {COST}")
+    used, best = library.instructions(), library.best_instructions()
+    note = "" if used == best else f"the processor has {best}, which {library.VARIABLE} leaves unused"
+    return Finding("compiled kernels", f"on, {used}", note)
+
+
+def _part(name: str, modules: tuple[str, ...]) -> Finding:
+    missing = [module for module in modules if find_spec(module) is None]
+    if not missing:
+        return Finding(f"torchconv[{name}]", "installed")
+    fix = f'pip install "torchconv[{name}]"'
+    return Finding(f"torchconv[{name}]", "not installed", f"{', '.join(missing)} missing: no torchconv {name}. {fix}")

@@ -1,0 +1,166 @@
+"""Which algorithm computes each of the three operations: the one asked for, or the one expected to be fastest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ...description.convolution import Convolution
+from ...errors import SettingError, UnsupportedError
+from ..algorithms import TABLE, Algorithm, Problem
+from ..algorithms.base import PRECISIONS
+from ..algorithms.separable import Separable
+from ..role import INPUT, OUTPUT, WEIGHT
+from . import wisdom
+
+BY_NAME = {algorithm.name: algorithm for algorithm in TABLE}
+ROLES = (OUTPUT, INPUT, WEIGHT)
+age = 0  # grows whenever choices are forgotten, so that those who keep them can tell
+SEPARABLE = Separable()
+MARGIN = 1.3  # how many times faster another way must be expected to be than the first: estimates are estimates
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The algorithm of each operation, by its role. They agree on what is done around them (borders, tables)."""
+
+    output: Algorithm
+    input: Algorithm
+    weight: Algorithm
+
+    def __getitem__(self, role: str) -> Algorithm:
+        return getattr(self, role)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether torch may differentiate the operations by itself."""
+        return self.output.differentiable and self.input.differentiable and self.weight.differentiable
+
+    @property
+    def takes_borders(self) -> bool:
+        """Whether padding other than zeros is read by the algorithms themselves."""
+        return self.output.takes_borders
+
+    @property
+    def takes_tables(self) -> bool:
+        """Whether connection tables are read by the algorithms themselves."""
+        return self.output.takes_tables
+
+
+def choose(problem: Problem, algorithm: str = "auto") -> Choice:
+    """The algorithms for a problem; raises UnsupportedError with its reason if the one asked for declines."""
+    if algorithm == "auto":
+        return _fastest(problem) if problem.input_size is not None else _same(opened(problem)[0])
+    check_algorithm(algorithm)
+    one, known = BY_NAME[algorithm], problem.input_size is not None
+    reason = one.declines(problem)
+    if reason is None and known and problem.workspace is not None:
+        reason = above_limit(one, problem)
+    if reason is not None:
+        raise UnsupportedError(
+            f"algorithm={algorithm!r} for convolution {problem.convolution} in {problem.dtype} on {problem.device}",
+            got=f"it declines: {reason}",
+            fix='Use algorithm="auto".',
+        )
+    one = one.for_lasting_weights if problem.weight_stays else one
+    return _same(one.within(problem.workspace) if known else one)
+
+
+def is_settled(convolution: Convolution, precision: str = "auto") -> bool:
+    """Whether no input makes "auto" look beyond the first way that is open to a convolution."""
+    measured = wisdom.convolutions()
+    return not any(algorithm.may_pay(convolution, precision) for algorithm in TABLE) and not (
+        measured and str(convolution) in measured
+    )
+
+
+@lru_cache(maxsize=4096)
+def _fastest(problem: Problem) -> Choice:
+    learned = wisdom.recall(problem)
+    found: list[Algorithm] = []
+    for role in ROLES:
+        candidates = allowed(problem, role, *found[:1])
+        measured = next((one for one in candidates if one.name == learned.get(role)), None)
+        found.append(measured or _pick(candidates, problem, role))
+    if problem.weight_stays:
+        found = [_for_lasting_weights(one, problem, role) for one, role in zip(found, ROLES, strict=True)]
+    return Choice(*(one.within(problem.workspace) for one in found))
+
+
+def _for_lasting_weights(one: Algorithm, problem: Problem, role: str) -> Algorithm:
+    """Weights that stay are worth looking at: what was made of them is kept, and few factors may be faster."""
+    found = SEPARABLE.instead_of(one.for_lasting_weights, problem, role, one.expected(problem, role) / MARGIN)
+    return found if too_large(found, problem, role) is None else one
+
+
+def forget_choices() -> None:
+    """Choose anew what was chosen before something was measured."""
+    global age
+    age += 1
+    _fastest.cache_clear()
+
+
+def alike(one: Algorithm, other: Algorithm) -> bool:
+    """Whether the same is done around two algorithms, so that one may compute the gradients of the other's outputs."""
+    return (one.takes_borders, one.takes_tables) == (other.takes_borders, other.takes_tables)
+
+
+def _pick(candidates: list[Algorithm], problem: Problem, role: str) -> Algorithm:
+    """The first, unless another is expected to be faster by a margin."""
+    best = min(candidates, key=lambda one: one.expected(problem, role))
+    return best if best.expected(problem, role) * MARGIN < candidates[0].expected(problem, role) else candidates[0]
+
+
+def opened(problem: Problem) -> list[Algorithm]:
+    """The algorithms that do not decline, in the order of the table."""
+    return [algorithm for algorithm in TABLE if algorithm.declines(problem) is None]
+
+
+def allowed(problem: Problem, role: str, output: Algorithm | None = None) -> list[Algorithm]:
+    """Those that may be chosen for an operation: the first that is open, and others within the limit of workspace.
+
+    output: the algorithm of the output, where that is chosen already.
+    """
+    candidates = [one for one in opened(problem) if output is None or alike(one, output)]
+    return [one for one in candidates if one is candidates[0] or too_large(one, problem, role) is None]
+
+
+def too_large(algorithm: Algorithm, problem: Problem, role: str) -> str | None:
+    """What an operation needs, and the limit below it; None within the limit."""
+    needed = algorithm.workspace(problem, role)
+    return f"needs {megabytes(needed)}, limit {megabytes(problem.room)}" if needed > problem.room else None
+
+
+def above_limit(algorithm: Algorithm, problem: Problem) -> str | None:
+    """Why the limit leaves an algorithm that is open no operation; None if it leaves one, or where it is the first."""
+    if algorithm is opened(problem)[0]:
+        return None
+    return too_large(algorithm, problem, min(ROLES, key=lambda role: algorithm.workspace(problem, role)))
+
+
+def megabytes(count: int) -> str:
+    """Bytes for people.
+
+    >>> megabytes(1_500_000), megabytes(1_234_567_890), megabytes(0)
+    ('1.5 MB', '1,235 MB', '0 MB')
+    """
+    return f"{count / 1e6:.1f} MB" if 0 < count < 1e7 else f"{count / 1e6:,.0f} MB"
+
+
+def _same(algorithm: Algorithm) -> Choice:
+    return Choice(algorithm, algorithm, algorithm)
+
+
+def check(algorithm: str, precision: str, workspace: int | None) -> None:
+    """Raises SettingError for a word that names no algorithm or precision, or for what is no number of bytes."""
+    check_algorithm(algorithm)
+    if precision not in PRECISIONS:  # a permission to be less exact, not an order
+        raise SettingError("precision", got=repr(precision), expected=f"one of {', '.join(PRECISIONS)}")
+    if workspace is not None and (not isinstance(workspace, int) or isinstance(workspace, bool) or workspace < 0):
+        raise SettingError("workspace", got=repr(workspace), expected="a number of bytes, or None for the default")
+
+
+def check_algorithm(algorithm: str) -> None:
+    """Raises SettingError for a word that names no algorithm."""
+    if algorithm != "auto" and algorithm not in BY_NAME:
+        raise SettingError("algorithm", got=repr(algorithm), expected=f"one of auto, {', '.join(BY_NAME)}")

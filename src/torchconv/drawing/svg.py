@@ -1,0 +1,131 @@
+"""Pictures as lists of shapes, with two writers: SVG, the same bytes every time, and matplotlib for PNG."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingError
+
+INK, PAPER = "#222222", "#ffffff"
+
+
+@dataclass(frozen=True)
+class Motion:
+    """An attribute that jumps from value to value, each shown for `seconds`, and begins anew at the end."""
+
+    attribute: str
+    values: tuple[str, ...]
+    seconds: float = 0.5
+
+    def svg(self) -> str:
+        """As SMIL, which needs no script."""
+        duration = _number(len(self.values) * self.seconds)
+        values = ";".join(self.values)
+        return (
+            f'<animate attributeName="{self.attribute}" values="{values}" dur="{duration}s" '
+            f'calcMode="discrete" repeatCount="indefinite"/>'
+        )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One shape: a tag of SVG with its attributes, a text inside, and what moves."""
+
+    tag: str
+    attributes: tuple[tuple[str, Any], ...]
+    text: str = ""
+    motions: tuple[Motion, ...] = ()
+
+    def svg(self) -> str:
+        """As an element."""
+        written = " ".join(f'{name.replace("_", "-")}="{escape(_number(value))}"' for name, value in self.attributes)
+        inner = escape(self.text) + "".join(motion.svg() for motion in self.motions)
+        return f"<{self.tag} {written}>{inner}</{self.tag}>" if inner else f"<{self.tag} {written}/>"
+
+
+def rect(x: float, y: float, width: float, height: float, fill: str, *motions: Motion, **more: Any) -> Shape:
+    """A rectangle."""
+    own = {"x": x, "y": y, "width": width, "height": height, "fill": fill, **more}
+    return Shape("rect", tuple(own.items()), motions=motions)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, stroke: str = INK, **more: Any) -> Shape:
+    """A straight line."""
+    return Shape("line", tuple({"x1": x1, "y1": y1, "x2": x2, "y2": y2, "stroke": stroke, **more}.items()))
+
+
+def circle(x: float, y: float, radius: float, fill: str, **more: Any) -> Shape:
+    """A disk."""
+    return Shape("circle", tuple({"cx": x, "cy": y, "r": radius, "fill": fill, **more}.items()))
+
+
+def polygon(points: Sequence[tuple[float, float]], fill: str, **more: Any) -> Shape:
+    """A closed line of corners."""
+    written = " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
+    return Shape("polygon", tuple({"points": written, "fill": fill, **more}.items()))
+
+
+def text(x: float, y: float, words: str, size: float = 12, anchor: str = "middle", fill: str = INK) -> Shape:
+    """A line of text, its foot at y."""
+    own = {"x": x, "y": y, "font_size": size, "text_anchor": anchor, "fill": fill, "font_family": "sans-serif"}
+    return Shape("text", tuple(own.items()), words)
+
+
+def picture(x: float, y: float, width: float, height: float, png: bytes) -> Shape:
+    """An image, its bytes inside the drawing."""
+    data = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    own = {"x": x, "y": y, "width": width, "height": height, "href": data, "style": "image-rendering:pixelated"}
+    return Shape("image", tuple(own.items()))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Shapes on a white ground; shown by notebooks, saved as .svg or, without motion, as .png (through matplotlib).
+
+    >>> drawing = Drawing(20, 10, (rect(0, 0, 20, 10, "#ff0000"),), "red")
+    >>> drawing.svg.count("<rect")
+    2
+    """
+
+    width: float
+    height: float
+    shapes: tuple[Shape, ...]
+    title: str
+
+    @property
+    def svg(self) -> str:
+        """The whole picture as text."""
+        size = f"{_number(self.width)} {_number(self.height)}"
+        width, height = size.split()
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {size}">'
+        lines = [head, f"<title>{escape(self.title)}</title>", rect(0, 0, self.width, self.height, PAPER).svg()]
+        return "\n".join([*lines, *(shape.svg() for shape in self.shapes), "</svg>", ""])
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture to a file; raises SettingError for a suffix other than .svg and .png."""
+        path = Path(path)
+        if path.suffix == ".svg":
+            path.write_text(self.svg, encoding="utf-8")
+        elif path.suffix == ".png":
+            from .png import write
+
+            write(self, path)
+        else:
+            raise SettingError("a drawing's file", got=path.name, expected="a name that ends in .svg or .png")
+        return path
+
+
+def _number(value: Any) -> str:
+    """Numbers with two places at most, so that every machine writes the same."""
+    if isinstance(value, str):
+        return value
+    rounded = f"{float(value):.2f}".rstrip("0").rstrip(".")
+    return "0" if rounded == "-0" else rounded

@@ -1,0 +1,183 @@
+"""Receptive fields, exact, of any model: size, stride and padding, and the box of every single unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..description.interval import Interval
+from ..errors import SettingError, ShapeError
+from ..network.graph import Network
+from ..network.propagation import fields
+from ..receptive.field import Field
+from ..receptive.periodic import Progression
+
+Number = int | Fraction
+
+
+@dataclass(frozen=True)
+class Box:
+    """What one unit reads: an interval of samples on each axis, and which of them.
+
+    read: the samples, axis by axis; those between that are not among them are the holes of dilation.
+    """
+
+    intervals: tuple[Interval, ...]
+    read: tuple[tuple[int, ...], ...] = field(repr=False)
+
+    @property
+    def first(self) -> tuple[int, ...]:
+        """The first sample of each axis."""
+        return tuple(interval.first for interval in self.intervals)
+
+    @property
+    def last(self) -> tuple[int, ...]:
+        """The last sample of each axis."""
+        return tuple(interval.last for interval in self.intervals)
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Samples from the first to the last."""
+        return tuple(interval.size for interval in self.intervals)
+
+    @property
+    def holes(self) -> tuple[tuple[int, ...], ...]:
+        """Samples inside the box that are not read, axis by axis."""
+        pairs = zip(self.intervals, self.read, strict=True)
+        return tuple(tuple(sorted({*range(i.first, i.last + 1)} - {*read})) for i, read in pairs)
+
+    def __iter__(self):
+        return iter((interval.first, interval.last) for interval in self.intervals)
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{one.first}..{one.last}" if one.size else "nothing" for one in self.intervals)
+        lost = [
+            f"{len(holes)} samples of axis {axis} in between are not read"
+            for axis, holes in enumerate(self.holes)
+            if holes
+        ]
+        return "; ".join([shown, *lost])
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What the units of one tensor read of another, per axis.
+
+    size: samples from the first to the last that a unit reads where no border cuts it; of the unit that reads most.
+    stride: samples from one unit's field to the next one's. padding: samples that the first unit's field begins before
+    the first sample. Stride and padding are None where fields do not move at a steady pace, as where all is read.
+    """
+
+    size: tuple[int, ...]
+    stride: tuple[Number | None, ...]
+    padding: tuple[int | None, ...]
+    notes: tuple[str, ...] = ()
+    network: Network | None = field(default=None, repr=False, compare=False)
+    start: str | None = field(default=None, repr=False, compare=False)
+    goal: str | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of_field(cls, found: Field, **more: Any) -> ReceptiveField:
+        """From what was folded over a network."""
+        steady = [_steady(found, axis) for axis in range(len(found.size))]
+        size = tuple(way.size if way else _largest(found.reads[axis]) for axis, way in enumerate(steady))
+        stride = tuple(_plain(way.stride) if way else None for way in steady)
+        return cls(size, stride, tuple(way.padding if way else None for way in steady), **more)
+
+    def of(self, unit: Sequence[int] = ()) -> Box:
+        """The exact box of one unit, given by its place, as (y, x), or by (channel, y, x); () for a vector's.
+
+        Raises ShapeError for a place outside.
+        """
+        marks = self._flags
+        place = tuple(unit) if isinstance(unit, Sequence) else (unit,)
+        space = len(marks.shape) - 2
+        if len(place) not in ((space, space + 1) if space > 0 else (0, 1)) or any(
+            not 0 <= at < length for at, length in zip(place[::-1], marks.shape[::-1], strict=False)
+        ):
+            raise ShapeError(
+                "a unit", got=place, expected=f"a place in {marks.shape[-space:] if space > 0 else marks.shape[1:]}"
+            )
+        full = [None] * (len(marks.shape) - len(place)) + [*place]
+        read, intervals = [], []
+        for array in marks.reads:
+            chosen = array[
+                tuple(slice(None) if at is None else min(at, n - 1) for at, n in zip(full, array.shape, strict=False))
+            ]
+            found = np.flatnonzero(chosen.reshape(-1, array.shape[-1]).any(axis=0))
+            read.append(tuple(int(one) for one in found))
+            intervals.append(Interval(read[-1][0], read[-1][-1]) if read[-1] else Interval(0, -1))
+        return Box(tuple(intervals), tuple(read))
+
+    @cached_property
+    def _flags(self) -> Field:
+        if self.network is None:
+            raise SettingError("the box of a unit", got="no input size", fix="Give the input shape.")
+        return _last(self.network, self.start, self.goal, flags=True)[0]
+
+    def __str__(self) -> str:
+        shown = (f"size {_joined(self.size)}", f"stride {_joined(self.stride)}", f"padding {_joined(self.padding)}")
+        return ", ".join(shown)
+
+
+def between(network: Network, start: str | None = None, goal: str | None = None) -> ReceptiveField:
+    """What the units of node `goal`, by default the last, read of node `start`, by default the input."""
+    names = [node.name for node in network.nodes]
+    for name in (start, goal):
+        if name is not None and name not in names:
+            raise SettingError("a layer", got=repr(name), expected=f"one of {', '.join(names[:40])}")
+    found, notes = _last(network, start, goal)
+    return ReceptiveField.of_field(found, notes=tuple(notes), network=network, start=start, goal=goal)
+
+
+def _last(network: Network, start: str | None, goal: str | None, flags: bool = False) -> tuple[Field, list[str]]:
+    goal = goal or network.nodes[-1].name
+    notes: list[str] = []
+    for found in fields(network, start, goal, flags):
+        notes += found.notes
+        if found.node.name == goal:
+            return found.field, notes
+    raise SettingError(f"the field of {goal} in {start or 'the input'}", got="no way from one to the other")
+
+
+def _steady(found: Field, axis: int) -> Progression | None:
+    """How fields move along an axis: as was followed, or, behind views, as those look that no border cuts."""
+    trend = found.trends[axis]
+    return trend.progression if trend else _seen(found.reads[axis], found.size[axis])
+
+
+def _seen(array: np.ndarray, size: int) -> Progression | None:
+    marks = array.reshape(-1, array.shape[-1])
+    if array.dtype == bool or max(array.shape[:-1], default=1) != len(marks) or len(marks) < 3:
+        return None
+    first, last = -marks[:, 0], marks[:, 1]
+    inner = np.flatnonzero((first > 0) & (last < size - 1))
+    steps = {*np.diff(first[inner]).tolist()} | {*np.diff(last[inner]).tolist()}
+    if len(inner) < 3 or len(steps) != 1 or {*np.diff(inner).tolist()} != {1}:
+        return None
+    step, at = steps.pop(), int(inner[0])
+    begin = int(first[at]) - at * step
+    way = Progression((Interval(begin, begin + int(last[at] - first[at])),), step)
+    clipped = (np.maximum(begin + np.arange(len(marks)) * step, 0), begin + np.arange(len(marks)) * step + way.size - 1)
+    same = (first == clipped[0]) & (last == np.minimum(clipped[1], size - 1))
+    return way if step > 0 and same.all() else None
+
+
+def _largest(array: np.ndarray) -> int:
+    if array.dtype == bool:
+        return int(array.any(-1).sum())
+    sizes = np.where(array[..., 1] < 0, 0, array[..., 0] + array[..., 1] + 1)
+    return int(sizes.max())
+
+
+def _plain(value: Fraction) -> Number:
+    return int(value) if value.denominator == 1 else value
+
+
+def _joined(values: Sequence[Any]) -> str:
+    return "x".join("-" if value is None else str(value) for value in values)

@@ -1,0 +1,128 @@
+"""From a network to a torch module whose children carry the names of its nodes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..description.axis import LARGEST, plain, positive
+from ..errors import SettingError, ShapeError
+from ..network.elementwise import Activation
+from ..network.graph import Network
+from ..network.operations import Convolve, FullyConnected, Input, Volume
+from . import modules
+from .architecture import Architecture
+from .parser import parse
+
+RECTIFIERS = ("relu", "leakyrelu", "elu", "gelu", "silu")
+
+
+class NetworkModule(torch.nn.Module):
+    """The torch module of a network: (batch, channels, *size) to the output of its last node.
+
+    `network` is what it was built from; its children are the network's layers, under the names of their nodes.
+    Raises ShapeError for an input of another volume.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        volumes = {row.node.name: row.volume for row in network.rows}
+        last = {name: node.name for node in network.nodes for name in node.inputs}
+        self._steps: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []  # node, what it reads, what it reads last
+        for node in network.nodes:
+            if not isinstance(node.operation, Input):
+                self.add_module(node.name, modules.module(node.operation, [volumes[name] for name in node.inputs]))
+                done = tuple(name for name in dict.fromkeys(node.inputs) if last[name] == node.name)
+                self._steps.append((node.name, node.inputs, done))
+        self._prepare()
+        self._scores = len(network.without_softmax().nodes) - 1
+
+    def _prepare(self) -> None:
+        """Weights right before a rectifier sqrt(6) times as large as torch.nn's (He et al. 2015, section 2.2).
+
+        Without it, signals in deep networks without NORM fade; tanh, NORM and scores are left as torch.nn has them.
+        """
+        kinds = {node.name: type(node.operation) for node in self.network.nodes}
+        for node in self.network.nodes:
+            if isinstance(node.operation, Activation) and node.operation.word in RECTIFIERS:
+                source = node.inputs[0]
+                if kinds[source] in (Convolve, FullyConnected):
+                    with torch.no_grad():
+                        self.get_submodule(source).weight.mul_(math.sqrt(6))  # pyright: ignore
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._run(x, len(self._steps))
+
+    def scores(self, x: Tensor, any_size: bool = False) -> Tensor:
+        """Everything before a final SOFTMAX: what cross entropy takes; any_size: also of images of another size."""
+        return self._run(x, self._scores, any_size)
+
+    def _run(self, x: Tensor, steps: int, any_size: bool = False) -> Tensor:
+        volume = self.network.input
+        if not any_size and tuple(x.shape[1:]) != (volume.channels, *volume.size):
+            raise ShapeError("input", got=tuple(x.shape), expected=f"(batch, {volume.channels}, *{volume.size})")
+        values = {self.network.nodes[0].name: x}
+        for name, inputs, done in self._steps[:steps]:
+            x = self.get_submodule(name)(*[values[source] for source in inputs])
+            for source in done:  # whose memory is free from here on, unless a gradient needs it
+                del values[source]
+            values[name] = x
+        return x
+
+
+def build(
+    architecture: str | Architecture | Network,
+    /,
+    input: tuple[int, ...] = (3, 32, 32),
+    classes: int | None = 10,
+    **bindings: int | bool,
+) -> NetworkModule:
+    """The torch module of a text, a name in the zoo, an architecture or a network, freshly initialised.
+
+    input: (channels, *size), used where the text says INPUT without sizes. classes: outputs of a bare last FC.
+    bindings: values for the names in a text: numbers for counts, True or False for what is optional.
+    Raises TextError, SettingError or ShapeError for what cannot be read or does not fit together.
+
+    >>> model = build("INPUT[8x8x1] - CONV[4] - RELU - POOL - FC - SOFTMAX")
+    >>> model(torch.zeros(2, 1, 8, 8)).shape, [name for name, _ in model.named_parameters()]
+    (torch.Size([2, 10]), ['conv1.weight', 'conv1.bias', 'fc1.weight', 'fc1.bias'])
+    """
+    network = _network(architecture, input, classes, bindings)
+    size = f"{network.parameters:,} parameters"
+    large = ShapeError("a network", got=size, expected="one that fits into memory", fix="Use fewer of them.")
+    if network.parameters > LARGEST:
+        raise large
+    try:
+        return NetworkModule(network)
+    except (RuntimeError, MemoryError) as error:
+        if no_memory(error):
+            raise large from error
+        raise
+
+
+def no_memory(error: Exception) -> bool:
+    """Whether Python or torch says that the memory is not there."""
+    return isinstance(error, MemoryError) or any(word in str(error) for word in ("memory", "alloc", "overflow"))
+
+
+def _network(
+    architecture: str | Architecture | Network,
+    input: tuple[int, ...],
+    classes: int | None,
+    bindings: dict[str, int | bool],
+) -> Network:
+    if isinstance(architecture, Network):
+        if bindings:
+            raise SettingError(
+                "bindings", got=", ".join(bindings), expected="none with a network", fix="Give the text."
+            )
+        return architecture
+    found = architecture.bind(**bindings) if isinstance(architecture, Architecture) else parse(architecture, **bindings)
+    given = plain(input)
+    if not isinstance(given, list) or not given:
+        raise SettingError("input", got=repr(input), expected="(channels, *size), as in (3, 32, 32)")
+    channels, *size = (positive("input", value) for value in given)
+    return found.network(Volume(channels, tuple(size)), None if classes is None else positive("classes", classes))

@@ -1,0 +1,180 @@
+"""Pooling of every kind: windows, a fixed grid, everything at once, and over channels. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from ..description import fit as fitting
+from ..description.axis import plain, positive
+from ..description.pooling import Pooling
+from ..errors import SettingError, ShapeError
+from .operations import Operation, Volume
+
+SUMMARIES = ("max", "mean", "l2", "lp")  # of regions that are no windows
+Grid = tuple[int, ...]
+
+# Besides what every operation has, those of this file have a `title`, their name in tables, and `moves`: whether what
+# comes out moves with the input ("yes", "no"), or stays ("invariant").
+
+
+@dataclass(frozen=True)
+class Pool(Operation):
+    """A statistic of every window, channel by channel."""
+
+    pooling: Pooling
+    word, moves = "pool", "yes"
+
+    def output(self, volume: Volume) -> Volume:
+        if len(volume.size) != self.pooling.ndim:
+            got, expected = f"a volume {volume}", f"{self.pooling.ndim} axes and channels"
+            raise ShapeError(f"pooling {self.pooling}", got=got, expected=expected)
+        return Volume(volume.channels, self.pooling.output_size(volume.size))
+
+    @property
+    def title(self) -> str:
+        return f"{self.pooling.statistic}pool"
+
+    def __str__(self) -> str:
+        return str(self.pooling)
+
+
+@dataclass(frozen=True)
+class LearnedPool(Pool):
+    """An average of every window whose weights are learned: one set of them, or one for each channel."""
+
+    per_channel: bool = False
+    word = title = "learnedpool"  # type: ignore[assignment]
+
+    def parameters(self, volume: Volume) -> int:
+        return prod(self.pooling.kernel_size) * (volume.channels if self.per_channel else 1)
+
+    def macs(self, volume: Volume) -> int:
+        return volume.channels * prod(self.output(volume).size) * prod(self.pooling.kernel_size)
+
+
+@dataclass(frozen=True)
+class ChannelPool(Operation):
+    """A statistic of neighbouring channels, place by place; the largest is Maxout (Goodfellow et al. 2013)."""
+
+    pooling: Pooling
+    moves = "yes"
+
+    @property
+    def word(self) -> str:  # type: ignore[override]
+        (axis,) = self.pooling.axes
+        return "maxout" if self.pooling.kind == "max" and axis.stride == axis.kernel else "channelpool"
+
+    @property
+    def title(self) -> str:
+        return self.word if self.word == "maxout" else f"{self.pooling.statistic}channelpool"
+
+    def output(self, volume: Volume) -> Volume:
+        (channels,) = self.pooling.output_size((volume.channels,))
+        (fit,) = (fitting.fit(axis, volume.channels) for axis in self.pooling.axes)
+        if not fit.exact:
+            got, step = f"{volume.channels} channels", self.pooling.axes[0].stride
+            fix = f"Windows of {self.pooling.kernel_size[0]} with a stride of {step} leave some of them out."
+            raise ShapeError(f"pooling over channels, {self.pooling}", got=got, expected="all in windows", fix=fix)
+        return Volume(channels, volume.size)
+
+    def __str__(self) -> str:
+        return str(self.pooling)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A statistic of regions that are no windows: "max", "mean", "l2", or "lp" with p > 0."""
+
+    statistic: str = "mean"
+    p: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.statistic not in SUMMARIES:
+            got, expected = repr(self.statistic), f"one of {', '.join(SUMMARIES)}"
+            raise SettingError("pooling statistic", got=got, expected=expected)
+        _ = self.described
+
+    @property
+    def described(self) -> Pooling:
+        """The same statistic of a window."""
+        return Pooling((1,), statistic=self.statistic, p=self.p)
+
+    @property
+    def power(self) -> float | None:
+        """p, also of "l2"."""
+        return self.described.p
+
+    def __str__(self) -> str:
+        return f"lp, p={self.p:g}" if self.statistic == "lp" else self.statistic
+
+
+@dataclass(frozen=True)
+class GlobalPool(Summary, Operation):
+    """One number for each channel: a statistic over all places (Lin et al. 2014, Network in network, section 3.2)."""
+
+    word, moves = "globalpool", "invariant"
+    __str__ = Summary.__str__
+
+    @property
+    def title(self) -> str:
+        return f"{self.statistic}pool"
+
+    def output(self, volume: Volume) -> Volume:
+        if not volume.size:
+            raise ShapeError("global pooling", got=f"a volume {volume}", expected="axes and channels")
+        return Volume(volume.channels)
+
+
+@dataclass(frozen=True)
+class GridPool(Operation):
+    """A statistic of each cell of a grid laid over an input of any size; of several grids, the cells one after another.
+
+    Cell i of g on an axis of n samples is floor(i * n / g) up to ceil((i + 1) * n / g): neighbours may overlap.
+    Source: Lazebnik, Schmid, Ponce 2006, Beyond bags of features; He et al. 2014, Spatial pyramid pooling.
+
+    >>> str(GridPool(((2, 2),)).output(Volume(8, (7, 5)))), str(GridPool(((1, 1), (2, 2))).output(Volume(8, (7, 5))))
+    ('2x2x8', '5x8')
+    """
+
+    grids: tuple[Grid, ...]
+    summary: Summary = Summary("max")
+    word, moves = "gridpool", "no"
+
+    @property
+    def title(self) -> str:
+        return f"{self.summary.statistic}gridpool"
+
+    def output(self, volume: Volume) -> Volume:
+        ndim = len(volume.size)
+        if not ndim or any(len(grid) != ndim for grid in self.grids):
+            got, expected = f"a volume {volume}", f"{len(self.grids[0])} axes and channels"
+            raise ShapeError(f"pooling to a grid {grid_text(self.grids)}", got=got, expected=expected)
+        if len(self.grids) == 1:
+            return Volume(volume.channels, self.grids[0])
+        return Volume(volume.channels, (sum(map(prod, self.grids)),))
+
+    def __str__(self) -> str:
+        return f"{grid_text(self.grids)}, {self.summary}"
+
+
+def grids_of(value: Any, ndim: int) -> tuple[Grid, ...]:
+    """Grids as tuples: from one number for all axes, one for each, or several such tuples for a pyramid.
+
+    >>> grids_of(2, 2), grids_of((3, 1), 2), grids_of([(1, 1), (2, 2)], 2)
+    (((2, 2),), ((3, 1),), ((1, 1), (2, 2)))
+    """
+    given = plain(value)
+    if not isinstance(given, list):
+        return ((positive("grid", given),) * ndim,)
+    levels = given if any(isinstance(one, list) for one in given) else [given]
+    found = tuple(tuple(level) if isinstance(level, list) else (level,) * ndim for level in levels)
+    if not found or any(len(level) != ndim for level in found):
+        raise SettingError("grid", got=repr(value), expected=f"one number of cells, or one for each of {ndim} axes")
+    return tuple(tuple(positive("grid", cells) for cells in level) for level in found)
+
+
+def grid_text(grids: tuple[Grid, ...]) -> str:
+    """As the language writes them: 1x1+2x2."""
+    return "+".join("x".join(map(str, grid)) for grid in grids)

@@ -1,0 +1,95 @@
+"""Receptive fields of a whole network: one pass from the input, or from any node, to what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..receptive.field import Field
+from .graph import Network, Node
+from .operations import Volume
+from .reading import reading
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the units of a node read, and remarks on inputs of it that do not read around the same places."""
+
+    node: Node
+    field: Field
+    notes: tuple[str, ...] = ()
+
+
+def fields(network: Network, start: str | None = None, goal: str | None = None, flags: bool = False) -> Iterator[Found]:
+    """What each node reads of the output of `start`, by default the input; nodes that read nothing of it are left out.
+
+    goal: only what that node needs. flags: every sample told apart. Fields are let go when nothing more reads them.
+    """
+    volumes = {row.node.name: row.volume for row in network.rows}
+    start = start or network.nodes[0].name
+    wanted = _needed(network, goal)
+    last = {name: node.name for node in network.nodes if node.name in wanted for name in node.inputs}
+    known: dict[str, Field] = {}
+    for node in network.nodes:
+        notes: tuple[str, ...] = ()
+        if node.name == start:
+            shape = shape_of(volumes[start])
+            found = Field.of_input(shape, max(len(shape) - 2, 0), flags)
+        elif node.name in wanted and any(name in known for name in node.inputs):
+            way = reading(node.operation, [volumes[name] for name in node.inputs])
+            some = next(known[name] for name in node.inputs if name in known)
+            read = [known.get(name) or nothing(shape_of(volumes[name]), some) for name in node.inputs]
+            found = way.field(*read)
+            notes = tuple(_misaligned(node, way.parts(*read))) if len(read) > 1 else ()
+        else:
+            continue
+        known[node.name] = found
+        yield Found(node, found, notes)
+        for name in node.inputs:
+            if last.get(name) == node.name:
+                known.pop(name, None)
+
+
+def shape_of(volume: Volume) -> tuple[int, ...]:
+    """The shape of a volume as a tensor."""
+    return getattr(volume, "shape", ()) or (1, volume.channels, *volume.size)
+
+
+def nothing(shape: tuple[int, ...], like: Field) -> Field:
+    """Of a tensor that reads nothing of the input that another one reads."""
+    reads = tuple(array[(slice(0, 1),) * (array.ndim - 1)] for array in like.reads)
+    empty = tuple((array != array) if array.dtype == bool else array * 0 + like.nothing for array in reads)
+    arrays = tuple(array.reshape((1,) * len(shape) + array.shape[-1:]) for array in empty)
+    return Field(shape, like.size, arrays, (None,) * len(like.size))
+
+
+def _misaligned(node: Node, read: Sequence[Field]) -> Iterator[str]:
+    """Which inputs of a node do not read around the same places, and by how much."""
+    ways = {name: field.trends for name, field in zip(node.inputs, read, strict=False)}
+    first, *others = ways
+    for other in others:
+        for axis, (one, two) in enumerate(zip(ways[first], ways[other], strict=True)):
+            if one is None or two is None:
+                continue
+            a, b = one.progression, two.progression
+            if a.stride != b.stride:
+                strides = f"{_number(a.stride)} and {_number(b.stride)}"
+                yield f"{node.name}: {first} and {other} have strides {strides} on axis {axis}: they drift apart"
+            elif a.centre != b.centre:
+                apart = _number(abs(a.centre - b.centre))
+                yield f"{node.name}: the centres of {first} and {other} are {apart} samples apart on axis {axis}"
+
+
+def _needed(network: Network, goal: str | None) -> set[str]:
+    if goal is None:
+        return {node.name for node in network.nodes}
+    needed = {goal}
+    for node in reversed(network.nodes):
+        if node.name in needed:
+            needed.update(node.inputs)
+    return needed
+
+
+def _number(value: Fraction) -> str:
+    return str(value.numerator) if value.denominator == 1 else f"{float(value):g}"

@@ -1,0 +1,153 @@
+"""Pooling to a fixed number of summaries, whatever the size of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...compute.pooling import torch_backend
+from ...description.resampling import Resampling
+from ...errors import ShapeError
+from ...network.pooling import GlobalPool as DescribedGlobal
+from ...network.pooling import Grid, Summary, grid_text, grids_of
+from ...network.pooling import GridPool as Described
+
+_MAX: tuple[Any, ...] = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)
+_MEAN: tuple[Any, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+
+
+class _GridPool(torch.nn.Module):
+    """A statistic of each cell of a grid; `ndim` is all in which the ranks differ."""
+
+    ndim: ClassVar[int]
+
+    def __init__(self, grid: Any, statistic: str = "max", p: float | None = None) -> None:
+        super().__init__()
+        self.grids, self.summary = grids_of(grid, self.ndim), Summary(statistic, p)
+
+    @property
+    def operation(self) -> Described:
+        """Its description."""
+        return Described(self.grids, self.summary)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == self.ndim + 1:
+            return self(x.unsqueeze(0)).squeeze(0)
+        if x.ndim != self.ndim + 2:
+            sizes = ", ".join(["batch", "channels", *["size"] * self.ndim])
+            raise ShapeError(f"input of {self}", got=f"shape {tuple(x.shape)}", expected=f"({sizes})")
+        levels = [summarised(x, grid, self.summary) for grid in self.grids]
+        return levels[0] if len(levels) == 1 else torch.cat([level.flatten(2) for level in levels], 2)
+
+    def extra_repr(self) -> str:
+        return f"{grid_text(self.grids)}, {self.summary}"
+
+
+def summarised(x: Tensor, grid: Grid, summary: Summary) -> Tensor:
+    """(batch, channels, *size) to (batch, channels, *grid)."""
+    power, mean = summary.power, _MEAN[len(grid) - 1]
+    if power is None:
+        return _MAX[len(grid) - 1](x, grid) if summary.statistic == "max" else mean(x, grid)
+    if all(cells == 1 for cells in grid):
+        return torch.linalg.vector_norm(x.flatten(2), power, dim=2).reshape(*x.shape[:2], *grid)
+    counts = x.new_tensor(_counts(tuple(x.shape[2:]), grid)).reshape(grid)
+    return torch_backend.norm(x, summary.described, lambda powers: mean(powers, grid) * counts, _apart(grid))
+
+
+def _apart(grid: Grid) -> Callable[[Tensor], Tensor]:
+    """The samples of each cell along a new last axis, zeros where a cell has fewer than others."""
+
+    def samples(x: Tensor) -> Tensor:
+        for dim, cells in enumerate(grid, 2):
+            table = torch.from_numpy(Resampling(x.shape[dim], cells, "area").table()).to(x.device)
+            taken = x.index_select(dim, table.clamp(min=0).flatten()).unflatten(dim, tuple(table.shape))
+            inside = (table >= 0).reshape([*table.shape] + [1] * (taken.ndim - dim - 2))
+            x = (taken * inside).movedim(dim + 1, -1)
+        return x.flatten(2 + len(grid))
+
+    return samples
+
+
+def _counts(size: tuple[int, ...], grid: Grid) -> list[int]:
+    """How many samples each cell has."""
+    found = [1]
+    for length, cells in zip(size, grid, strict=True):
+        along = (Resampling(length, cells, "area").table() >= 0).sum(1).tolist()
+        found = [before * count for before in found for count in along]
+    assert len(found) == prod(grid)
+    return found
+
+
+class GridPool1d(_GridPool):
+    """A statistic of each cell of a grid over one axis: (batch, channels, length) to (batch, channels, cells).
+
+    >>> GridPool1d(2, "mean")(torch.tensor([[[1.0, 3.0, 5.0, 7.0]]]))
+    tensor([[[2., 6.]]])
+    """
+
+    ndim = 1
+
+
+class GridPool2d(_GridPool):
+    """A statistic of each cell of a grid over two axes, of any size: to (batch, channels, *grid).
+
+    grid: cells along each axis, an int or a pair; or several pairs, a pyramid: then (batch, channels, all cells).
+    statistic: "max", "mean", "l2", "lp" with p > 0; borders of cells as in torch's adaptive pooling.
+    Raises SettingError for other statistics, ShapeError for an input without two axes.
+    Source: Lazebnik, Schmid, Ponce 2006, Beyond bags of features, section 3; He et al. 2014, section 2.2.
+
+    >>> image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    >>> GridPool2d(2)(image).flatten().tolist()
+    [5.0, 7.0, 13.0, 15.0]
+    >>> GridPool2d([(1, 1), (2, 2)], "mean")(torch.ones(2, 3, 9, 7)).shape
+    torch.Size([2, 3, 5])
+    """
+
+    ndim = 2
+
+
+class GridPool3d(_GridPool):
+    """A statistic of each cell of a grid over three axes.
+
+    >>> GridPool3d((1, 2, 1), "l2")(torch.ones(1, 1, 2, 4, 2)).shape
+    torch.Size([1, 1, 1, 2, 1])
+    """
+
+    ndim = 3
+
+
+class GlobalPool(torch.nn.Module):
+    """A statistic of each channel over all places: (batch, channels, *size) to (batch, channels).
+
+    statistic: "mean", "max", "l2", "lp" with p > 0. Raises SettingError for others, ShapeError without places.
+    Source: Lin, Chen, Yan 2014, Network in network, section 3.2.
+
+    >>> GlobalPool("l2")(torch.tensor([[[3.0, 4.0]]]))
+    tensor([[5.]])
+    """
+
+    def __init__(self, statistic: str = "mean", p: float | None = None) -> None:
+        super().__init__()
+        self.summary = Summary(statistic, p)
+
+    @property
+    def operation(self) -> DescribedGlobal:
+        """Its description."""
+        return DescribedGlobal(self.summary.statistic, self.summary.p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 3:
+            shape = f"shape {tuple(x.shape)}"
+            raise ShapeError("input of global pooling", got=shape, expected="(batch, channels, *size)")
+        places = x.flatten(2)
+        if self.summary.power is not None:
+            return torch.linalg.vector_norm(places, self.summary.power, dim=2)
+        return places.amax(2) if self.summary.statistic == "max" else places.mean(2)
+
+    def extra_repr(self) -> str:
+        return str(self.summary)

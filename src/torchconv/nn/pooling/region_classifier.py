@@ -1,0 +1,236 @@
+"""Receptive field learning: a linear classifier that selects, together with its weights, the regions it is fed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...description.axis import plain, positive
+from ...errors import DataError, SettingError, ShapeError
+from . import cells, group_sparsity
+from .group_sparsity import Problem
+from .region_pool import RegionPool, RegionPool1d, RegionPool2d, RegionPool3d
+
+POOLS: dict[int, type[RegionPool]] = {1: RegionPool1d, 2: RegionPool2d, 3: RegionPool3d}
+ROUNDS = 20
+TOGETHER = 256  # images that are pooled at a time
+Progress = Callable[[int, float], None]
+
+
+class RegionClassifier(torch.nn.Module):
+    """Class scores linear in pooled regions, of which a group-sparse penalty selects few.
+
+    Input (batch, channels, *size); output (batch, classes). Regions are the boxes of a grid, `RegionPool`'s; pooled
+    values are brought to mean 0 and standard deviation 1, as found by `fit`, before they are weighted.
+
+    channels, classes: integers >= 1. grid: cells per axis; an int is for `ndim` axes, a tuple has its own.
+    strength: of the penalty sum_i max_j |W_ji| over pooled features i and classes j, which makes the weights of whole
+    features 0. ridge: of the penalty sum W^2 / 2 beside it. The loss is the mean cross-entropy.
+    State: weight (classes, channels * regions), bias (classes,), shift and scale of the features. It begins at 0.
+    Raises ShapeError for features of other channels.
+
+    Source: Jia, Huang, Darrell 2012, Beyond spatial pyramids: receptive field learning for pooled image features,
+    section 3, "Receptive field learning for pooled features": classifier and regions are learned together from an
+    over-complete set, min (1/N) sum l(W'x + b, y) + (ridge/2) |W|^2 + strength |W|_(1,inf), by that structured
+    sparsity, or by greedy selection of features with retraining, grafting.
+
+    >>> x = torch.randn(60, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    >>> labels = (x[:, 1, :2].mean((1, 2)) > 0).long()
+    >>> learned = RegionClassifier(3, 2, grid=2, statistic="mean").fit(x, labels, strength=0.2)
+    >>> [(channel, learned.pool.regions[region]) for channel, region in learned.selected]
+    [(1, ((0, 1), (0, 2)))]
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        grid: Any = 4,
+        statistic: str = "max",
+        strength: float = 0.01,
+        ridge: float = 0.0,
+        ndim: int = 2,
+    ) -> None:
+        super().__init__()
+        self.channels, self.classes = positive("channels", channels), positive("classes", classes)
+        given = plain(grid)
+        rank = len(given) if isinstance(given, list) else positive("ndim", ndim)
+        if rank not in POOLS:
+            raise SettingError("axes of the grid", got=rank, expected="1, 2 or 3")
+        self.pool = POOLS[rank](grid, statistic)
+        self.strength, self.ridge = _strength("strength", strength), _strength("ridge", ridge)
+        features = self.channels * len(self.pool.regions)
+        self.weight = torch.nn.Parameter(torch.zeros(self.classes, features))
+        self.bias = torch.nn.Parameter(torch.zeros(self.classes))
+        self.register_buffer("shift", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole, _ = cells.batched(x, self.pool.ndim, self.channels, "input")
+        scores = functional.linear(self.pool(whole).flatten(1), *self._folded())
+        return scores if whole is x else scores[0]
+
+    def penalty(self) -> Tensor:
+        """strength * sum_i max_j |W_ji| + ridge * sum W^2 / 2, to add to the loss of any training loop."""
+        return self.strength * group_sparsity.norm(self.weight) + self.ridge / 2 * self.weight.square().sum()
+
+    @torch.no_grad()
+    def shrink_(self, step: float) -> RegionClassifier:
+        """The exact proximal step of the selecting penalty, after a gradient step of this length on the rest."""
+        self.weight.copy_(group_sparsity.shrunk(self.weight, self.strength * _strength("step", step)))
+        return self
+
+    @property
+    def selected(self) -> list[tuple[int, int]]:
+        """The (channel, region) pairs whose weights are not all 0."""
+        found = self.weight.detach().any(0).nonzero().flatten().tolist()
+        return [divmod(feature, len(self.pool.regions)) for feature in found]
+
+    def largest_strength(self, features: Tensor, labels: Tensor) -> float:
+        """The smallest strength at which nothing is selected: the largest sum_j |d loss / d W_ji| at weight 0."""
+        problem, _ = self._problem(features, labels, 0.0)
+        _, by_weight, _ = problem.gradient(*_nothing(problem, self.classes))
+        return float(by_weight.abs().sum(0).max())
+
+    @torch.no_grad()
+    def fit(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        strength: float | None = None,
+        steps: int = 500,
+        tolerance: float = 1e-5,
+        progress: Progress | None = None,
+    ) -> RegionClassifier:
+        """Minimise loss and penalty over all images, by proximal gradients with momentum, and return the classifier.
+
+        features (images, channels, *size), labels (images,) integers below `classes`. strength: the layer's if None.
+        tolerance: relative change of the objective over ten steps at which it is done. progress: called with the step
+        and the objective.
+        """
+        if strength is not None:
+            self.strength = _strength("strength", strength)
+        problem, scaling = self._problem(features, labels, self.strength)
+        start = _nothing(problem, self.classes)
+        solution = group_sparsity.solve(problem, *start, positive("steps", steps), tolerance, progress)
+        self._take(solution.weight, solution.bias, scaling)
+        return self
+
+    @torch.no_grad()
+    def graft(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        count: int,
+        at_once: int | None = None,
+        steps: int = 100,
+        tolerance: float = 1e-4,
+        progress: Progress | None = None,
+    ) -> RegionClassifier:
+        """Select `count` features greedily, those of the largest gradient again and again, and return the classifier.
+
+        Each round adds the `at_once` features (a twentieth of count if None; the paper adds one) with the largest
+        sum_j (d loss / d W_ji)^2 to the active ones, and trains the weights of these, from those before, with `ridge`.
+
+        Source: Jia, Huang, Darrell 2012, as above; Perkins, Lacker, Theiler 2003, Grafting, section 4.
+        """
+        problem, scaling = self._problem(features, labels, 0.0)
+        total = problem.rows.shape[1]
+        if positive("count", count) > total:
+            raise SettingError("count of features", got=count, expected=f"at most {total}: channels times regions")
+        each = max(1, count // ROUNDS) if at_once is None else positive("at_once", at_once)
+        weight, bias = _nothing(problem, self.classes)
+        active: list[int] = []
+        while len(active) < count:
+            _, by_weight, _ = problem.gradient(weight, bias)
+            scores = by_weight.square().sum(0)
+            scores[active] = -1
+            active += scores.topk(min(each, count - len(active))).indices.tolist()
+            part = problem._replace(rows=problem.rows[:, active])
+            found = group_sparsity.solve(part, weight[:, active], bias, positive("steps", steps), tolerance)
+            weight[:, active], bias = found.weight, found.bias
+            if progress is not None:
+                progress(len(active), found.objective[-1])
+        self._take(weight, bias, scaling)
+        return self
+
+    def prune(self) -> torch.nn.Sequential:
+        """The small module that pools the selected regions only and gives the same scores, up to rounding.
+
+        Raises SettingError where nothing is selected.
+        """
+        pairs = self.selected
+        if not pairs:
+            fix = "Fit with less strength; largest_strength(features, labels) says from where on nothing is left."
+            raise SettingError("pruning to the selected regions", got="none selected", fix=fix)
+        pool = self.pool.select(pairs)
+        columns = pool.pairs[:, 0] * len(self.pool.regions) + pool.pairs[:, 1]
+        weight, bias = self._folded()
+        linear = torch.nn.Linear(len(pairs), self.classes, device=weight.device, dtype=weight.dtype)
+        with torch.no_grad():
+            linear.weight.copy_(weight[:, columns])
+            linear.bias.copy_(bias)
+        return torch.nn.Sequential(pool, linear)
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias for features as they are pooled."""
+        weight = self.weight / self.scale
+        return weight, self.bias - weight @ self.shift
+
+    def _problem(self, features: Tensor, labels: Tensor, strength: float) -> tuple[Problem, tuple[Tensor, Tensor]]:
+        """The pooled features of all images at mean 0 and deviation 1, with their labels; the shift and scale used."""
+        whole, _ = cells.batched(features, self.pool.ndim, self.channels, "features")
+        found = _labels(labels, len(whole), self.classes).to(whole.device)
+        with torch.no_grad():
+            rows = torch.cat([self.pool(part).flatten(1) for part in whole.split(TOGETHER)]).to(self.weight.dtype)
+            shift = rows.mean(0)
+            rows -= shift
+            deviation = rows.square().mean(0).sqrt()
+            if not torch.isfinite(deviation).all():
+                raise DataError("features to select from", got="NaN or Inf", expected="finite numbers")
+            scale = torch.where(deviation > 0, deviation, 1)  # what never changes stays at 0
+            rows /= scale
+        return Problem(rows, found, strength, self.ridge), (shift, scale)
+
+    def _take(self, weight: Tensor, bias: Tensor, scaling: tuple[Tensor, Tensor]) -> None:
+        for own, found in zip((self.weight, self.bias, self.shift, self.scale), (weight, bias, *scaling), strict=True):
+            own.copy_(found)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, classes={self.classes}, strength={self.strength}, ridge={self.ridge}"
+
+
+def _nothing(problem: Problem, classes: int) -> tuple[Tensor, Tensor]:
+    """Weights of 0 and the bias that is best with them: the logarithms of how frequent the classes are."""
+    frequencies = torch.bincount(problem.labels, minlength=classes).to(problem.rows) / len(problem.labels)
+    return problem.rows.new_zeros(classes, problem.rows.shape[1]), frequencies.clamp(min=1e-6).log()
+
+
+def _strength(name: str, value: Any) -> float:
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (isfinite(value) and value >= 0):
+        raise SettingError(name, got=repr(value), expected="a number >= 0")
+    return float(value)
+
+
+def _labels(labels: Any, images: int, classes: int) -> Tensor:
+    try:
+        found = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError("labels", got=type(labels).__name__, expected="integers") from error
+    if found.shape != (images,) or not images:
+        raise ShapeError("labels", got=f"shape {tuple(found.shape)}", expected=f"one for each of {images} images, >= 1")
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise DataError("labels", got=found.dtype, expected="integers")
+    if found.min() < 0 or found.max() >= classes:
+        got = f"{int(found.min())} to {int(found.max())}"
+        raise DataError("labels", got=got, expected=f"0 to {classes - 1} for {classes} classes")
+    return found.long()

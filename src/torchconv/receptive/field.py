@@ -1,0 +1,225 @@
+"""What every unit of a tensor reads of a network's input, per axis of the input: exact receptive fields. No torch.
+
+Each axis of the input has one array over the tensor's own axes, an axis being 1 long where nothing depends on it. Its
+last axis is a mark of what is read: the (first, last) sample, or one flag for every sample. Marks are such that what
+reads several units has the largest of their marks: the first sample is kept with its sign turned.
+Source: Araujo, Norris, Sim 2019, Computing receptive fields of convolutional neural networks (Distill).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from ..description import shapes
+from ..description.axis import Axis
+from ..description.interval import EMPTY, Interval
+from .periodic import Progression
+from .trend import NOTHING, Trend, factors, folded, joint
+
+
+@dataclass(frozen=True)
+class Field:
+    """What the units of a tensor of this shape read of each axis of an input of `size` samples.
+
+    reads: one array of marks per axis of the input. trends: None where fields do not move along one axis.
+    """
+
+    shape: tuple[int, ...]
+    size: tuple[int, ...]
+    reads: tuple[np.ndarray, ...]
+    trends: tuple[Trend | None, ...]
+
+    @classmethod
+    def of_input(cls, shape: Sequence[int], ndim: int, flags: bool = False) -> Field:
+        """Of the input itself, whose last `ndim` axes are looked at; flags: every sample told apart, not only hulls."""
+        shape = tuple(shape)
+        size = shape[len(shape) - ndim :]
+        reads = []
+        for dim, length in enumerate(size, len(shape) - ndim):
+            marks = np.eye(length, dtype=bool) if flags else np.stack([-np.arange(length), np.arange(length)], 1)
+            reads.append(marks.reshape([length if at == dim else 1 for at in range(len(shape))] + [-1]))
+        return cls(shape, size, tuple(reads), tuple(Trend(len(shape) - ndim + at, Progression()) for at in range(ndim)))
+
+    @property
+    def nothing(self) -> Any:
+        """The mark of a unit that reads nothing."""
+        return False if self.reads[0].dtype == bool else NOTHING
+
+    def map(self, change: Callable[[np.ndarray], np.ndarray], shape: Sequence[int], trends: Any = None) -> Field:
+        """With every array changed by a function, and an own account of the trends."""
+        reads = tuple(change(array) for array in self.reads)
+        return Field(tuple(shape), self.size, reads, (None,) * len(self.size) if trends is None else tuple(trends))
+
+    def moved(self, dim: int, change: Callable[[Progression], Progression | None]) -> tuple[Trend | None, ...]:
+        """The trends, those along `dim` changed."""
+        found = []
+        for trend in self.trends:
+            changed = change(trend.progression) if trend and trend.dim == dim else None
+            found.append(trend if not trend or trend.dim != dim else Trend(dim, changed) if changed else None)
+        return tuple(found)
+
+    def through(self, dim: int, axis: Axis) -> Field:
+        """What the windows of an axis read that slides along `dim`."""
+        length = self.shape[dim]
+        outputs = shapes.output_size(axis, length)
+        low = shapes.padding(axis, length)[0]
+        starts = np.arange(outputs, dtype=np.int64) * axis.stride - low
+
+        def tap(number: int) -> np.ndarray:
+            return shapes.samples(starts + number * axis.dilation, axis, length)
+
+        trends = self.moved(dim, lambda progression: progression.through(axis, low))
+        return self._gathered(dim, outputs, axis.kernel, tap, trends)
+
+    def gathered(self, dim: int, table: np.ndarray, progression: Progression | None = None) -> Field:
+        """What units read that read those of a table along `dim`, (outputs, most), -1 for none."""
+        trends = self.moved(dim, lambda known: known.after(progression) if progression else None)
+        return self._gathered(dim, len(table), table.shape[1], lambda number: table[:, number], trends)
+
+    def _gathered(
+        self, dim: int, outputs: int, taps: int, tap: Callable[[int], np.ndarray], trends: tuple[Trend | None, ...]
+    ) -> Field:
+        shape = (*self.shape[:dim], outputs, *self.shape[dim + 1 :])
+        along = [array.shape[dim] > 1 or self.shape[dim] == 1 for array in self.reads]
+        reads = list(self.reads)
+        if not any(along):  # so that windows on nothing but padding are known somewhere
+            along[0], reads[0] = True, self._spread(reads[0], [dim])
+        for number in (at for at, has in enumerate(along) if has):
+            found: np.ndarray | None = None
+            if not reads[number].shape[dim]:  # of a tensor without units nothing can be read
+                reads[number] = np.pad(reads[number], [(0, int(at == dim)) for at in range(len(shape) + 1)])
+                reads[number][...] = self.nothing
+            for index in map(tap, range(taps)):
+                taken = np.take(reads[number], np.maximum(index, 0), axis=dim)
+                inside = (index >= 0).reshape([-1 if at == dim else 1 for at in range(taken.ndim)])
+                taken = np.where(inside, taken, self.nothing)
+                found = taken if found is None else np.maximum(found, taken)
+            assert found is not None
+            reads[number] = found
+        return Field(shape, self.size, tuple(reads), trends).settled()
+
+    def unfolded(self, dim: int, table: np.ndarray) -> Field:
+        """With the units of a table along `dim`, (outputs, taps), each tap on its own along a new last axis."""
+        shape = (*self.shape[:dim], len(table), *self.shape[dim + 1 :], table.shape[1])
+        reads = []
+        for array in self.reads:
+            if array.shape[dim] == 1 < self.shape[dim]:
+                array = self._spread(array, [dim])
+            taken = np.take(array, np.maximum(table, 0), axis=dim)
+            inside = (table >= 0).reshape([1] * dim + [*table.shape] + [1] * (array.ndim - dim - 1))
+            reads.append(np.moveaxis(np.where(inside, taken, self.nothing), dim + 1, -2))
+        return Field(shape, self.size, tuple(reads), (None,) * len(self.size)).settled()
+
+    def reduced(self, dims: Sequence[int], keep: bool = False) -> Field:
+        """What units read that read all along some axes; keep: whether those stay, 1 long."""
+        dims = tuple(sorted(dim % len(self.shape) for dim in dims))
+        kept = [dim for dim in range(len(self.shape)) if keep or dim not in dims]
+        shape = tuple(1 if dim in dims else self.shape[dim] for dim in kept)
+        trends = [
+            Trend(kept.index(trend.dim), trend.progression) if trend and trend.dim not in dims else None
+            for trend in self.trends
+        ]
+        return self.map(lambda array: array.max(axis=dims, keepdims=keep), shape, trends)
+
+    def mixed(self, dims: Sequence[int]) -> Field:
+        """The same shape, each unit reading all along some axes."""
+        return self.reduced(dims, keep=True).expanded(self.shape)
+
+    def expanded(self, shape: Sequence[int]) -> Field:
+        """Broadcast to a shape with more axes in front, or longer ones where this is 1 long."""
+        more = len(shape) - len(self.shape)
+        trends = [
+            Trend(trend.dim + more, trend.progression)
+            if trend and self.shape[trend.dim] == shape[trend.dim + more]
+            else None
+            for trend in self.trends
+        ]
+        return self.map(lambda array: array.reshape((1,) * more + array.shape), shape, trends)
+
+    def permuted(self, order: Sequence[int]) -> Field:
+        """With its axes in another order."""
+        order = [dim % len(self.shape) for dim in order]
+        trends = [trend and Trend(order.index(trend.dim), trend.progression) for trend in self.trends]
+        return self.map(
+            lambda array: array.transpose(*order, array.ndim - 1), [self.shape[dim] for dim in order], trends
+        )
+
+    def reshaped(self, shape: Sequence[int]) -> Field:
+        """In another shape with as many units; axes that nothing depends on stay so where they can."""
+        parts = factors(self.shape, tuple(shape))
+        places = {old[0]: new[0] for old, new in parts if len(old) == len(new) == 1}
+        trends = [
+            Trend(places[trend.dim], trend.progression) if trend and trend.dim in places else None
+            for trend in self.trends
+        ]
+
+        def change(array: np.ndarray) -> np.ndarray:
+            wanted: list[int] = []
+            for old, new in parts:
+                plain = all(array.shape[dim] == 1 for dim in old)
+                array = array if plain else self._spread(array, old)
+                wanted += [1 if plain else shape[dim] for dim in new]
+            return array.reshape(*wanted, array.shape[-1])
+
+        return self.map(change, shape, trends).settled()
+
+    def settled(self) -> Field:
+        """With a unit that reads nothing of one axis reading nothing of any, and axes 1 long where they can be."""
+        empty = [
+            ~array.any(-1, keepdims=True) if array.dtype == bool else array[..., -1:] == NOTHING for array in self.reads
+        ]
+        if any(one.any() for one in empty):
+            anywhere = reduce(np.logical_or, empty)
+            reads = tuple(np.where(anywhere, self.nothing, array) for array in self.reads)
+        else:
+            reads = self.reads
+        return replace(self, reads=tuple(map(folded, reads)))
+
+    def _spread(self, array: np.ndarray, dims: Sequence[int]) -> np.ndarray:
+        shape = [self.shape[dim] if dim in dims else array.shape[dim] for dim in range(len(self.shape))]
+        return np.broadcast_to(array, [*shape, array.shape[-1]])
+
+    def joined(self, others: Sequence[Field], dim: int) -> Field:
+        """One after another along an axis."""
+        fields = [self, *others]
+        length = sum(field.shape[dim] for field in fields)
+        shape = (*self.shape[:dim], length, *self.shape[dim + 1 :])
+        reads = []
+        for arrays in zip(*(field.reads for field in fields), strict=True):
+            first = arrays[0]
+            if all(array.shape == first.shape and array.shape[dim] == 1 and (array == first).all() for array in arrays):
+                reads.append(first)
+                continue
+            common = np.broadcast_shapes(*([1 if at == dim else n for at, n in enumerate(a.shape)] for a in arrays))
+            full = (
+                np.broadcast_to(a, [f.shape[dim] if at == dim else n for at, n in enumerate(common)])
+                for a, f in zip(arrays, fields, strict=True)
+            )
+            reads.append(np.concatenate(list(full), dim))
+        return Field(shape, self.size, tuple(reads), joint([field.trends for field in fields], dim))
+
+    def interval(self, axis: int, unit: Sequence[int]) -> Interval:
+        """What one unit reads of an axis of the input."""
+        marks = self.marks(axis, unit)
+        if marks.dtype == bool:
+            found = np.flatnonzero(marks)
+            return Interval(int(found[0]), int(found[-1])) if len(found) else EMPTY
+        return EMPTY if marks[1] == NOTHING else Interval(-int(marks[0]), int(marks[1]))
+
+    def marks(self, axis: int, unit: Sequence[int]) -> np.ndarray:
+        """The mark of one unit."""
+        array = self.reads[axis]
+        return array[tuple(0 if length == 1 else at for length, at in zip(array.shape, unit, strict=False))]
+
+
+def union(fields: Sequence[Field], shape: Sequence[int]) -> Field:
+    """What units read that read the units at their place in each of several tensors, broadcast to a shape."""
+    spread = [field.expanded(shape) for field in fields]
+    reads = tuple(reduce(np.maximum, arrays) for arrays in zip(*(field.reads for field in spread), strict=True))
+    trends = joint([field.trends for field in spread])
+    return Field(tuple(shape), fields[0].size, tuple(map(folded, reads)), trends)

@@ -1,0 +1,121 @@
+"""What the units of an axis read where nothing ends it: intervals that repeat, each period a step further.
+
+A convolution's units read windows one stride apart. Behind up-sampling, windows of several sizes take turns; they still
+repeat. Sizes, strides and paddings of receptive fields follow from this, whatever the size of the image.
+Source: Araujo, Norris, Sim 2019, Computing receptive fields of convolutional neural networks (Distill), section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd, lcm
+
+from ..description.axis import Axis
+from ..description.interval import EMPTY, Interval
+
+
+@dataclass(frozen=True)
+class Progression:
+    """Unit q * period + r reads intervals[r], moved by q * step samples; samples before the first are negative.
+
+    >>> Progression().through(Axis(3, stride=2), low=1).through(Axis(3), low=1)
+    Progression(intervals=(Interval(first=-3, last=3),), step=2)
+    """
+
+    intervals: tuple[Interval, ...] = (Interval(0, 0),)
+    step: int = 1
+
+    @property
+    def period(self) -> int:
+        """Units after which the intervals repeat."""
+        return len(self.intervals)
+
+    @property
+    def size(self) -> int:
+        """Samples that a unit reads, from the first to the last; of the unit that reads most."""
+        return max(interval.size for interval in self.intervals)
+
+    @property
+    def stride(self) -> Fraction:
+        """Samples from one unit's field to the next one's, on average."""
+        return Fraction(self.step, self.period)
+
+    @property
+    def padding(self) -> int:
+        """Samples that the first unit's field begins before the first sample."""
+        first = next((at for at in range(self.period) if self.intervals[at].size), None)
+        return 0 if first is None else -self.intervals[first].first
+
+    @property
+    def centre(self) -> Fraction:
+        """Where the field of unit 0 has its middle, in samples; over a period on average."""
+        middles = [
+            Fraction(interval.first + interval.last, 2) - unit * self.stride
+            for unit, interval in enumerate(self.intervals)
+            if interval.size
+        ]
+        return sum(middles, Fraction()) / len(middles) if middles else Fraction()
+
+    def at(self, unit: int) -> Interval:
+        """What a unit reads."""
+        turns, place = divmod(unit, self.period)
+        found = self.intervals[place]
+        return Interval(found.first + turns * self.step, found.last + turns * self.step) if found.size else EMPTY
+
+    def through(self, axis: Axis, low: int) -> Progression:
+        """What the windows of an axis read of these units; low: samples padded in front of them."""
+        apart = gcd(axis.stride, axis.input_dilation)
+        windows, moved = axis.input_dilation // apart, axis.stride // apart  # after so many, the taps meet units again
+        turns = self.period // gcd(self.period, moved)
+        found = tuple(self._window(axis, low, output) for output in range(windows * turns))
+        return Progression(found, moved * turns // self.period * self.step).reduced()
+
+    def after(self, units: Progression) -> Progression:
+        """What is read by units that themselves read intervals of these: `units` says which."""
+        turns = self.period // gcd(self.period, units.step)
+        found = []
+        for unit in range(units.period * turns):
+            read = units.at(unit)
+            found.append(self._hull(range(read.first, read.last + 1)))
+        return Progression(tuple(found), units.step * turns // self.period * self.step).reduced()
+
+    def __or__(self, other: Progression) -> Progression | None:
+        """What units read that read as both do; None where the strides differ, and the fields drift apart."""
+        if self.stride != other.stride:
+            return None
+        period = lcm(self.period, other.period)
+        found = tuple(self.at(unit) | other.at(unit) for unit in range(period))
+        return Progression(found, int(self.stride * period)).reduced()
+
+    def reduced(self) -> Progression:
+        """The same with the shortest period."""
+        for period in (divisor for divisor in range(1, self.period) if self.period % divisor == 0):
+            if (self.step * period) % self.period:
+                continue
+            short = Progression(self.intervals[:period], self.step * period // self.period)
+            if all(short.at(unit) == found for unit, found in enumerate(self.intervals)):
+                return short
+        return self
+
+    def _window(self, axis: Axis, low: int, output: int) -> Interval:
+        positions = (output * axis.stride + tap * axis.dilation - low for tap in self._deciding(axis))
+        return self._hull(
+            position // axis.input_dilation for position in positions if position % axis.input_dilation == 0
+        )
+
+    def _deciding(self, axis: Axis) -> Iterator[int]:
+        """Taps among which are those that read the first and the last sample: fields move up with the units."""
+        enough = self.period * axis.input_dilation
+        if axis.kernel <= 2 * enough:
+            return iter(range(axis.kernel))
+        return iter([*range(enough), *range(axis.kernel - enough, axis.kernel)])
+
+    def _hull(self, units: Iterator[int] | range) -> Interval:
+        if isinstance(units, range) and len(units) > 2 * self.period:
+            units = iter([*units[: self.period], *units[-self.period :]])
+        found = EMPTY
+        for unit in units:
+            found = found | self.at(unit)
+        return found

@@ -1,0 +1,76 @@
+"""One call of an ATen operator, and what it does in the words of `network`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from ...description.axis import Axis
+from ...description.convolution import Convolution
+from ...receptive.access import Reading, Same
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operator with its arguments by name, and the tensors that came out.
+
+    depends: whether a tensor follows from the network's input. numbers: those of a constant, if they are at hand.
+    """
+
+    name: str
+    given: dict[str, Any]
+    results: tuple[Tensor, ...]
+    depends: Callable[[Tensor], bool]
+    numbers: Callable[[Tensor], Tensor | None] = lambda tensor: None
+
+    def __getitem__(self, name: str) -> Any:
+        return self.given[name]
+
+    @property
+    def out(self) -> Tensor:
+        """The first result."""
+        return self.results[0]
+
+    @property
+    def x(self) -> Tensor:
+        """The first tensor among the arguments."""
+        return next(self.tensors())
+
+    @cached_property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The tensors among the arguments that follow from the network's input."""
+        return tuple(one for one in self.tensors() if self.depends(one))
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All tensors among the arguments."""
+        for value in self.given.values():
+            many = value if isinstance(value, list | tuple) else [value]
+            yield from (one for one in many if isinstance(one, Tensor))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one result of a call is: how it reads, and what that takes. No word: nothing to show in a table."""
+
+    word: str
+    reading: Reading = field(default_factory=Same)
+    inputs: tuple[Tensor, ...] | None = None
+    exact: int = 0
+    customary: int | None = None
+    convolution: Convolution | None = None
+    axes: tuple[Axis, ...] = ()
+    known: bool = True
+    equivariant: str = "yes"
+    note: str = ""
+
+
+def spread(value: Any, ndim: int, default: Any = None) -> tuple[int, ...]:
+    """One number per axis, as torch takes them: none (the default), one for all, or each."""
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if not values:
+        return spread(default, ndim)
+    return tuple(int(one) for one in (values * ndim if len(values) == 1 else values))

@@ -1,0 +1,229 @@
+"""What moves units without reading neighbours: views, permutations, parts, joining, shuffling."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+
+from ...description.axis import Axis
+from ...receptive import access, arrangements
+from .call import Call, Step
+from .windows import sliced
+
+
+def same(call: Call) -> Step:
+    """The very tensor, or a copy of it."""
+    return Step("")
+
+
+def reshape(call: Call) -> Step:
+    """Any view with the units in the same order."""
+    if call.name.startswith("as_strided") and not (call.out.numel() == call.x.numel() and call.out.is_contiguous()):
+        whole = access.Everything(tuple(call.out.shape))
+        return Step("as_strided", whole, (call.x,), known=False, note="which units it takes is not known")
+    return Step("reshape", arrangements.Reshape(tuple(call.out.shape)), (call.x,), equivariant="no")
+
+
+def permute(call: Call) -> Step:
+    """Any permutation of the axes."""
+    ndim = call.x.ndim
+    order = list(range(ndim))
+    if "dims" in call.given:
+        order = [int(dim) % ndim for dim in call["dims"]]
+    elif ndim > 1:
+        one, other = (int(call.given.get(name, at)) % ndim for name, at in (("dim0", 0), ("dim1", 1)))
+        order[one], order[other] = order[other], order[one]
+    return Step("permute", arrangements.Permute(tuple(order)))
+
+
+def expand(call: Call) -> Step:
+    """Broadcast."""
+    return Step("expand", arrangements.Expand(tuple(call.out.shape)))
+
+
+def repeat(call: Call) -> Step:
+    """Copies side by side."""
+    shape = (1,) * (len(call["repeats"]) - call.x.ndim) + tuple(call.x.shape)
+    steps: list[access.Reading] = [arrangements.Reshape(shape)]
+    for dim, (length, times) in enumerate(zip(shape, call["repeats"], strict=True)):
+        if int(times) != 1:
+            steps.append(picked(dim, [at % length for at in range(length * int(times))]))
+    return Step("repeat", access.Steps(tuple(steps)), equivariant="no")
+
+
+def picked(dim: int, units: list[int]) -> arrangements.Pick:
+    """One unit for each output."""
+    return arrangements.Pick(dim, tuple((unit,) for unit in units))
+
+
+def select(call: Call) -> Step:
+    """x[..., index, ...]."""
+    dim, length = int(call["dim"]) % call.x.ndim, call.x.shape[int(call["dim"])]
+    return Step("select", _one(call.x, dim, int(call["index"]) % length))
+
+
+def _one(x: torch.Tensor, dim: int, index: int) -> access.Reading:
+    shape = tuple(x.shape[:dim]) + tuple(x.shape[dim + 1 :])
+    return access.Steps((sliced(dim, x.shape[dim], index, 1, 1), arrangements.Reshape(shape)))
+
+
+def unbind(call: Call) -> tuple[Step, ...]:
+    """Each unit of an axis on its own."""
+    dim = int(call["dim"]) % call.x.ndim
+    return tuple(Step("select", _one(call.x, dim, index)) for index in range(len(call.results)))
+
+
+def split(call: Call) -> tuple[Step, ...]:
+    """An axis in parts."""
+    dim, start, found = int(call["dim"]) % call.x.ndim, 0, []
+    for part in call.results:
+        found.append(Step("split", sliced(dim, call.x.shape[dim], start, 1, part.shape[dim])))
+        start += part.shape[dim]
+    return tuple(found)
+
+
+def join(call: Call) -> Step:
+    """Tensors one after another; those that follow from no input take their place."""
+    tensors = tuple(one for one in call["tensors"] if one.shape != (0,))
+    dim = int(call["dim"]) % call.out.ndim
+    if len(tensors) == len(call.inputs):
+        spatial = "yes" if dim == 1 else "no"
+        return Step("concat", arrangements.Join(dim, call.name == "stack"), tensors, equivariant=spatial)
+    start, parts = 0, []
+    for one in tensors:
+        length = 1 if call.name == "stack" else one.shape[dim]
+        if call.depends(one):
+            steps: list[access.Reading] = []
+            if call.name == "stack":
+                steps.append(arrangements.Reshape((*one.shape[:dim], 1, *one.shape[dim:])))
+            end = call.out.shape[dim] - start - length
+            parts.append(access.Steps((*steps, arrangements.Slice(dim, Axis(1, padding=(start, end))))))
+        start += length
+    return Step("concat", arrangements.Each(tuple(parts)), equivariant="no")
+
+
+def scatter(call: Call) -> Step:
+    """A part of a tensor written anew: x[..., start:end:step] = src."""
+    x, source = call["self"], call["src"]
+    dim, length = int(call["dim"]) % x.ndim, x.shape[int(call["dim"])]
+    if call.name == "select_scatter":
+        written, shape = [int(call["index"]) % length], (*x.shape[:dim], 1, *x.shape[dim + 1 :])
+    else:
+        written, shape = [*range(*slice(call["start"], call["end"], call["step"]).indices(length))], tuple(source.shape)
+    kept = picked(dim, [-1 if at in written else at for at in range(length)])
+    places = {at: number for number, at in enumerate(written)}
+    into = picked(dim, [places.get(at, -1) for at in range(length)])
+    parts: list[tuple[torch.Tensor, access.Reading]] = [(x, kept)]
+    parts.append((source, access.Steps((arrangements.Reshape(tuple(shape)), into))))
+    used = [(tensor, way) for tensor, way in parts if call.depends(tensor)]
+    if len(written) == length:
+        used = [one for one in used if one[0] is source] or used
+    return Step(
+        "assign", arrangements.Each(tuple(way for _, way in used)), tuple(one for one, _ in used), equivariant="no"
+    )
+
+
+def copied(call: Call) -> Step:
+    """One tensor's values in another's place; only the second is read."""
+    return Step("", arrangements.Expand(tuple(call.out.shape)), (call["src"],) if call.depends(call["src"]) else ())
+
+
+def constant(call: Call) -> tuple[Step, ...]:
+    """What has the shape of a tensor and none of its numbers."""
+    return (Step("", inputs=()),) * len(call.results)
+
+
+def flip(call: Call) -> Step:
+    """Axes the other way round."""
+    steps = tuple(picked(int(dim) % call.x.ndim, [*range(call.x.shape[dim])][::-1]) for dim in call["dims"])
+    return Step("flip", access.Steps(steps), equivariant="no")
+
+
+def roll(call: Call) -> Step:
+    """Units moved along axes, and around."""
+    dims, shifts = list(call["dims"]), list(call["shifts"])
+    if not dims:
+        flat = (arrangements.Reshape((call.x.numel(),)), picked(0, _rolled(call.x.numel(), shifts[0])))
+        return Step("roll", access.Steps((*flat, arrangements.Reshape(tuple(call.out.shape)))), equivariant="no")
+    moves = zip(dims, shifts, strict=True)
+    steps = tuple(picked(int(d) % call.x.ndim, _rolled(call.x.shape[d], int(shift))) for d, shift in moves)
+    return Step("roll", access.Steps(steps))
+
+
+def _rolled(length: int, shift: int) -> list[int]:
+    return [(at - shift) % length for at in range(length)]
+
+
+def shuffle(call: Call) -> Step:
+    """Pixel shuffle and its inverse."""
+    if call.name == "pixel_shuffle":
+        return Step("pixelshuffle", arrangements.Shuffle(int(call["upscale_factor"])))
+    return Step("pixelunshuffle", arrangements.Unshuffle(int(call["downscale_factor"])))
+
+
+def channel_shuffle(call: Call) -> Step:
+    """Channels of groups taken in turns (Zhang et al. 2018, section 3.1)."""
+    batch, channels, *size = call.x.shape
+    groups, middle = int(call["groups"]), prod(size)
+    split_ = arrangements.Reshape((batch, groups, channels // groups, middle))
+    steps = (split_, arrangements.Permute((0, 2, 1, 3)), arrangements.Reshape(tuple(call.out.shape)))
+    return Step("channelshuffle", access.Steps(steps))
+
+
+def same_places(call: Call) -> Step:
+    """Some units kept where they are, the others set to zero."""
+    return Step(call.name, equivariant="no")
+
+
+def looked_up(call: Call) -> Step:
+    """A vector for each number."""
+    shape = tuple(call.out.shape)
+    way = access.Steps((arrangements.Reshape((*shape[:-1], 1)), arrangements.Expand(shape)))
+    return Step("embedding", way, (call["indices"],) if call.depends(call["indices"]) else None)
+
+
+def complex_view(call: Call) -> Step:
+    """Pairs of numbers as one, or the other way round."""
+    shape = tuple(call.out.shape)
+    if call.name == "view_as_complex":
+        return Step("complex", access.Reduce((-1,)))
+    return Step("real", access.Steps((arrangements.Reshape((*shape[:-1], 1)), arrangements.Expand(shape))))
+
+
+def rotate(call: Call) -> Step:
+    """Quarter turns in a plane."""
+    turns, (one, other) = int(call["k"]) % 4, (int(dim) % call.x.ndim for dim in call["dims"])
+    order = list(range(call.x.ndim))
+    order[one], order[other] = other, one
+    backward = {dim: picked(dim, [*range(call.x.shape[dim])][::-1]) for dim in (one, other)}
+    ways = {
+        0: (),
+        1: (backward[other], arrangements.Permute(tuple(order))),
+        2: (backward[one], backward[other]),
+        3: (backward[one], arrangements.Permute(tuple(order))),
+    }
+    return Step("rotate", access.Steps(ways[turns]), equivariant="no")
+
+
+def index(call: Call) -> Step:
+    """Units chosen by numbers; where these are not at hand, each output may read any of the axis."""
+    single = isinstance(call.given.get("index"), torch.Tensor)
+    chosen = [call["index"]] if single else [one for one in call["indices"] if one is not None]
+    axes = [int(call["dim"])] if single else [at for at, one in enumerate(call["indices"]) if one is not None]
+    units = _units(call.numbers(chosen[0])) if call.name != "gather" and len(axes) == 1 else None
+    if units is not None:
+        dim = axes[0] % call.x.ndim
+        return Step("index", picked(dim, [unit % call.x.shape[dim] for unit in units]), (call.x,), equivariant="no")
+    unknown = {"known": False, "note": "which units it takes is not known", "equivariant": "no"}
+    if call.name == "gather":
+        way = access.Steps((access.Reduce(tuple(axes), keep=True), arrangements.Expand(tuple(call.out.shape))))
+        return Step("gather", way, (call.x,), **unknown)
+    return Step("index", access.Everything(tuple(call.out.shape)), **unknown)
+
+
+def _units(known: torch.Tensor | None) -> list[int] | None:
+    """Units as a list of numbers, or of marks, names them."""
+    if known is None or known.ndim != 1:
+        return None
+    return [int(one) for one in (known.nonzero().flatten() if known.dtype == torch.bool else known)]

@@ -1,0 +1,127 @@
+"""What reads all along an axis: products of matrices, sums, normalisations, softmax, attention, transforms."""
+
+from __future__ import annotations
+
+from math import prod
+
+from torch import Tensor
+
+from ...receptive import access, arrangements
+from .call import Call, Step
+from .spectral import terms_of
+
+
+def product(call: Call) -> Step:
+    """Products of matrices, with or without a sum."""
+    tensors = [value for name, value in call.given.items() if isinstance(value, Tensor)]
+    added = "addmm" in call.name or call.name in ("baddbmm", "addmv", "addbmm", "addr")
+    first, second = tensors[1:3] if added else tensors[:2]
+    macs = call.out.numel() * first.shape[-1]
+    sides = "both" if call.depends(first) and call.depends(second) else "left" if call.depends(first) else "right"
+    parts = [one for one in (first, second) if call.depends(one)]
+    word = "linear" if sides == "left" else "matmul"
+    way: access.Reading = access.Product(tuple(call.out.shape), sides)
+    if added and call.depends(tensors[0]):
+        parts.append(tensors[0])
+        ways = (access.Product(tuple(call.out.shape), "left"),) if sides == "left" else ()
+        way = arrangements.Each((*ways, access.Same())) if ways else access.Everything(tuple(call.out.shape))
+    return Step(word, way, tuple(parts), macs, macs)
+
+
+def einsum(call: Call) -> Step:
+    """Sums of products by letters."""
+    *own, result = terms_of(call["equation"])
+    operands = list(zip(own, call["operands"], strict=True))
+    sizes = {letter: length for letters, one in operands for letter, length in zip(letters, one.shape, strict=True)}
+    parts = [(letters, one) for letters, one in operands if call.depends(one)]
+    way = arrangements.Sum(tuple(letters for letters, _ in parts), result, tuple(call.out.shape))
+    macs = prod(sizes.values())
+    return Step("einsum", way, tuple(one for _, one in parts), macs, macs, equivariant="no")
+
+
+def linear(call: Call) -> Step:
+    """torch.nn.Linear where it is one operator."""
+    macs = call.out.numel() * call.x.shape[-1]
+    return Step("linear", access.Product(tuple(call.out.shape), "left"), (call.x,), macs, macs)
+
+
+def reduce(call: Call) -> tuple[Step, ...]:
+    """One number of all along some axes."""
+    given = call.given.get("dim")
+    ndim = call.x.ndim
+    dims = range(ndim) if given is None or given == [] else [given] if isinstance(given, int) else given
+    dims = tuple(sorted({int(dim) % max(ndim, 1) for dim in dims}))
+    word = {"mean": "mean", "sum": "sum"}.get(call.name, call.name.strip("_"))
+    moves = (
+        "invariant" if set(range(2, ndim)) <= set(dims) else "yes" if min(dims, default=0) == 1 == max(dims) else "no"
+    )
+    way = access.Reduce(dims, bool(call.given.get("keepdim", False)))
+    return (Step(word, way, (call.x,), equivariant=moves),) * len(call.results)
+
+
+def mix(call: Call) -> tuple[Step, ...]:
+    """Each unit reads all along one axis: softmax, sorting."""
+    dim = int(call["dim"]) % max(call.x.ndim, 1)
+    word = "softmax" if "softmax" in call.name else call.name.strip("_")
+    return (Step(word, access.Mix((dim,)), (call.x,), equivariant="yes" if dim == 1 else "no"),) * len(call.results)
+
+
+def running(call: Call) -> tuple[Step, ...]:
+    """Each unit reads all before it along one axis."""
+    dim = int(call["dim"]) % max(call.x.ndim, 1)
+    length = call.x.shape[dim]
+    table = tuple(tuple(at if at <= unit else -1 for at in range(length)) for unit in range(length))
+    return (Step(call.name, arrangements.Pick(dim, table), (call.x,), equivariant="no"),) * len(call.results)
+
+
+def batch_norm(call: Call) -> tuple[Step, ...]:
+    """By known statistics a scaling; by those of the tensor, as instance normalisation does, over it."""
+    training = bool(call.given.get("training", call.name != "_native_batch_norm_legit_no_training"))
+    if call.name in ("_native_batch_norm_legit_no_training", "batch_norm_no_update"):
+        training = False
+    x = call.x
+    if not training:
+        return (Step("batchnorm", inputs=(x,)),)
+    dims = (0, *range(2, x.ndim))
+    return (Step("instancenorm" if x.shape[0] == 1 else "batchnorm", access.Mix(dims), (x,)),)
+
+
+def group_norm(call: Call) -> tuple[Step, ...]:
+    """Over the channels of a group and all places."""
+    x, groups = call.x, int(call["group"])
+    shape = tuple(x.shape)
+    dims = tuple(range(2, x.ndim + 1))
+    split = arrangements.Reshape((shape[0], groups, shape[1] // groups, *shape[2:]))
+    way = access.Steps((split, access.Mix(dims), arrangements.Reshape(shape)))
+    return (Step("groupnorm", way, (x,)),)
+
+
+def layer_norm(call: Call) -> tuple[Step, ...]:
+    """Over the last axes."""
+    count = len(call["normalized_shape"])
+    x = call.x
+    return (Step("layernorm", access.Mix(tuple(range(x.ndim - count, x.ndim))), (x,)),)
+
+
+def attention(call: Call) -> tuple[Step, ...]:
+    """Queries, keys and values."""
+    query, key, value = (call[name] for name in ("query", "key", "value"))
+    macs = query.numel() * key.shape[-2] + call.out.numel() * key.shape[-2]
+    parts = [query, *(one for one in (key, value) if call.depends(one))]
+    if not call.depends(query):
+        whole = access.Everything(tuple(call.out.shape))
+        return (Step("attention", whole, None, macs, macs, equivariant="no"),)
+    return (Step("attention", access.Attention(tuple(call.out.shape)), tuple(parts), macs, macs, equivariant="no"),)
+
+
+def glu(call: Call) -> Step:
+    """Half of an axis times a function of the other half."""
+    dim = int(call["dim"]) % call.x.ndim
+    half = call.x.shape[dim] // 2
+    table = tuple((at, at + half) for at in range(half))
+    return Step("glu", arrangements.Pick(dim, table), (call.x,))
+
+
+def anywhere(call: Call) -> Step:
+    """Places read that the numbers themselves say."""
+    return Step(call.name, access.Everything(tuple(call.out.shape)), equivariant="no")

@@ -1,0 +1,84 @@
+"""Every ATen operator that is understood, and by which function: one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import rearranging, reductions, windows
+from .call import Call, Step
+
+Builder = Callable[[Call], Step | tuple[Step, ...]]
+
+GROUPS: dict[Builder, str] = {
+    windows.convolution: "convolution _convolution convolution_overrideable",
+    windows.pooling: (
+        "max_pool1d max_pool2d_with_indices max_pool3d_with_indices max_pool2d max_pool3d avg_pool1d "
+        "avg_pool2d avg_pool3d"
+    ),
+    windows.adaptive: (
+        "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d adaptive_max_pool1d "
+        "adaptive_max_pool2d adaptive_max_pool3d"
+    ),
+    windows.resize: (
+        "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
+        "_upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d "
+        "upsample_trilinear3d upsample_bicubic2d"
+    ),
+    windows.pad: (
+        "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
+        "replication_pad2d replication_pad3d circular_pad"
+    ),
+    windows.cut: "slice",
+    windows.unfold: "unfold",
+    windows.im2col: "im2col",
+    windows.col2im: "col2im",
+    rearranging.same: (
+        "alias detach clone contiguous lift_fresh lift _to_copy _conj conj_physical positive view_as_real_copy"
+    ),
+    rearranging.reshape: ("view _unsafe_view reshape _reshape_alias unsqueeze squeeze flatten view_copy as_strided"),
+    rearranging.permute: "permute transpose t movedim",
+    rearranging.expand: "expand expand_copy broadcast_to",
+    rearranging.repeat: "repeat",
+    rearranging.select: "select",
+    rearranging.unbind: "unbind",
+    rearranging.split: "split split_with_sizes chunk unsafe_split unsafe_split_with_sizes",
+    rearranging.join: "cat stack",
+    rearranging.scatter: "slice_scatter select_scatter",
+    rearranging.copied: "copy copy_",
+    rearranging.constant: (
+        "fill zero zeros_like ones_like full_like empty_like rand_like randn_like new_empty new_zeros new_ones "
+        "new_full new_empty_strided sym_size"
+    ),
+    rearranging.flip: "flip",
+    rearranging.rotate: "rot90",
+    rearranging.same_places: "triu tril _prelu_kernel",
+    rearranging.looked_up: "embedding",
+    rearranging.complex_view: "view_as_complex view_as_real",
+    rearranging.roll: "roll",
+    rearranging.shuffle: "pixel_shuffle pixel_unshuffle",
+    rearranging.channel_shuffle: "channel_shuffle native_channel_shuffle",
+    rearranging.index: "index index_select gather",
+    reductions.product: "mm bmm addmm baddbmm mv addmv dot matmul",
+    reductions.linear: "linear",
+    reductions.einsum: "einsum",
+    reductions.reduce: (
+        "mean sum amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp prod argmax "
+        "argmin any all median nanmean nansum"
+    ),
+    reductions.mix: "_softmax _log_softmax softmax log_softmax sort topk",
+    reductions.running: "cumsum cumprod cummax cummin logcumsumexp",
+    reductions.batch_norm: (
+        "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
+        "_batch_norm_with_update batch_norm_no_update _batch_norm_no_update"
+    ),
+    reductions.group_norm: "native_group_norm",
+    reductions.layer_norm: "native_layer_norm",
+    reductions.attention: (
+        "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
+        "_scaled_dot_product_efficient_attention scaled_dot_product_attention "
+        "_scaled_dot_product_attention_math"
+    ),
+    reductions.glu: "glu",
+    reductions.anywhere: "grid_sampler_2d grid_sampler_3d _cdist_forward",
+}
+TABLE: dict[str, Builder] = {name: builder for builder, names in GROUPS.items() for name in names.split()}

@@ -1,0 +1,189 @@
+"""What slides over axes: convolutions, pooling, padding, slices, unfolding, resizing."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from torch import Tensor
+
+from ...description.axis import Axis
+from ...description.connections import Connections
+from ...description.convolution import Convolution
+from ...description.resampling import Resampling
+from ...description.shapes import output_size
+from ...description.transposed import transposed_axes
+from ...receptive import access, arrangements
+from .call import Call, Step, spread
+
+
+def convolution(call: Call) -> Step:
+    """Any of torch's convolutions."""
+    x, weight = call["input"], call["weight"]
+    if not call.depends(x) or call.depends(weight):  # a kernel made of the input: all of it is read
+        return Step("conv", access.Everything(tuple(call.out.shape)), known=False, note="its weights are computed")
+    ndim = weight.ndim - 2
+    stride, dilation, groups = spread(call["stride"], ndim), spread(call["dilation"], ndim), int(call["groups"])
+    pads = tuple((pad, pad) for pad in spread(call["padding"], ndim))
+    bias = call["bias"] is not None
+    channels = (x.shape[1], call.out.shape[1])
+    described = Convolution(*channels, tuple(weight.shape[2:]), stride, pads, dilation, groups, bias)
+    if call["transposed"]:
+        axes = transposed_axes(described.axes, spread(call["output_padding"], ndim))
+        described = Convolution.of_parts(Connections.of(*channels, groups), axes, bias=bias)
+    return convolved(described, x)
+
+
+def convolved(described: Convolution, x: Tensor) -> Step:
+    """A convolution of a tensor (batch, in, *size)."""
+    size = tuple(x.shape[-described.ndim :])
+    images = x.numel() // (described.in_channels * _product(size))
+    moves = "no" if described.sharing.needs_size else "yes"
+    return Step(
+        "conv",
+        access.Windows(described.axes, described.channels),
+        exact=described.macs(size) * images,
+        customary=described.macs_ignoring_borders(size) * images,
+        convolution=described,
+        axes=described.axes,
+        equivariant=moves,
+    )
+
+
+def pooling(call: Call) -> tuple[Step, ...]:
+    """Max and mean pooling: torch rounds sizes up where asked, and the last window ends behind the input."""
+    ndim = int(call.name.partition("pool")[2][0])
+    kernel = spread(call["kernel_size"], ndim)
+    stride = spread(call["stride"], ndim, kernel)
+    dilation = spread(call.given.get("dilation", 1), ndim)
+    pads = spread(call["padding"], ndim)
+    sizes = zip(call.x.shape[-ndim:], call.out.shape[-ndim:], strict=True)
+    axes = []
+    for k, s, d, low, (size, outputs) in zip(kernel, stride, dilation, pads, sizes, strict=True):
+        axis = Axis(k, s, d, (low, low))
+        if output_size(axis, size) != outputs:  # rounded up
+            axis = Axis(k, s, d, (low, (outputs - 1) * s + axis.span - size - low))
+        axes.append(axis)
+    step = Step(call.name.partition("_")[0] + "pool", access.Windows(tuple(axes)), (call.x,), axes=tuple(axes))
+    return (step,) * len(call.results)
+
+
+def adaptive(call: Call) -> tuple[Step, ...]:
+    """Pooling to a fixed grid."""
+    ndim = int(call.name.partition("pool")[2][0])
+    found = tuple(Resampling(a, b, "area") for a, b in zip(call.x.shape[-ndim:], call.out.shape[-ndim:], strict=True))
+    return (Step("adaptivepool", access.Resize(found), (call.x,), equivariant="no"),) * len(call.results)
+
+
+def resize(call: Call) -> Step:
+    """Interpolation; torch uses the scale it was given, where there is one."""
+    name = call.name
+    ndim = next(int(letter) for letter in name if letter.isdigit())
+    mode = (
+        "nearest-exact"
+        if "exact" in name
+        else "nearest"
+        if "nearest" in name
+        else "cubic"
+        if "bicubic" in name
+        else "linear"
+    )
+    scales = call.given.get("scale_factors") or [
+        call.given.get(one) for one in ("scales_d", "scales_h", "scales_w")[3 - ndim :]
+    ]
+    scales = [call.given["scales"]] if "scales" in call.given else scales
+    corners = bool(call.given.get("align_corners", False))
+    axes = tuple(
+        Resampling(size, outputs, mode, corners, _ratio(scale))
+        for size, outputs, scale in zip(call.x.shape[-ndim:], call.out.shape[-ndim:], scales, strict=True)
+    )
+    whole = all(axis.outputs % axis.size == 0 and not corners for axis in axes)
+    return Step("upsample", access.Resize(axes), (call.x,), equivariant="yes" if whole else "no")
+
+
+def _ratio(scale: float | None) -> Fraction | None:
+    return Fraction(1 / scale).limit_denominator(10**6) if scale else None
+
+
+def pad(call: Call) -> Step:
+    """Padding of any kind; torch names the last axis first."""
+    given = [int(one) for one in call.given["pad" if "pad" in call.given else "padding"]]
+    boundary = {"reflection": "reflect", "replication": "replicate", "circular": "circular"}.get(
+        call.name.partition("_")[0], "zeros"
+    )
+    pairs = [*zip(given[::2], given[1::2], strict=True)][::-1]
+    axes = tuple(Axis(1, padding=pair, boundary=boundary if max(pair) > 0 else "zeros") for pair in pairs)
+    return Step("pad", access.Windows(axes))
+
+
+def cut(call: Call) -> Step:
+    """x[start:end:step] along one axis."""
+    dim, length = int(call["dim"]) % call.x.ndim, call.x.shape[int(call["dim"])]
+    start, _, step = slice(call["start"], call["end"], call["step"]).indices(length)
+    return Step("slice", sliced(dim, length, start, int(step), call.out.shape[dim]))
+
+
+def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> arrangements.Slice:
+    """So many units of an axis from one on."""
+    high = start + (outputs - 1) * step + 1 - length
+    return arrangements.Slice(dim, Axis(1, step, padding=(-start, high)))
+
+
+def unfold(call: Call) -> Step:
+    """x.unfold(dim, size, step)."""
+    dim = int(call["dimension"]) % max(call.x.ndim, 1)
+    return Step("unfold", arrangements.Unfold(dim, Axis(int(call["size"]), int(call["step"]))))
+
+
+def im2col(call: Call) -> Step:
+    """F.unfold: the taps of every window as channels."""
+    x = call.x
+    axes = columns(call)
+    count = [axis.kernel for axis in axes]
+    steps = (
+        arrangements.Unfold(2, axes[0]),
+        arrangements.Unfold(3, axes[1]),
+        arrangements.Permute((0, 1, 4, 5, 2, 3)),
+        arrangements.Reshape((x.shape[0], x.shape[1] * count[0] * count[1], call.out.shape[-1])),
+    )
+    return Step("unfold", access.Steps(steps), axes=axes)
+
+
+def col2im(call: Call) -> Step:
+    """F.fold: windows back to their places, sums where they overlap."""
+    axes = columns(call)
+    size = [int(one) for one in call["output_size"]]
+    batch, channels = call.out.shape[:2]
+    counts = [(s + sum(a.padding) - a.span) // a.stride + 1 for s, a in zip(size, axes, strict=True)]  # type: ignore[arg-type]
+    ky, kx = (axis.kernel for axis in axes)
+    tables = []
+    for axis, length, windows in zip(axes, size, counts, strict=True):
+        low = axis.padding[0]
+        rows: list[list[int]] = [[] for _ in range(length)]
+        for tap in range(axis.kernel):
+            for window in range(windows):
+                place = window * axis.stride + tap * axis.dilation - int(low)
+                if 0 <= place < length:
+                    rows[place].append(tap * windows + window)
+        width = max(map(len, rows))
+        tables.append(tuple(tuple(row + [-1] * (width - len(row))) for row in rows))
+    steps = (
+        arrangements.Reshape((batch, channels, ky, kx, *counts)),
+        arrangements.Permute((0, 1, 2, 4, 3, 5)),
+        arrangements.Reshape((batch, channels, ky * counts[0], kx * counts[1])),
+        arrangements.Pick(2, tables[0]),
+        arrangements.Pick(3, tables[1]),
+    )
+    return Step("fold", access.Steps(steps))
+
+
+def columns(call: Call) -> tuple[Axis, ...]:
+    """The axes of F.fold and F.unfold."""
+    settings = (spread(call[name], 2) for name in ("kernel_size", "stride", "dilation", "padding"))
+    return tuple(Axis(k, s, d, (p, p)) for k, s, d, p in zip(*settings, strict=True))
+
+
+def _product(size: tuple[int, ...]) -> int:
+    found = 1
+    for length in size:
+        found *= length
+    return found

@@ -1,0 +1,54 @@
+"""Images batch by batch, in an order that follows from the seed and the epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..parallel import Share
+from .draws import derived
+from .parts import Batch
+
+# images, classes, the images' numbers, and how many images the batch has in all processes together
+Cut: TypeAlias = "tuple[Tensor, Tensor, Tensor, int]"
+
+
+class Batches:
+    """The images of a split, a batch by one indexing: they lie in memory as bytes, and workers would only copy them.
+
+    size: images of a batch, in all processes together; share: which of them are for this one.
+    seed: None goes through the images in their order; otherwise each epoch has its own order, and a last batch of fewer
+    images is left out, which would disturb the statistics of NORM. epoch: tells the number of the epoch that begins.
+    device: where the images are kept, if it is a GPU with room for them.
+    """
+
+    def __init__(
+        self,
+        stored: Batch,
+        size: int,
+        share: Share,
+        seed: int | None = None,
+        epoch: Callable[[], int] = lambda: 0,
+        device: torch.device | None = None,
+    ) -> None:
+        self.images, self.labels = stored.images, stored.labels
+        if device and device.type == "cuda" and self.images.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
+            self.images, self.labels = self.images.to(device), self.labels.to(device)
+        self.size = min(size, len(self.labels))
+        self._share, self._seed, self._epoch = share, seed, epoch
+
+    def __len__(self) -> int:
+        count = len(self.labels)
+        return count // self.size if self._seed is not None else -(-count // self.size)
+
+    def __iter__(self) -> Iterator[Cut]:
+        order = torch.arange(len(self.labels))
+        if self._seed is not None:
+            generator = torch.Generator().manual_seed(derived(self._seed, "order", self._epoch()))
+            order = torch.randperm(len(order), generator=generator)
+        for rows in order.to(self.labels.device).split(self.size)[: len(self)]:
+            own = rows[self._share.rows]
+            yield self.images[own], self.labels[own], own, len(rows)

@@ -1,0 +1,139 @@
+"""Image files to bytes of one size. Files are hostile: known formats only, and pixels are counted before decoding."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ...errors import DataError
+from ...network.operations import Volume
+from ..progress import bar
+
+Encoded: TypeAlias = "str | Path | bytes"
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+MOST_PIXELS = 64 * 2**20
+MODES = {1: "L", 3: "RGB"}
+WINDOW, BLOCK = 1024, 16
+
+
+def check_volume(volume: Volume) -> None:
+    """Raise DataError unless images can be brought to this volume."""
+    if len(volume.size) != 2 or volume.channels not in MODES:
+        raise DataError(
+            "the INPUT of a network for images",
+            got=volume,
+            expected="height x width x channels with 1 channel (grey) or 3 (colour)",
+            fix="Write INPUT[32x32x3], or INPUT alone.",
+        )
+
+
+def read_image(path: str | Path, volume: Volume) -> Tensor:
+    """One image as uint8 (channels, height, width): turned as its EXIF data say, first frame, stretched to the size.
+
+    Raises DataError for a file that is missing, no image, damaged, or of more than 64 Mi pixels.
+    """
+    return read_images([path], volume)[0]
+
+
+def read_images(paths: Sequence[str | Path], volume: Volume, progress: bool = False) -> Tensor:
+    """Images as uint8 (N, channels, height, width), decoded side by side; the first bad one raises DataError."""
+    return decode(((f"image {path}", path) for path in paths), len(paths), volume, progress)
+
+
+def decode(named: Iterable[tuple[str, Encoded]], count: int, volume: Volume, progress: bool = False) -> Tensor:
+    """`count` images, each a name for errors and a path or the bytes of a file, as uint8 (N, channels, height, width).
+
+    They are taken from the iterable and decoded a thousand at a time, so that their files need not all be in memory.
+    progress: show a bar on a terminal where there are many.
+    """
+    check_volume(volume)
+    images = torch.empty(count, volume.channels, *volume.size, dtype=torch.uint8)
+    # pillow warns of sizes, which are refused below, and of damaged tags; threads share the filters
+    with _silent(), ThreadPoolExecutor() as pool, bar("reading images", count, progress) as advance:
+        try:
+            done, left = 0, iter(named)
+            while taken := list(islice(left, WINDOW)):
+                # one image at a time would cost more for the handing over than a small one takes to decode
+                blocks = [taken[start : start + BLOCK] for start in range(0, len(taken), BLOCK)]
+                for block in pool.map(lambda block: [_read(where, file, volume) for where, file in block], blocks):
+                    images[done : done + len(block)] = torch.from_numpy(np.stack(block))
+                    done += len(block)
+                advance(len(taken))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return images
+
+
+def _read(where: str, file: Encoded, volume: Volume) -> np.ndarray:
+    height, width = volume.size
+    try:
+        with Image.open(file if isinstance(file, str | Path) else BytesIO(file), formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                got = f"{image.width}x{image.height} pixels"
+                raise DataError(where, got=got, expected=f"at most {MOST_PIXELS}")
+            wide = image.format in ("PNG", "PPM")  # whose mode I comes from files of sixteen bits
+            turned = _on_white(_eight_bits(ImageOps.exif_transpose(image), wide)).convert(MODES[volume.channels])
+        if turned.size != (width, height):
+            turned = turned.resize((width, height), Image.Resampling.BILINEAR)
+    except FileNotFoundError:
+        raise DataError(where, got="no such file", expected="an image file") from None
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(where, got=str(error), expected=f"at most {MOST_PIXELS} pixels") from None
+    except Exception as error:  # decoders raise anything on a damaged file
+        reason = (str(error) or type(error).__name__).partition(" <_io.BytesIO")[0]
+        raise DataError(
+            f"{where} cannot be read",
+            got=reason,
+            expected=f"one of {', '.join(FORMATS)}",
+            fix="Repair or remove it.",
+        ) from error
+    return np.asarray(turned, dtype=np.uint8).reshape(height, width, volume.channels).transpose(2, 0, 1)
+
+
+def write_image(path: Path, pixels: Tensor) -> None:
+    """uint8 (channels, height, width) with 1 or 3 channels as a PNG file."""
+    array = pixels.permute(1, 2, 0).numpy()
+    Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).save(path, format="PNG")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Laid on white, where it is transparent; pillow would show the colours that lie hidden there."""
+    if image.mode not in ("LA", "PA", "La", "RGBA", "RGBa") and "transparency" not in image.info:
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+
+
+def _eight_bits(image: Image.Image, wide: bool) -> Image.Image:
+    """Sixteen-bit grey images scaled, whose values pillow would cut off at 255; `wide`: mode I has sixteen bits."""
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    least, most = values.min(), values.max()
+    if image.mode == "F" or least < 0 or most > 65535:
+        got = "numbers with a point" if image.mode == "F" else f"values from {least:.0f} to {most:.0f}"
+        raise ValueError(f"{got} in place of 8 or 16 bits")
+    if image.mode == "I" and not wide and most <= 255:
+        return Image.fromarray(values.astype(np.uint8))
+    return Image.fromarray((values / 257).round().astype(np.uint8))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

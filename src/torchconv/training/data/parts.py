@@ -1,0 +1,89 @@
+"""What every kind of data is turned into: parts of images and classes, and the images of a part as bytes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
+
+from ...network.operations import Volume
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Items of one split, by file or by row, and the number of the class of each."""
+
+    items: tuple[Any, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images uint8 (N, channels, *size) and classes int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class Source(Protocol):
+    """Data of one kind: what there is, before anything is decoded, and the decoding.
+
+    `numbered` says that the classes are bare numbers, for which the data have no names.
+    """
+
+    kind: str
+    name: str
+    classes: tuple[str, ...]
+    numbered: bool
+
+    @property
+    def volume(self) -> Volume:
+        """What goes into a network whose text does not say it."""
+        ...
+
+    def check(self, volume: Volume) -> None:
+        """Raise DataError unless the images can have this volume."""
+
+    def parts(self, seed: int) -> dict[str, Part]:
+        """The splits; the same for the same seed. Raises DataError where there are too few classes or images."""
+        ...
+
+    def whole(self) -> tuple[str, Part]:
+        """What a network that was trained on other data is evaluated on, and a word for it: all, test, validation."""
+        ...
+
+    def read(self, part: Part, volume: Volume, progress: bool = False) -> Batch:
+        """The images of a part; progress: show a bar on a terminal where there are many."""
+        ...
+
+    def digest(self) -> str:
+        """Changes when the images do; empty for data that cannot change."""
+        ...
+
+
+def shares(items: Sequence[Item], seed: int, given: Collection[str]) -> dict[str, Sequence[Item]]:
+    """The training items of one class shared among the splits that are not given.
+
+    A tenth for validation, at least one; a tenth for the test, unless any split but train is given: who splits the
+    data decides about a test.
+
+    >>> {name: len(found) for name, found in shares(range(20), 0, ["train"]).items()}
+    {'validation': 2, 'test': 2, 'train': 16}
+    """
+    order = list(items)
+    random.Random(seed).shuffle(order)
+    validation = 0 if "validation" in given else max(1, round(len(order) / 10))
+    test = 0 if len(given) > 1 else round(len(order) / 10)
+    return {
+        "validation": order[:validation],
+        "test": order[validation : validation + test],
+        "train": order[validation + test :],
+    }

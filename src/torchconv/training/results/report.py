@@ -1,0 +1,215 @@
+"""A run's results on one page, report.html: whole in itself, without a script or anything from a network."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from ...cli.output import printable
+from ...drawing import charts, filters
+from ...errors import DataError
+from ...network.graph import Network
+from ...network.operations import Convolve, Input, Operation
+from ...network.pooling import ChannelPool, GlobalPool, GridPool, Pool
+from ..run import run_folder
+from .evaluate import mistakes as find_mistakes
+from .mistakes import Mistakes
+
+REPORT, TEMPLATE = "report.html", "report.html.jinja"
+MOST_ROWS, MOST_PAIRS, MOST_TEXT = 400, 10, 20_000
+
+
+def write_report(path: str | Path, mistakes: Mistakes | None = None) -> None:
+    """Write report.html into a run folder, in place of an older one; the same inputs give the same bytes.
+
+    mistakes: what the run gets wrong on images it has not learned from; None computes it from the run's data, and
+    where they are not to be had, the page says why instead. Raises DataError for a folder that is no run, or where
+    the file cannot be written.
+    """
+    run = run_folder.load(path)
+    reason = ""
+    if mistakes is None:
+        try:
+            mistakes = find_mistakes(run)
+        except DataError as error:
+            reason = str(error)
+    page = render(run, _metrics(run.path), mistakes, reason)
+    temporary = run.path / f".{REPORT}.tmp"
+    try:
+        temporary.write_text(page, encoding="utf-8", errors="replace")
+        temporary.replace(run.path / REPORT)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"{run.path / REPORT} cannot be written", got=error.strerror) from None
+
+
+def render(run: run_folder.Run, metrics: Mapping[str, Any], mistakes: Mistakes | None, reason: str = "") -> str:
+    """The page. reason: why there are no mistakes."""
+    from jinja2 import Environment, StrictUndefined
+
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.filters["printable"] = lambda value: printable(str(value))
+    template = page.from_string(resources.files("torchconv.training").joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    network, config = run.module.network, run.config
+    text = run_folder.Description.read(run.path).text
+    return template.render(
+        name=run.path.resolve().name,
+        headline=_headline(run, metrics, mistakes),
+        curves=_curves(metrics),
+        filters=filters.filters(run.module),
+        mistakes=None if mistakes is None else _mistakes(mistakes, run.classes),
+        reason=reason,
+        rows=_rows(network)[:MOST_ROWS],
+        more=max(0, len(network.rows) - MOST_ROWS),
+        parameters=network.parameters,
+        macs=network.macs,
+        text=text[:MOST_TEXT].strip() + ("…" if len(text) > MOST_TEXT else ""),
+        data=_data(config, run.classes),
+        settings=_pairs(config.settings),
+        versions=_pairs(config.versions),
+    )
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    """What metrics.json holds; nothing where it is missing or damaged, which a report can do without."""
+    try:
+        found = json.loads((path / run_folder.METRICS).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _headline(run: run_folder.Run, metrics: Mapping[str, Any], mistakes: Mistakes | None) -> list[tuple[str, str, str]]:
+    """Numbers for the top of the page: value, what it is, and a remark."""
+    final = metrics.get("final")
+    final = final if isinstance(final, dict) else {}
+    found = []
+    for split in ("test", "validation"):
+        if _number(value := final.get(f"{split}_accuracy")):
+            images = run.config.images.get(split)
+            found.append((_percent(value), f"{split} accuracy", f"{images:,} images" if images else ""))
+    if mistakes is not None and not found and (total := int(mistakes.confusion.sum())):
+        right = int(mistakes.confusion.trace())
+        found.append((_percent(right / total), f"accuracy ({mistakes.split})", f"{right:,} of {total:,} images"))
+    network = run.module.network
+    found.append((_short(network.parameters), "parameters", f"{network.parameters:,}"))
+    found.append((_short(network.macs), "multiply-accumulates", "for one image"))
+    if _number(size := final.get("model_bytes")):
+        found.append((f"{size / 1e6:.2f} MB", "weights", ""))
+    if _number(seconds := final.get("seconds")):
+        epochs = len(_epochs(metrics))
+        found.append((_time(seconds), "training", f"{epochs} epochs" if epochs != 1 else "1 epoch"))
+    return found
+
+
+def _curves(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Loss and accuracy over the epochs."""
+    rows, best = _epochs(metrics), metrics.get("best_epoch")
+    found = []
+    for title, what in (("Loss", "loss"), ("Accuracy", "accuracy")):
+        lines = []
+        for split in ("train", "validation"):
+            pairs = ((row["epoch"], row.get(f"{split}_{what}")) for row in rows)
+            lines.append((split, [(float(x), float(y)) for x, y in pairs if _number(y)]))
+        drawn = charts.curves(lines, best if type(best) is int else None, f"{title} of each epoch")
+        if drawn:
+            found.append((title, drawn))
+    return found
+
+
+def _epochs(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = metrics.get("epochs")
+    rows = rows if isinstance(rows, list) else []
+    return [row for row in rows if isinstance(row, dict) and _number(row.get("epoch"))]
+
+
+def _mistakes(found: Mistakes, classes: Sequence[str]) -> dict[str, Any]:
+    """What the page shows of mistakes."""
+    counts = found.confusion.tolist()
+    shown = charts.most_confused(counts)
+    matrix = charts.confusion([[counts[row][column] for column in shown] for row in shown], [classes[n] for n in shown])
+    pairs = [(value, row, column) for row, values in enumerate(counts) for column, value in enumerate(values)]
+    wrong = sorted((pair for pair in pairs if pair[0] and pair[1] != pair[2]), key=lambda pair: -pair[0])
+    table = zip(
+        found.images, found.truth.tolist(), found.predicted.tolist(), found.probability.tolist(),
+        found.true_probability.tolist(), strict=True,
+    )  # fmt: skip
+    return {
+        "split": found.split,
+        "total": int(found.confusion.sum()),
+        "wrong": int(found.confusion.sum() - found.confusion.trace()),
+        "matrix": matrix,
+        "shown": len(shown),
+        "classes": len(classes),
+        "pairs": [(classes[row], classes[column], value) for value, row, column in wrong[:MOST_PAIRS]],
+        "worst": [
+            (filters.png(image), classes[true], classes[taken], _percent(one), _percent(other))
+            for image, true, taken, one, other in table
+        ],
+    }
+
+
+def _rows(network: Network) -> list[tuple[str, str, str, int, int]]:
+    """Name, operation, volume, parameters and multiply-accumulates of every node."""
+    rows = network.rows
+    return [(row.node.name, said(row.node.operation), str(row.volume), row.parameters, row.macs) for row in rows]
+
+
+def said(operation: Operation) -> str:
+    """An operation in a few words.
+
+    >>> from torchconv.network.pooling import GlobalPool
+    >>> said(GlobalPool("max"))
+    'max'
+    """
+    if isinstance(operation, Convolve):
+        return f"{operation.convolution}"
+    if isinstance(operation, Pool | ChannelPool | GridPool | GlobalPool):
+        return str(operation)
+    if isinstance(operation, Input) or not is_dataclass(operation):
+        return ""
+    words = []
+    for field in fields(operation):
+        value = getattr(operation, field.name)
+        if isinstance(value, str) and field.name != "word":
+            words.insert(0, value)
+        elif not isinstance(value, str) and value != field.default:
+            words.append(f"{field.name} {value}")
+    return ", ".join(words)
+
+
+def _data(config: run_folder.Config, classes: Sequence[str]) -> list[tuple[str, str]]:
+    images = ", ".join(f"{count:,} {split}" for split, count in config.images.items())
+    names = ", ".join(classes[:50]) + (", …" if len(classes) > 50 else "")
+    scaling = "; ".join(f"{mean:.4f} ± {std:.4f}" for mean, std in zip(config.mean, config.std, strict=True))
+    found = {"data": config.data, "kind": config.data_kind, "images": images, "input": config.input}
+    return [*found.items(), (f"{len(classes)} classes", names), ("mean ± deviation of the channels", scaling)]
+
+
+def _pairs(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(str(name).replace("_", " "), str(value)[:200]) for name, value in found.items()]
+
+
+def _number(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _percent(share: float) -> str:
+    """As many digits as tell it from 100 %."""
+    return f"{share:.1%}" if share < 0.995 or share == 1 else f"{share:.2%}"
+
+
+def _short(number: int) -> str:
+    for power, word in ((9, "G"), (6, "M"), (3, "k")):
+        if number >= 10**power:
+            return f"{number / 10**power:.3g} {word}"
+    return str(number)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

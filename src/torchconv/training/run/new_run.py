@@ -1,0 +1,176 @@
+"""Writing a run folder: under temporary names that are then renamed, so that no file is ever half there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_tensors
+
+from ...errors import DataError
+from ..data.images import write_image
+from .run_folder import CLASSES, CONFIG, LOGS, METRICS, TEXT, WEIGHTS, Config
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+class _Taken(DataError):
+    """Another program made the folder in between."""
+
+
+class Unwritable(DataError):
+    """The disk is full, or does not let this program write."""
+
+
+class NewRun:
+    """A run folder that is being written, by one program at a time until `release`. `discard` takes away what it made.
+
+    existing: whether an empty folder that is there already will do.
+    Raises DataError for a folder that cannot be made, or that another program trains into.
+    """
+
+    def __init__(self, path: Path, existing: bool = True) -> None:
+        if existing:
+            self.check(path)
+        existing = existing and path.exists()
+        self.path = path
+        self.fresh = True
+        self._written: list[Path] = []
+        self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(exist_ok=existing)
+        except FileExistsError:
+            raise _Taken(f"run folder {path}", got="a folder that has just been made", expected="a new one") from None
+        except OSError as error:
+            raise DataError(f"run folder {path}", got=error.strerror, expected="a folder that can be made") from None
+        self._lock = lock(path)
+
+    @classmethod
+    def again(cls, path: Path) -> NewRun:
+        """A run folder to go on with; nothing in it is ever discarded."""
+        run = cls.__new__(cls)
+        run.path, run.fresh, run._written, run._made, run._lock = path, False, [], [], lock(path)
+        return run
+
+    def release(self) -> None:
+        """Let other programs use the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
+
+    @staticmethod
+    def check(path: Path) -> None:
+        """Raise DataError where there is something already."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise DataError(
+                f"run folder {path}", got="a folder that is not empty" if path.is_dir() else "a file",
+                expected="a new or empty folder", fix="Give --out another name.",
+            )  # fmt: skip
+
+    @classmethod
+    def next_free(cls, kind: str, parent: Path = Path("runs")) -> NewRun:
+        """runs/digits-1, or the next number that is free."""
+        number = 1
+        while True:
+            path = parent / f"{kind}-{number}"
+            if not path.exists():
+                try:
+                    return cls(path, existing=False)
+                except _Taken:
+                    pass
+            number += 1
+
+    def describe(self, config: Config, text: str, classes: tuple[str, ...]) -> None:
+        """Write what is known before the training; config.json last, with which the folder is a run."""
+        self._json(CLASSES, list(classes))
+        self._write(TEXT, (text + "\n").encode())
+        self._json(CONFIG, asdict(config))
+
+    def weights(self, module: torch.nn.Module) -> None:
+        """Write the weights, in place of older ones."""
+        state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+        self._write(WEIGHTS, save_tensors(state, metadata={"format": "pt"}))
+
+    def metrics(self, metrics: dict[str, Any]) -> None:
+        """Write the metrics, in place of older ones."""
+        self._json(METRICS, metrics)
+
+    def example(self, name: str, pixels: torch.Tensor) -> None:
+        """Write an image into examples/."""
+        write_image(self.folder("examples", f"{name}.png") / f"{name}.png", pixels)
+
+    def folder(self, name: str, *files: str) -> Path:
+        """A folder inside the run, made if need be; files: what will be written there."""
+        folder = self.path / name
+        if not folder.exists():
+            folder.mkdir()
+            self._written.append(folder)
+        self._written += [folder / file for file in files]
+        return folder
+
+    def discard(self) -> None:
+        """Remove what was written, the folder, and the parents that were made for it; leave what others wrote."""
+        if not self.fresh:
+            return
+        for path in reversed(self._written):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.name == LOGS else path.rmdir() if path.is_dir() else path.unlink()
+        for folder in self._made:
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _json(self, name: str, value: Any) -> None:
+        self._write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._written.append(self.path / name)
+        write(self.path / name, content)
+
+
+def write(path: Path, content: bytes | memoryview) -> None:
+    """Write a file in one step: what was there before stays until all of the new one is on the disk.
+
+    Raises DataError where that is not possible.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise Unwritable(f"{path} cannot be written", got=error.strerror) from None
+
+
+def lock(path: Path) -> int | None:
+    """Hold a folder until the descriptor is closed, or the program ends in whatever way; None where that cannot be.
+
+    Raises DataError where another program holds it.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            return None  # a file system without locks
+    raise DataError(
+        f"run folder {path}", got="another training that writes into it", expected="none", fix="Wait until it ends."
+    )

@@ -1,0 +1,227 @@
+"""A run folder: everything a trained network needs to be used again, and what is known about its training.
+
+config.json          format version, settings, data and split counts, input volume, scaling, versions
+architecture.txt     the text of the network
+classes.json         names of the classes in the order of the scores
+weights.safetensors  the weights that were best on the validation images
+metrics.json         every epoch, and the final numbers
+report.html          the results on one page
+logs/                every epoch for TensorBoard, and as metrics.csv
+checkpoint.ckpt      while the training is not complete: what it takes to go on
+examples/            digits only: a real test scan of each class
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+
+from ...errors import DataError, TorchconvError
+from ...language.build import NetworkModule, build
+from ...language.parser import parse
+from ...network.operations import Volume
+from ..preparation import Scaling
+
+FORMAT = 1
+CONFIG, TEXT, CLASSES, WEIGHTS, METRICS = (
+    "config.json",
+    "architecture.txt",
+    "classes.json",
+    "weights.safetensors",
+    "metrics.json",
+)
+LOGS, REPORT = "logs", "report.html"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What config.json holds."""
+
+    data: str
+    data_kind: str
+    images: dict[str, int]
+    input: str
+    mean: list[float]
+    std: list[float]
+    settings: dict[str, Any]
+    files: str = ""  # a digest of the paths and sizes of a folder's images
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def volume(self) -> Volume:
+        """The input volume."""
+        return Volume.parse(self.input)
+
+    @property
+    def views(self) -> str:
+        """What of an image the network is asked about, as in `views.scores`."""
+        return str(self.settings.get("views", "image"))
+
+    @property
+    def scaling(self) -> Scaling:
+        """How images were scaled for the network."""
+        return Scaling(tuple(self.mean), tuple(self.std))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network, ready to be used."""
+
+    path: Path
+    config: Config
+    classes: tuple[str, ...]
+    module: NetworkModule
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a run folder says before anything is trained."""
+
+    path: Path
+    config: Config
+    classes: tuple[str, ...]
+    text: str
+
+    @classmethod
+    def read(cls, path: str | Path) -> Description:
+        """From a run folder; raises DataError naming the file that is missing, damaged or newer."""
+        root = Path(path)
+        if not (root / CONFIG).is_file():
+            got = f"no {CONFIG} in it" if root.is_dir() else "no such folder"
+            raise DataError(f"run {root}", got=got, expected="a folder that torchconv train has written")
+        config = _config(root / CONFIG)
+        classes = _json(root / CLASSES)
+        names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+        if not names or len(set(classes)) < max(2, len(classes)):
+            expected = "a list of at least two different names"
+            raise DataError(str(root / CLASSES), got=repr(classes)[:60], expected=expected)
+        return cls(root, config, tuple(classes), _read(root / TEXT).decode("utf-8", errors="replace"))
+
+    def final(self) -> dict[str, Any] | None:
+        """The final numbers of a training that is complete."""
+        path = self.path / METRICS
+        found = _json(path) if path.exists() else None
+        final = found.get("final") if isinstance(found, dict) else None
+        return final if isinstance(final, dict) else None
+
+
+def load(path: str | Path) -> Run:
+    """A run from its folder; raises DataError naming the file that is missing, damaged, newer or of another network."""
+    found = Description.read(path)
+    root, config, classes = found.path, found.config, found.classes
+    try:
+        module = build(parse(found.text), (config.volume.channels, *config.volume.size), len(classes))
+    except TorchconvError as error:
+        what = f"{root / TEXT}: {error.what}"
+        where = error.where
+        raise DataError(what, got=error.got, expected=error.expected, fix=error.fix, where=where) from None
+    if (got := module.network.output) != Volume(len(classes)):
+        raise DataError(f"run {root}", got=f"{got} scores", expected=f"{len(classes)}, as {CLASSES} has names")
+    load_weights(module, root / WEIGHTS)
+    return Run(root, config, classes, module.eval())
+
+
+def _config(path: Path) -> Config:
+    found = _json(path)
+    version = found.get("format") if isinstance(found, dict) else None
+    if not isinstance(version, int):
+        raise DataError(f"{path} is not a run's config", got=f"format {version!r}", expected=f"format {FORMAT}")
+    if version > FORMAT:
+        raise DataError(
+            f"{path} is of a newer torchconv",
+            got=f"format {version}",
+            expected=f"at most {FORMAT}",
+            fix="Update torchconv.",
+        )
+    try:
+        _check_names(found)
+        config = Config(**found)
+        _check_values(config)
+        return config
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is damaged", got=str(error), fix="Train again, or restore the file.") from None
+
+
+def _check_names(found: dict[str, Any]) -> None:
+    """Raise ValueError for a value that is missing, or one that nobody knows."""
+    known = {one.name: one.default is MISSING and one.default_factory is MISSING for one in fields(Config)}
+    if missing := [name for name, needed in known.items() if needed and name not in found]:
+        raise ValueError(f"no {missing[0]}")
+    if unknown := found.keys() - known.keys():
+        raise ValueError(f"an unknown {min(unknown)!r:.60}")
+
+
+def _check_values(config: Config) -> None:
+    """Raise TypeError, ValueError or AttributeError for values of the wrong kind or out of range."""
+    channels = config.volume.channels
+    if channels < 1 or any(size < 1 for size in config.volume.size) or not isinstance(config.settings, dict):
+        raise ValueError(config.input)
+    numbers = [*config.mean, *config.std]
+    if not len(config.mean) == len(config.std) == channels or not all(_finite(value) for value in numbers):
+        raise ValueError(f"scaling of {channels} channels")
+    if not all(value > 0 for value in config.std):
+        raise ValueError(f"scaling by {config.std}")
+    names = (config.data, config.data_kind, config.files)
+    if not all(isinstance(name, str) for name in names) or "\0" in config.data or not config.data:
+        raise ValueError(f"data {config.data!r:.60} of kind {config.data_kind!r:.60}")
+    seed = config.settings.get("seed", 0)
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ValueError(f"seed {seed!r:.60}")
+    if not all(type(value) is int for value in config.images.values()):
+        raise ValueError("images")
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _json(path: Path) -> Any:
+    content = _read(path)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise DataError(f"{path} is damaged", got="no JSON", fix="Train again, or restore the file.") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read", got=error.strerror, fix="Train again, or restore the file.") from None
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> None:
+    """Fill a module from a safetensors file; raises DataError naming what differs where it is of another network."""
+    try:
+        saved = load_tensors(_read(path))
+    except SafetensorError as error:
+        raise DataError(
+            f"{path} is torn or no safetensors file", got=error, fix="Train again, or restore the file."
+        ) from None
+    needed = module.state_dict()
+    differing = [
+        f"{name} {_shape(saved.get(name))} for {_shape(needed.get(name))}"
+        for name in {**needed, **saved}
+        if name not in saved or name not in needed or saved[name].shape != needed[name].shape
+    ]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise DataError(
+            f"{path} holds the weights of another network",
+            got="; ".join(differing[:3]) + more,
+            expected=f"those of {TEXT}",
+            fix=f"Put back the {WEIGHTS} and the {TEXT} of one run.",
+        )
+    module.load_state_dict(saved)
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "nothing" if tensor is None else str(tuple(tensor.shape))
