@@ -12,7 +12,7 @@ from torchconv.errors import TorchconvError
 from torchconv.language import zoo
 from torchconv.language.build import build
 from torchconv.language.parser import parse
-from torchconv.language.vocabulary import WORDS
+from torchconv.language.words import WORDS
 from torchconv.network.operations import Volume
 
 SEEDS = [zoo.text(name) for name in zoo.names() if name not in ("googlenet", "resnet50")] + [

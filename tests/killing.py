@@ -17,7 +17,7 @@ import kornia  # noqa: F401  (imported here once, and not by every training)
 import sklearn.model_selection  # noqa: F401
 import torch
 
-from torchconv.cli.app import app
+from torchconv.cli import app
 from torchconv.training import train  # noqa: F401
 
 START = ["train", "INPUT - CONV[4] - NORM - RELU - POOL - DROPOUT - FC", "--seed", "3", "--epochs"]

@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torchconv.compute import reference
+from torchconv.compute.algorithms import reference
 from torchconv.compute.operator import Operator
 from torchconv.description.axis import BOUNDARIES, Axis
 from torchconv.description.convolution import Convolution

@@ -17,7 +17,7 @@ import pytest
 
 from test_data import write_folder
 from torchconv import __version__
-from torchconv.cli.app import app
+from torchconv.cli import app
 
 
 class Outcome(NamedTuple):
@@ -241,7 +241,7 @@ def test_ctrl_c_ends_with_one_line_and_the_weights(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "torchconv.cli.app",
+        "torchconv",
         "train",
         "INPUT - CONV[2] - FC",
         "--epochs",

@@ -12,7 +12,8 @@ from PIL import Image
 from torchconv.errors import DataError
 from torchconv.network.operations import Volume
 from torchconv.training import progress
-from torchconv.training.data.source import DIGITS_SPLIT, Digits, ImageFolder, images, source
+from torchconv.training.data import images
+from torchconv.training.data.source import DIGITS_SPLIT, Digits, ImageFolder, source
 
 SMALL = Volume(3, (8, 8))
 

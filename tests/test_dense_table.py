@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import torchconv as tc
-from torchconv.compute.memory import LARGE, has_numbers, large_like
+from torchconv.compute.tensors import LARGE, has_numbers, large_like
 
 TABLE = [[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]]
 EMPTY_ROW = [[1, 1, 0], [0, 0, 0]]

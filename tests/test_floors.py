@@ -1,287 +1,68 @@
-"""A file imports only files of lower floors, or files to its left on its own floor."""
+"""The laws of the house hold for the package, and each is shown to turn red by a planted fault."""
 
 import ast
-from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src" / "torchconv"
+import house
 
-# From the ground up; within a floor from left to right. A folder stands for its files in the order given or, where
-# that is a set, for files that may import each other only downwards as their own folders say.
-HOUSE = [
-    "errors",
-    "description.axis",
-    "description.sharing",
-    "description.connections",
-    "description.notation",
-    "description.shapes",
-    "description.fitting",
-    "description.counts",
-    "description.pooling",
-    "description.field",
-    "description.progression",
-    "description.resampling",
-    "description.matrix",
-    "description.gram",
-    "description.pictures.raster",
-    "description.pictures.drawing",
-    "description.pictures.colours",
-    "description.pictures.grids",
-    "description.pictures.arithmetic",
-    "description.pictures.connections",
-    "description.pictures.weights",
-    "description.pictures.pictured",
-    "description.convolution",
-    "description.adjoint",
-    "network.operations",
-    "network.pools",
-    "network.regions",
-    "network.elementwise",
-    "network.merging",
-    "network.trend",
-    "network.field",
-    "network.readings",
-    "network.arrangements",
-    "network.recorded",
-    "network.graph",
-    "network.reading",
-    "network.fields",
-    "compute.roles",
-    "compute.memory",
-    "compute.kept",
-    "compute.layouts",
-    "compute.borders",
-    "compute.tables",
-    "compute.reference",
-    "compute.cost",
-    "compute.faults",
-    "compute.native.library",
-    "compute.store",
-    "compute.machine",
-    "compute.native.operations",
-    "compute.native.depthwise",
-    "compute.native.transforms",
-    "compute.native.unshared",
-    "compute.native.tiled",
-    "compute.native.pooling",
-    "compute.algorithms.base",
-    "compute.algorithms.torch_kernels",
-    "compute.algorithms.torch_channels_last",
-    "compute.algorithms.torch_bfloat16",
-    "compute.algorithms.dense_table",
-    "compute.algorithms.depthwise",
-    "compute.algorithms.stride_one",
-    "compute.algorithms.tiling",
-    "compute.algorithms.tile_costs",
-    "compute.algorithms.winograd",
-    "compute.algorithms.correlation",
-    "compute.algorithms.fourier",
-    "compute.algorithms.separable",
-    "compute.algorithms.phases",
-    "compute.algorithms.patches",
-    "compute.algorithms.unshared",
-    "compute.algorithms.tiled",
-    "compute.algorithms.sparse_matrix",
-    "compute.algorithms.reference_loops",
-    "compute.algorithms",
-    "compute.wisdom",
-    "compute.planner",
-    "compute.trilinear",
-    "compute.tensors",
-    "compute.operator",
-    "compute.pool_torch",
-    "compute.pool_derivatives",
-    "compute.pool_operator",
-    "compute.measuring",
-    "compute.calibration",
-    "compute.plan",
-    "compute.functional",
-    "nn.init",
-    "nn.setting",
-    "nn.waiting",
-    "nn.conv",
-    "nn.transposed",
-    "nn.variants",
-    "nn.twin",
-    "nn.dense",
-    "nn.ties",
-    "nn.matrix_tie",
-    "nn.prior",
-    "nn.penalty",
-    "nn.pool",
-    "nn.grid_pool",
-    "nn.channel_pool",
-    "nn.learned_pool",
-    "nn.cells",
-    "nn.cluster_pool",
-    "nn.group_sparsity",
-    "nn.region_pool",
-    "nn.region_classifier",
-    "nn.advice",
-    "nn.timing",
-    "nn.tuning",
-    "nn",
-    "language.syntax",
-    "language.values",
-    "language.layers",
-    "language.words",
-    "language.vocabulary",
-    "language.construction",
-    "language.architecture",
-    "language.zoo",
-    "language.parser",
-    "translate.layers",
-    "translate.build",
-    "translate.watching",
-    "translate.aten.call",
-    "translate.aten.windows",
-    "translate.aten.rearranging",
-    "translate.aten.spectral",
-    "translate.aten.sums",
-    "translate.aten.table",
-    "translate.recorder",
-    "translate.whole",
-    "translate.weightless",
-    "translate.trace",
-    "translate.sliding.layers",
-    "translate.sliding.rules",
-    "translate.sliding.calls",
-    "translate.sliding.convert",
-    "signal.job",
-    "signal.views",
-    "signal.nonfinite",
-    "signal.compiled",
-    "signal.sums",
-    "signal.toeplitz",
-    "signal.fourier",
-    "signal.ways",
-    "signal.ranges",
-    "signal.derivatives",
-    "signal.limbs",
-    "signal.integers",
-    "signal.objects",
-    "signal.arrays",
-    "inspection.described",
-    "inspection.models",
-    "inspection.receptive",
-    "inspection.rows",
-    "inspection.report",
-    "inspection.inspect",
-    "inspection.pictures",
-    "inspection.running",
-    "inspection.transforms",
-    "inspection.grids",
-    "inspection.equivariance",
-    "inspection.effective",
-    "inspection",
-    "training",
-    "complaints",
-    "doctor",
-    "planning",
-    "inspecting",
-    "cli",
-    "__main__",
-]
-EMPTY = {
-    "description",
-    "description.pictures",
-    "network",
-    "compute",
-    "compute.native",
-    "language",
-    "translate",
-    "translate.aten",
-    "translate.sliding",
-    "signal",
+KNOWN = house.trees()
+MODULES = [module for module, path in house.paths().items() if path.name != "__init__.py"]
+LAWS = [house.climbs, house.circles, house.rounding, house.torch_below, house.namesakes, house.long_functions]
+FAULTS = {
+    house.climbs: ("network.graph", "from ..language.parser import parse"),
+    house.circles: ("description.axis", "def late():\n    from .convolution import Convolution"),
+    house.rounding: ("tracing.recorder", "outputs = (size - 1) // axis.stride + 1"),
+    house.torch_below: ("network.graph", "def numbers():\n    import torch.nn"),
+    house.namesakes: ("network.graph", "class Convolution: ..."),
+    house.long_functions: ("network.graph", "def long():\n" + "    pass\n" * 41),
 }
 
 
-def module_of(path: Path) -> str:
-    parts = path.relative_to(SOURCE).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__")
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_law(law):
+    assert not list(law(KNOWN)), "\n" + "\n".join(law(KNOWN))
 
 
-def files() -> list[Path]:
-    return sorted(SOURCE.rglob("*.py"))
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_a_planted_fault_breaks_the_law(law):
+    module, fault = FAULTS[law]
+    planted = ast.Module([*KNOWN[module].body, *ast.parse(fault).body], [])
+    assert len(list(law({**KNOWN, module: planted}))) > len(list(law(KNOWN)))
 
 
-def place(module: str) -> int:
-    """The number of a module's place; the files of a folder that stands as a whole share it."""
-    while module not in HOUSE:
-        module, _, last = module.rpartition(".")
-        assert last, "a file that has no place in the house"
-    return HOUSE.index(module)
+@pytest.mark.parametrize(
+    "fault",
+    ["import torch", "divmod(size, self.stride)", "size %= axis.dilation", "-(-size // strides[0])"],
+)
+def test_faults_in_other_words_are_found_too(fault):
+    planted = {**KNOWN, "network.graph": ast.Module([*KNOWN["network.graph"].body, *ast.parse(fault).body], [])}
+    laws = house.torch_below, house.rounding
+    assert sum(len(list(law(planted))) for law in laws) > sum(len(list(law(KNOWN))) for law in laws)
 
 
-def imports(path: Path) -> set[str]:
-    """The torchconv modules that a file imports, whether at its top or inside a function; not those only for types."""
-    package = ["torchconv", *module_of(path).split(".")]
-    if path.name != "__init__.py":
-        package.pop()
-    tree = ast.parse(path.read_text())
-    only_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for inner in ast.walk(node)
-    }
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and id(node) not in only_types:
-            base = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*base, node.module] if node.module else base)
-            names = [f"{module}.{alias.name}" for alias in node.names]
-            found |= {name if exists(name) else module for name in names}
-        elif isinstance(node, ast.Import) and id(node) not in only_types:
-            found |= {alias.name for alias in node.names}
-    return {name.removeprefix("torchconv.") for name in found if name.startswith("torchconv.")}
+def test_no_two_modules_differ_by_an_ending():
+    assert not list(house.endings(MODULES))
+    assert list(house.endings([*MODULES, "compute.planner", "compute.plan"])) == ["plan and planner"]
 
 
-def exists(module: str) -> bool:
-    path = SOURCE.parent.joinpath(*module.split("."))
-    return path.with_suffix(".py").exists() or path.is_dir()
+@pytest.mark.parametrize("module", house.paths())
+def test_files_are_short(module):
+    lines = len(house.paths()[module].read_text(encoding="utf-8").splitlines())
+    assert lines <= 400, f"{module} has {lines} lines"
 
 
-@pytest.mark.parametrize("path", files(), ids=module_of)
-def test_imports_go_down_or_left(path):
-    module = module_of(path)
-    if not module or module in EMPTY:
-        assert not imports(path), f"{module or 'torchconv'}/__init__.py imports something"
-        return
-    own = module.split(".")[0]
-    for target in imports(path):
-        allowed = place(target) < place(module) or (own == target.split(".")[0] == HOUSE[place(module)])
-        assert allowed, f"{module} imports {target}, which is not below it or to its left"
+def test_folders_can_be_taken_in_at_a_glance():
+    folders: dict[str, int] = {}
+    for path in house.SOURCE.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so":
+            folder = str(path.parent.relative_to(house.SOURCE))
+            folders[folder] = folders.get(folder, 0) + 1
+    assert max(folders.values()) <= 16, folders
+    assert sum(folders.values()) <= 180, folders
 
 
-@pytest.mark.parametrize("path", files(), ids=module_of)
-def test_files_and_functions_are_short(path):
-    text = path.read_text()
-    assert len(text.splitlines()) <= 250, f"{path.name} has {len(text.splitlines())} lines"
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("__init__"):
-            body = node.body[1:] if isinstance(node.body[0], ast.Expr) and ast.get_docstring(node) else node.body
-            length = (node.end_lineno - body[0].lineno + 1) if body else 0
-            assert length <= 40, f"{path.name}:{node.name} has {length} lines"
-
-
-def test_only_shapes_rounds():
-    """Sizes are divided in one file: elsewhere on the floor of descriptions there is no floor division of a size."""
-    for path in (SOURCE / "description").glob("*.py"):
-        text = path.read_text()
-        if path.name != "shapes.py":
-            assert "stride + 1" not in text.replace("(windows - 1) * axis.stride + 1", ""), path.name
-
-
-def test_the_ground_floors_know_no_torch():
-    for folder in ("description", "network"):
-        for path in (SOURCE / folder).glob("*.py"):
-            roots = {name.split(".")[0] for name in _roots(path)}
-            assert "torch" not in roots, path.name
-
-
-def _roots(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
-    plain = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    return plain | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+@pytest.mark.parametrize("module", [m for m, path in house.paths().items() if path.name == "__init__.py"])
+def test_every_folder_says_what_lives_there(module):
+    said = ast.get_docstring(KNOWN[module]) or ""
+    assert len(said.splitlines()) >= 3, f"{module or 'torchconv'}/__init__.py does not say what lives there"

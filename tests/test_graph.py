@@ -5,9 +5,8 @@ import pytest
 from torchconv.description.convolution import Convolution
 from torchconv.description.pooling import Pooling
 from torchconv.errors import SettingError, ShapeError
-from torchconv.network.elementwise import Activation, Dropout, Norm, Softmax
 from torchconv.network.graph import Network, Node, chain
-from torchconv.network.operations import Convolve, FullyConnected, Input, Volume
+from torchconv.network.operations import Activation, Convolve, Dropout, FullyConnected, Input, Norm, Softmax, Volume
 from torchconv.network.pooling import ChannelPool, GlobalPool, GridPool, LearnedPool, Pool, Summary
 
 HALVE = Pool(Pooling(2, ndim=2))

@@ -10,7 +10,7 @@ import torch
 
 import torchconv as tc
 from torchconv.compute.algorithms import Problem
-from torchconv.compute.planning import calibrate, choose, machine, store
+from torchconv.compute.planning import choose, cost_model, measure, store
 
 
 @pytest.fixture(autouse=True)
@@ -18,12 +18,12 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
     yield
     monkeypatch.undo()
-    machine.factors.cache_clear()
+    cost_model.factors.cache_clear()
     choose.forget_choices()
 
 
 def forget() -> None:
-    machine.factors.cache_clear()
+    cost_model.factors.cache_clear()
     choose.forget_choices()
 
 
@@ -36,9 +36,9 @@ def test_choices_follow_what_was_measured() -> None:
     asked = problem()
     forget()
     assert choose.choose(asked).output.name == "fft"
-    factors = {machine.key("fft", asked.convolution, torch.float32, False, "output"): 20.0}
-    factors |= {machine.key("torch", asked.convolution, torch.float32, False, "output"): 0.05}
-    machine.keep(2, factors)
+    factors = {cost_model.key("fft", asked.convolution, torch.float32, False, "output"): 20.0}
+    factors |= {cost_model.key("torch", asked.convolution, torch.float32, False, "output"): 0.05}
+    cost_model.keep(2, factors)
     forget()
     expected = choose.BY_NAME["fft"].expected(asked, "output")
     assert expected == 20 * choose.BY_NAME["fft"].seconds(asked, "output")
@@ -47,32 +47,30 @@ def test_choices_follow_what_was_measured() -> None:
 
 
 def test_factors_of_other_machines_and_damaged_ones_do_not_count() -> None:
-    machine.keep(2, {"fft, single large, float32, contiguous, output": 2.0})
+    cost_model.keep(2, {"fft, single large, float32, contiguous, output": 2.0})
     (path,) = store.folder().iterdir()
     whole = path.read_text()
     for text in (whole[:-9], "[]", whole.replace(torch.__version__, "0.1"), whole.replace("2.0", '"2"')):
         path.write_text(text)
-        machine.factors.cache_clear()
-        assert machine.factors(2) == {}
+        cost_model.factors.cache_clear()
+        assert cost_model.factors(2) == {}
     path.write_text(whole.replace("2.0", "1e9"))
-    machine.factors.cache_clear()
-    assert machine.factors(2) == {}, "no way is a thousand million times slower than elsewhere"
+    cost_model.factors.cache_clear()
+    assert cost_model.factors(2) == {}, "no way is a thousand million times slower than elsewhere"
 
 
 def test_every_kind_is_measured() -> None:
-    found = {machine.group(one.convolution) for one in calibrate.problems(2)}
+    found = {cost_model.group(one.convolution) for one in measure.problems(2)}
     from torchconv.compute.planning import cost_model
 
     assert found == {*cost_model.RATES, "unshared", "tiled"}
 
 
 def test_calibration_of_some_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        calibrate, "PROBLEMS", (("4->4, 9, padding=4", 2, (100,)), ("1->1, 5x5, padding=2", 1, (20, 20)))
-    )
-    monkeypatch.setattr(calibrate, "SECONDS", 0.01)
-    found = calibrate.calibrate()
-    assert machine.factors(torch.get_num_threads()) == found
-    names = [name for name, *_ in calibrate.summary(found)]
+    monkeypatch.setattr(measure, "PROBLEMS", (("4->4, 9, padding=4", 2, (100,)), ("1->1, 5x5, padding=2", 1, (20, 20))))
+    monkeypatch.setattr(measure, "SECONDS", 0.01)
+    found = measure.calibrate()
+    assert cost_model.factors(torch.get_num_threads()) == found
+    names = [name for name, *_ in measure.summary(found)]
     assert names[0] == "torch"
-    assert all(machine.LEAST <= value <= machine.MOST for value in found.values())
+    assert all(cost_model.LEAST <= value <= cost_model.MOST for value in found.values())

@@ -58,7 +58,7 @@ def write_parquet(
 
 
 def greys(found: ParquetImages, rows: tuple[int, ...], labels: tuple[int, ...]) -> list[int]:
-    from torchconv.training.data.source import Part
+    from torchconv.training.data.parts import Part
 
     batch = found.read(Part(rows, labels), SMALL)
     assert batch.labels.tolist() == list(labels)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import torchconv as tc
-from torchconv.drawing import colours
+from torchconv.drawing import svg
 from torchconv.drawing.arithmetic import Layout, Scene
 from torchconv.drawing.svg import Drawing, text
 
@@ -79,7 +79,7 @@ def test_phases_are_told_apart():
     shown = {}
     for sharing in ("full", 2, "none"):
         scene = Scene(C(1, 1, (2, 2), sharing=sharing).axes, C(1, 1, (2, 2), sharing=sharing).sharing, (5, 5))
-        shown[sharing] = {colours.hue(scene.phase(output)) for output in np.ndindex(*scene.outputs)}
+        shown[sharing] = {svg.hue(scene.phase(output)) for output in np.ndindex(*scene.outputs)}
     assert [len(found) for found in shown.values()] == [1, 4, 16]
 
 

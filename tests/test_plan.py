@@ -16,7 +16,7 @@ from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.algorithms.torch_kernels import TorchKernels
 from torchconv.compute.native import library
 from torchconv.compute.planning import choose, measure, store, wisdom
-from torchconv.compute.role import INPUT, OUTPUT, WEIGHT
+from torchconv.compute.tensors import INPUT, OUTPUT, WEIGHT
 
 SMALL = tc.Convolution(4, 4, (9, 9), padding="same")
 

@@ -19,7 +19,7 @@ from laws import problems
 from torchconv.compute import layouts
 from torchconv.description.connections import Connections
 from torchconv.description.convolution import Convolution
-from torchconv.description.gram import joined
+from torchconv.description.matrix import joined
 from torchconv.description.sharing import Sharing
 from torchconv.errors import SettingError, ShapeError
 from torchconv.nn import Conv, Conv2d, ConvTranspose2d, Dense, LocallyConnected1d, LocallyConnected2d, TiledConv2d

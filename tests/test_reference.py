@@ -5,7 +5,7 @@ import scipy.signal
 import torch
 import torch.nn.functional as F
 
-from torchconv.compute import reference
+from torchconv.compute.algorithms import reference
 from torchconv.description.convolution import Convolution
 
 rng = np.random.default_rng(0)

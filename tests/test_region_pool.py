@@ -16,7 +16,7 @@ from torch.nn import functional
 
 import torchconv as tc
 from torchconv.errors import DataError, SettingError, ShapeError
-from torchconv.nn.pooling import group_sparsity
+from torchconv.nn.pooling import region_classifier
 
 POOLS = {1: tc.nn.RegionPool1d, 2: tc.nn.RegionPool2d, 3: tc.nn.RegionPool3d}
 SIZES = {1: (7,), 2: (5, 6), 3: (3, 4, 5)}
@@ -145,7 +145,7 @@ def test_inspection():
 def test_the_proximal_step_is_exact(seed):
     """Against scipy's general minimiser of |v - w|^2 / 2 + t max |v|, as a smooth problem with a bound."""
     weight, threshold = random(4, 3, seed=seed), 0.3 + 0.4 * seed
-    found = group_sparsity.shrunk(weight, threshold)
+    found = region_classifier.shrunk(weight, threshold)
     for column in range(3):
         w = weight[:, column].numpy()
         bound = [
@@ -158,7 +158,7 @@ def test_the_proximal_step_is_exact(seed):
 
         best = minimize(value, np.append(w, abs(w).max()), constraints=bound, method="SLSQP", options={"ftol": 1e-14})
         np.testing.assert_allclose(found[:, column].numpy(), best.x[:-1], atol=1e-5)
-    assert group_sparsity.norm(found) <= group_sparsity.norm(weight)
+    assert region_classifier.norm(found) <= region_classifier.norm(weight)
 
 
 def made(images=200, seed=0):

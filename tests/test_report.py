@@ -18,7 +18,8 @@ from test_data import write_folder
 from torchconv.drawing import charts, filters
 from torchconv.errors import DataError
 from torchconv.language.build import build
-from torchconv.training.data.source import Batch, source
+from torchconv.training.data.parts import Batch
+from torchconv.training.data.source import source
 from torchconv.training.preparation import Scaling
 from torchconv.training.results.evaluate import Evaluation, evaluate
 from torchconv.training.results.mistakes import Mistakes

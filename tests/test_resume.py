@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from test_data import write_folder
-from torchconv.cli.app import app
+from torchconv.cli import app
 from torchconv.errors import DataError, SettingError
 from torchconv.training import train
 from torchconv.training.run import new_run

@@ -11,7 +11,7 @@ from torchconv.compute.algorithms import Problem
 from torchconv.compute.algorithms.separable import Separable, decomposed
 from torchconv.compute.native import library
 from torchconv.compute.planning import choose
-from torchconv.compute.role import INPUT, OUTPUT, WEIGHT
+from torchconv.compute.tensors import INPUT, OUTPUT, WEIGHT
 from torchconv.compute.weight_cache import MEMORY
 
 SEPARABLE = choose.BY_NAME["separable"]

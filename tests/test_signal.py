@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 import torchconv as tc
 from torchconv import errors
-from torchconv.signal.methods import METHODS
-from torchconv.signal.ranges import ranged
+from torchconv.signal.methods import METHODS, ranged
 from torchconv.signal.request import spans_of
 
 MODES = ("full", "same", "valid")

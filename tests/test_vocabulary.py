@@ -12,9 +12,9 @@ from torchconv.errors import SettingError, TextError
 from torchconv.language import layers, words
 from torchconv.language.layers import Surroundings
 from torchconv.language.parser import parse
-from torchconv.language.vocabulary import operations
-from torchconv.network import elementwise, pooling
+from torchconv.language.words import operations
 from torchconv.network import operations as ops
+from torchconv.network import pooling
 from torchconv.network.operations import Operation, Volume
 
 
@@ -72,11 +72,11 @@ def test_pool(text: str, volume: str, pool: Pooling) -> None:
 
 
 def test_the_other_words() -> None:
-    assert made("RELU") == elementwise.Activation("relu")
-    assert made("NORM") == elementwise.Norm()
-    assert made("SOFTMAX", classes=10) == elementwise.Softmax()
-    assert made("NORM[group, groups=8, eps=1e-3]") == elementwise.Norm("group", 8, eps=1e-3)
-    assert made("NORM[momentum=0.4]") == elementwise.Norm(momentum=0.4)
+    assert made("RELU") == ops.Activation("relu")
+    assert made("NORM") == ops.Norm()
+    assert made("SOFTMAX", classes=10) == ops.Softmax()
+    assert made("NORM[group, groups=8, eps=1e-3]") == ops.Norm("group", 8, eps=1e-3)
+    assert made("NORM[momentum=0.4]") == ops.Norm(momentum=0.4)
     assert made("GLOBALPOOL") == pooling.GlobalPool("mean")
     assert made("GLOBALPOOL[max]") == pooling.GlobalPool("max")
     assert made("GLOBALPOOL[lp, p=3]") == pooling.GlobalPool("lp", 3.0)
@@ -92,11 +92,11 @@ def test_the_other_words() -> None:
     assert made("TILED[4]") == made("CONV[4, sharing=2]")
     assert made("UPSAMPLE") == ops.Upsample((2, 2), "nearest")
     assert made("UPSAMPLE[2x4, linear]") == ops.Upsample((2, 4), "linear")
-    assert made("SCALE") == elementwise.Scale()
-    assert made("GELU") == elementwise.Activation("gelu")
+    assert made("SCALE") == ops.Scale()
+    assert made("GELU") == ops.Activation("gelu")
     assert made("FC[7, bias=no]") == ops.FullyConnected(7, bias=False)
-    assert made("DROPOUT") == elementwise.Dropout(0.5)
-    assert made("DROPOUT[.25]") == elementwise.Dropout(0.25)
+    assert made("DROPOUT") == ops.Dropout(0.5)
+    assert made("DROPOUT[.25]") == ops.Dropout(0.25)
     assert made("FC[7]", last=True, classes=10) == ops.FullyConnected(7)
     assert made("FC", last=True, classes=10) == ops.FullyConnected(10)
     assert made("FC", last=False, classes=10) == ops.FullyConnected(layers.FC_OUTPUTS)

@@ -5,8 +5,9 @@ Names are imported when they are first used, so that `torchconv --help` does not
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .faces import lazy
 
 if TYPE_CHECKING:
     from . import inspection, nn
@@ -87,15 +88,4 @@ __all__ = [
     "widen",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'torchconv' has no attribute {name!r}; it has {', '.join(__all__)}")
-    module = import_module(f"{__name__}.{_PLACES[name]}")
-    value = module if name == _PLACES[name] else getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__getattr__, __dir__ = lazy(__name__, _PLACES)

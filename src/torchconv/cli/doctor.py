@@ -26,7 +26,7 @@ def findings() -> list[Finding]:
     import torch
 
     from .. import __version__
-    from ..compute.planning import machine, store
+    from ..compute.planning import cost_model, store
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return [
@@ -39,7 +39,7 @@ def findings() -> list[Finding]:
         _kernels(),
         *(_part(name, modules) for name, modules in PARTS.items()),
         Finding("measured plans", str(store.folder())),
-        _machine(machine.factors(torch.get_num_threads())),
+        _machine(cost_model.factors(torch.get_num_threads())),
     ]
 
 

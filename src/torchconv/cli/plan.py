@@ -75,7 +75,7 @@ def _tune_machine() -> None:
     """Measure, with a bar, and print how far the estimates that were shipped are from this machine."""
     from rich.progress import track
 
-    from ..compute.planning.calibrate import calibrate, summary
+    from ..compute.planning.measure import calibrate, summary
 
     found = calibrate(lambda problems: iter(track(problems, "measuring this machine", transient=True)))
     typer.echo(f"{'algorithm':22}{'kinds':>6}{'median':>9}{'least':>9}{'most':>9}   measured in parts of the estimate")

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..description import counts, shapes
+from ..description import shapes
 from ..description.convolution import Convolution
 from .planning.choose import Choice
-from .role import INPUT, OPERANDS, OUTPUT, WEIGHT
+from .tensors import INPUT, OPERANDS, OUTPUT, WEIGHT
 
 
 def apply(
@@ -48,7 +48,7 @@ def _of_no_images(role: str, conv: Convolution, first: Tensor, input_size: Seque
     """The result for an empty batch, which algorithms need not know about."""
     outputs = shapes.output_sizes(conv.axes, input_size)
     if role == WEIGHT:
-        return first.new_zeros(counts.weight_shape(conv.axes, conv.channels, conv.sharing, outputs))
+        return first.new_zeros(shapes.weight_shape(conv.axes, conv.channels, conv.sharing, outputs))
     return first.new_zeros(0, *((conv.out_channels, *outputs) if role == OUTPUT else (conv.in_channels, *input_size)))
 
 

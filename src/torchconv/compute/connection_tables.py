@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..description.connections import Connections
 from ..description.convolution import Convolution
-from .role import INPUT, OPERANDS, WEIGHT
+from .tensors import INPUT, OPERANDS, WEIGHT
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..description.connections import Connections
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
-from .memory import has_numbers
+from .tensors import has_numbers
 
 PLAIN = "plain"  # (*phases, out, in // groups, *kernel)
 FLIPPED = "flipped"  # the same with the taps in reverse order: true convolution

@@ -17,8 +17,7 @@ from .algorithms.torch_kernels import TorchKernels, static_call
 from .autograd import apply
 from .planning import choose
 from .planning.choose import Choice
-from .role import INPUT, OUTPUT, WEIGHT
-from .tensors import autocast_dtype, cast, check_tensors
+from .tensors import INPUT, OUTPUT, WEIGHT, autocast_dtype, cast, check_tensors
 from .weight_cache import stays
 
 MOST_KNOWN = 256  # shapes of one convolution for which preparations are kept

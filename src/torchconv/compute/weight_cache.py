@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .memory import has_numbers
+from .tensors import has_numbers
 
 MOST_BYTES = 2**30  # of this process
 MOST_ENTRIES = 4096

@@ -17,14 +17,13 @@ from torch.nn.parameter import Parameter
 from ..compute import layouts
 from ..description import shapes
 from ..description.convolution import Convolution
-from ..description.gram import checked_looser, joined
+from ..description.matrix import checked_looser, joined
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
 from ..nn.conv import Conv
 from ..nn.dense import Dense
 from .equivalent import settled, size_for
-from .matrix_tie import MatrixTie
-from .projections import PhaseTie, Tie, phase_tie, placed
+from .projections import MatrixTie, PhaseTie, Tie, phase_tie, placed
 
 DENSE = "dense"
 MOST_MEMORY = 0.5  # of the machine's, for the weights of a layer

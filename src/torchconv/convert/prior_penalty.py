@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from ..compute import layouts
 from ..description.convolution import Convolution
-from ..description.gram import joined
+from ..description.matrix import joined
 from ..description.sharing import Sharing
 from ..errors import SettingError
 from ..nn.conv import Conv
 from ..nn.dense import Dense
 from . import projections
-from .matrix_tie import MatrixTie
 from .prior import phase_ties
+from .projections import MatrixTie
 
 Tied = tuple[nn.Parameter, projections.Tie]
 

@@ -1,35 +1,45 @@
-"""Running somebody's model to measure something of it, so that nothing of it changes."""
+"""Running a model to see how long it takes, so that nothing of it changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
-from ..inspection.network_of import seen
-from .timing import evaluating
+
+def step(model: nn.Module, arguments: tuple) -> None:
+    """Forward and backward; gradients that were there stay as they were."""
+    found = [one for one in pytree.tree_leaves(model(*arguments)) if isinstance(one, Tensor) and one.requires_grad]
+    if found:
+        wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        torch.autograd.grad([one.sum() for one in found], wanted, allow_unused=True)
+
+
+def timed(run: Callable[[], Any]) -> float:
+    """Seconds of one run."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 @contextmanager
-def running(model: Any) -> Iterator[None]:
-    """A module in evaluation mode, and as it was afterwards; of a function nothing is known."""
-    if isinstance(model, nn.Module):
-        with evaluating(model):
-            yield
-    else:
-        yield
-
-
-def output(model: Any, x: Tensor) -> Any:
-    """What a model makes of x.
-
-    Raises ShapeError naming the layer of a module that the shape does not fit, and a shape that would.
-    """
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode, so that running statistics and the state of chance stay as they are."""
+    modes = {module: module.training for module in model.modules()}
+    state = copy.copy(torch.get_rng_state())
+    model.eval()
     try:
-        return model(x)
-    except RuntimeError:
-        if isinstance(model, nn.Module):
-            seen(model, tuple(x.shape))  # says it better, unless it is about something else than shapes
-        raise
+        yield
+    finally:
+        torch.set_rng_state(state)
+        for module, mode in modes.items():
+            module.training = mode
+        for module in model.modules():
+            if module not in modes:
+                module.training = model.training

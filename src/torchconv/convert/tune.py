@@ -21,7 +21,7 @@ from ..compute.planning.plan import Plan, plan
 from ..errors import SettingError
 from ..nn.conv import Conv
 from .equivalent import twin
-from .timing import evaluating, step, timed
+from .run_model import evaluating, step, timed
 
 KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ROUNDS = 5

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..drawing.pictured import Pictured
 from ..errors import ShapeError, TextError
-from . import counts, interval, matrix, notation, shapes
 from . import fit as fitting
+from . import interval, matrix, notation, shapes
 from .axis import Axis, axes_of, flag
 from .connections import Connections
 from .sharing import Sharing
@@ -155,7 +155,7 @@ class Convolution(Pictured):
 
     def weight_shape(self, input_size: Any = None) -> tuple[int, ...]:
         """(*phases, out, in // groups, *kernel), or (*phases, connections, *kernel); unshared needs input_size."""
-        return counts.weight_shape(self.axes, self.channels, self.sharing, self._outputs(input_size))
+        return shapes.weight_shape(self.axes, self.channels, self.sharing, self._outputs(input_size))
 
     def bias_shape(self, input_size: Any = None) -> tuple[int, ...]:
         """(*bias phases, out); () without a bias."""
@@ -168,11 +168,11 @@ class Convolution(Pictured):
     def macs(self, input_size: Any) -> int:
         """Multiply-accumulates with a real sample for one image, exact; none with padding, bias not counted."""
         self.output_size(input_size)
-        return counts.macs(self.axes, self.channels.count, shapes.sizes_of(input_size, self.ndim))
+        return shapes.macs(self.axes, self.channels.count, shapes.sizes_of(input_size, self.ndim))
 
     def macs_ignoring_borders(self, input_size: Any) -> int:
         """Multiply-accumulates for one image as customarily counted: every tap of every window."""
-        return counts.macs_ignoring_borders(self.axes, self.channels.count, shapes.sizes_of(input_size, self.ndim))
+        return shapes.macs_ignoring_borders(self.axes, self.channels.count, shapes.sizes_of(input_size, self.ndim))
 
     def connection_count(self, input_size: Any) -> int:
         """Connections as LeCun et al. 1998 count them: `macs`, and one for the bias of each output."""

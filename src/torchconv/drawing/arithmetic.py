@@ -1,11 +1,8 @@
-"""One convolution's arithmetic: the input with its padding, a window on it, the output, and a kernel for each phase.
-
-Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep learning, figures 2.1 to 5.1.
-"""
+"""Rows of cells: an input with its padding, an output, a kernel; one axis is one row of a grid."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -13,10 +10,68 @@ from math import prod
 from ..description import shapes
 from ..description.axis import Axis
 from ..description.sharing import Sharing
-from ..errors import ShapeError
-from . import colours
-from .grids import CELL, Grid, check_size, plane
+from ..errors import SettingError, ShapeError
+from . import svg
 from .svg import Drawing, Motion, Shape, rect, text
+
+CELL = 22
+MOST_CELLS = 4096
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells (rows, columns) with the upper left corner of the first at x, y."""
+
+    rows: int
+    columns: int
+    x: float
+    y: float
+    cell: float = CELL
+
+    @property
+    def width(self) -> float:
+        """In pixels."""
+        return self.columns * self.cell
+
+    @property
+    def height(self) -> float:
+        """In pixels."""
+        return self.rows * self.cell
+
+    def corner(self, place: Sequence[int]) -> tuple[float, float]:
+        """The upper left corner of a cell, (row, column)."""
+        return self.x + place[1] * self.cell, self.y + place[0] * self.cell
+
+    def cells(self, colour: Callable[[tuple[int, int]], str]) -> Iterator[Shape]:
+        """Every cell in its colour."""
+        for row in range(self.rows):
+            for column in range(self.columns):
+                x, y = self.corner((row, column))
+                yield rect(x, y, self.cell, self.cell, colour((row, column)), stroke="#999999", stroke_width=0.5)
+
+    def caption(self, words: str) -> Shape:
+        """A line above the grid."""
+        return text(self.x, self.y - 8, words, anchor="start")
+
+
+def plane(values: Sequence[int], what: str, fill: int = 0) -> tuple[int, int]:
+    """One or two numbers as (rows, columns); raises SettingError for more axes than can be drawn."""
+    if len(values) > 2:
+        fix = "Draw a convolution with its last two axes."
+        raise SettingError(f"a drawing of {what}", got=f"{len(values)} axes", expected="one or two", fix=fix)
+    return (values[0], values[1]) if len(values) == 2 else (fill, values[0])
+
+
+def check_size(sizes: Sequence[int], what: str) -> None:
+    """Raise ShapeError for what has more cells than anyone can look at."""
+    count = 1
+    for size in sizes:
+        count *= size
+    if count > MOST_CELLS:
+        shown = "x".join(map(str, sizes))
+        expected = f"at most {MOST_CELLS}"
+        raise ShapeError(f"a drawing of {what}", got=f"{shown} cells", expected=expected, fix="Use a smaller input.")
+
 
 MARGIN, GAP, MOST_KERNELS, MOST_FRAMES = 30, 50, 12, 400
 
@@ -78,9 +133,9 @@ class Scene:
     def input_colour(self, position: Sequence[int]) -> str:
         """Samples, zeros between them, and padding."""
         if self.is_real(position):
-            return colours.INPUT
+            return svg.INPUT
         pairs = zip(position, self.axes, self.size, strict=True)
-        return colours.ZERO if all(0 <= at < shapes.dilated(a, n) for at, a, n in pairs) else colours.PADDING
+        return svg.ZERO if all(0 <= at < shapes.dilated(a, n) for at, a, n in pairs) else svg.PADDING
 
 
 class Layout:
@@ -115,7 +170,7 @@ class Layout:
         yield self.input.caption(f"input {'x'.join(map(str, scene.size))}")
         yield from self.input.cells(lambda place: scene.input_colour(position(place)))
         yield self.output.caption(f"output {'x'.join(map(str, scene.outputs))}")
-        yield from self.output.cells(lambda place: colours.hue(scene.phase(place[-len(scene.size) :])))
+        yield from self.output.cells(lambda place: svg.hue(scene.phase(place[-len(scene.size) :])))
 
     def kernels(self) -> Iterator[Shape]:
         """A kernel for each phase, as many as have room."""
@@ -124,7 +179,7 @@ class Layout:
         cell = min(CELL, 90 / max(rows, columns))
         for number in range(shown):
             grid = Grid(rows, columns, MARGIN + number * (columns * cell + 12), self.below, cell)
-            yield from grid.cells(lambda place, number=number: colours.hue(number))
+            yield from grid.cells(lambda place, number=number: svg.hue(number))
         words = "1 kernel, shared by all outputs" if self.scene.kernels == 1 else f"{self.scene.kernels} kernels"
         if self.scene.sharing.needs_size:
             words += ", one for each output"
@@ -151,9 +206,9 @@ def draw(scene: Scene, output: Sequence[int] | None, title: str) -> Drawing:
     found = [*layout.grids(), *layout.kernels()]
     for tap in scene.taps(place):
         x, y = layout.at(tap)
-        found.append(_frame(x, y, colours.WINDOW))
+        found.append(_frame(x, y, svg.WINDOW))
     x, y = layout.output_at(place)
-    return layout.page([*found, _frame(x, y, colours.WINDOW)], title)
+    return layout.page([*found, _frame(x, y, svg.WINDOW)], title)
 
 
 def animate(scene: Scene, seconds: float, title: str) -> Drawing:
@@ -202,4 +257,4 @@ def _frame(x: float, y: float, colour: str, *motions: Motion) -> Shape:
 def _moving(corners: Sequence[tuple[float, float]], seconds: float) -> Shape:
     values = [[f"{corner[axis] + 2:g}" for corner in corners] for axis in (0, 1)]
     moves = (Motion(name, tuple(found), seconds) for name, found in zip("xy", values, strict=True))
-    return _frame(*corners[0], colours.WINDOW, *moves)
+    return _frame(*corners[0], svg.WINDOW, *moves)

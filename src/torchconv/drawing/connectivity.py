@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from ..description import shapes
 from ..description.axis import Axis
+from ..description.matrix import Entries
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
-from . import colours
-from .grids import check_size
-from .svg import Drawing, Shape, circle, line, text
+from . import svg
+from .arithmetic import check_size
+from .svg import Drawing, Shape, circle, line, rect, text
 
 STEP, RADIUS, HIGH = 44, 14, 130
 
@@ -39,7 +40,7 @@ def connections(axis: Axis, sharing: Sharing, size: int, title: str, below: int 
         for output, source, tap in pairs:
             if chosen(output, source) == picked:
                 number = (0 if period == 1 else output % period if period else output) * axis.kernel + tap
-                colour = colours.hue(number, 0.5) if picked else colours.PLAIN
+                colour = svg.hue(number, 0.5) if picked else svg.PLAIN
                 ends = (left[0] + source * STEP, HIGH + 40, left[1] + output * STEP, 40)
                 found.append(line(*ends, colour, stroke_width=2.5 if picked else 1))
     touched = {output for output, source, _ in pairs if chosen(output, source)}
@@ -55,3 +56,25 @@ def connections(axis: Axis, sharing: Sharing, size: int, title: str, below: int 
 def _check(name: str, unit: int | None, count: int) -> None:
     if unit is not None and not 0 <= unit < count:
         raise ShapeError(f"the unit {name}", got=unit, expected=f"an integer from 0 to {count - 1}")
+
+
+LARGEST, MOST_ENTRIES = 640, 40_000
+
+
+def draw(entries: Entries, title: str) -> Drawing:
+    """Toeplitz, circulant and doubly block matrices show as stripes, unshared ones as stripes of changing colours."""
+    rows, columns = entries.shape
+    if len(entries.rows) > MOST_ENTRIES or max(rows, columns) > 2000:
+        got = f"{rows}x{columns} with {len(entries.rows)} entries"
+        expected = f"at most {MOST_ENTRIES} entries"
+        raise ShapeError("a drawing of a matrix", got=got, expected=expected, fix="Use a smaller input.")
+    cell = min(16.0, LARGEST / max(rows, columns))
+    left, top = 10.0, 34.0
+    found = [
+        text(left, 22, f"{rows} outputs x {columns} inputs, {len(entries.rows)} products", anchor="start"),
+        rect(left, top, columns * cell, rows * cell, "#ffffff", stroke="#999999", stroke_width=1),
+    ]
+    for row, column, weight in zip(entries.rows, entries.columns, entries.weights, strict=True):
+        place = (left + int(column) * cell, top + int(row) * cell)
+        found.append(rect(*place, cell, cell, svg.hue(int(weight), 0.6)))
+    return Drawing(max(columns * cell, 330) + 20, rows * cell + top + 10, tuple(found), title)

@@ -13,7 +13,7 @@ from ..inspection.network_of import seen
 from ..inspection.receptive_field import Box
 from ..network.graph import Network
 from ..network.operations import Volume
-from . import colours
+from . import svg
 from .svg import INK, Drawing, Shape, line, picture, polygon, rect, text
 
 HIGH, DEEP, GAP, MOST_VOLUMES = 130.0, 0.35, 26.0, 60
@@ -40,7 +40,7 @@ def draw_network(model: Any, input_shape: Any = None) -> Drawing:
         high = HIGH * _scaled(max(volume.size), largest) if volume.size else 10.0
         thick = 6 + 5 * float(np.log2(max(volume.channels, 1))) if volume.size else 12.0
         high = high if volume.size else min(20 + 10 * float(np.log2(max(volume.channels, 1))), HIGH)
-        colour = colours.hue(number, 0.78)
+        colour = svg.hue(number, 0.78)
         bar = rect(x, middle - high / 2, thick, high, colour, stroke=INK, stroke_width=0.7)
         shapes += _box(x, middle, thick, high, colour) if volume.size else [bar]
         width = thick + high * DEEP if volume.size else thick + 4
@@ -76,7 +76,7 @@ def draw_field(image: Any, *boxes: Box) -> Drawing:
     shapes: list[Shape] = [picture(10, 10, width * scale, height * scale, _png(pixels.astype(np.uint8)))]
     for number, box in enumerate(boxes):
         (top, bottom), (left, right) = box
-        own = {"stroke": colours.hue(number, 0.45), "stroke_width": 3, "fill_opacity": 0}
+        own = {"stroke": svg.hue(number, 0.45), "stroke_width": 3, "fill_opacity": 0}
         size = ((right - left + 1) * scale, (bottom - top + 1) * scale)
         shapes.append(rect(10 + left * scale, 10 + top * scale, *size, "none", **own))
     return Drawing(width * scale + 20, height * scale + 20, tuple(shapes), "receptive fields over an image")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..description import shapes
 from ..errors import SettingError
-from . import arithmetic, connectivity, matrix
+from . import arithmetic, connectivity
 from .svg import Drawing
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Pictured:
 
     def draw_matrix(self, input_size: Any) -> Drawing:
         """The matrix, each entry in the colour of its weight: Toeplitz with one axis, doubly block with two."""
-        return matrix.draw(self.entries(input_size), f"{self:}")
+        return connectivity.draw(self.entries(input_size), f"{self:}")
 
     def _scene(self, input_size: Any) -> arithmetic.Scene:
         return arithmetic.Scene(self.axes, self.sharing, shapes.sizes_of(input_size, len(self.axes)))

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..convert.run_model import output, running
 from ..errors import DataError, SettingError, ShapeError
+from .network_of import output, running
 
 STEP = 8  # images at a time
 TWO_SIGMA = 0.9545  # of the mass of a Gaussian lie as near as this to its middle

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..convert.run_model import output, running
 from ..errors import DataError, SettingError, ShapeError
 from .motions import Transform, lattice, sampled, transform_of
+from .network_of import output, running
 from .output_grid import Grid, grid_of
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..convert.run_model import evaluating
 from ..errors import SettingError, ShapeError, TorchconvError
 from ..language.architecture import Architecture
 from ..language.build import NetworkModule
 from ..language.parser import parse
-from ..network.graph import Network
-from ..network.operations import Volume
+from ..network import operations, pooling
+from ..network import operations as ops
+from ..network.graph import Network, Node, Row
+from ..network.operations import Input, Operation, Volume
 from ..network.propagation import shape_of
+from ..network.reading import reading
+from ..network.recorded import Recorded
 from ..tracing.module_calls import Failed
 from ..tracing.trace import watch
-from .described import described
 
 SIZES = (224, 32, 64, 128, 256, 28, 227, 299, 96, 48, 512, 331, 384, 192, 112, 572, 16, 8)
 TRIED = 40  # shapes, where none was given or the one given does not fit
@@ -199,3 +204,69 @@ def _explained(model: torch.nn.Module, given: Any, name: str, problem: Failed) -
     where = f"layer {problem.layer} ({problem.kind})" if problem.layer else problem.kind or "the model"
     shown = tuple(given) if isinstance(given, list | tuple) else "the given inputs"
     return ShapeError(f"{name} on an input of {shown}, in {where}", got=problem.got, expected=problem.expected, fix=fix)
+
+
+def described(network: Network) -> Network:
+    """Each operation as one that was recorded."""
+    volumes = {row.node.name: row.volume for row in network.rows}
+    rows = (row for row in network.rows)
+    return Network(tuple(_recorded(row, volumes) for row in rows))
+
+
+def _recorded(row: Row, volumes: dict) -> Node:
+    node, operation = row.node, row.node.operation
+    if isinstance(operation, Input | Recorded):
+        return node
+    read = [volumes[name] for name in node.inputs]
+    convolution = operation.convolution if isinstance(operation, ops.Convolve) else None
+    customary = convolution.macs_ignoring_borders(read[0].size) if convolution else row.macs
+    found = Recorded(
+        _word(operation),
+        reading(operation, read),
+        row.volume,
+        inputs=len(node.inputs),
+        weights=row.parameters,
+        exact=row.macs,
+        customary=customary,
+        convolution=convolution,
+        axes=convolution.axes if convolution else operation.pooling.axes if isinstance(operation, pooling.Pool) else (),
+        module=node.name,
+        bytes=4 * row.volume.numel,
+        equivariant=_moves(operation),
+    )
+    return Node(node.name, found, node.inputs)
+
+
+def _word(operation: Operation) -> str:
+    kind = f"{operation.kind}norm" if isinstance(operation, operations.Norm) else operation.word
+    return getattr(operation, "title", kind)
+
+
+def _moves(operation: Operation) -> str:
+    if isinstance(operation, ops.Convolve):
+        return "no" if operation.convolution.sharing.needs_size else "yes"
+    cropped = isinstance(operation, operations.Merge) and operation.crop
+    return getattr(operation, "moves", "no" if cropped or isinstance(operation, ops.FullyConnected) else "yes")
+
+
+@contextmanager
+def running(model: Any) -> Iterator[None]:
+    """A module in evaluation mode, and as it was afterwards; of a function nothing is known."""
+    if isinstance(model, nn.Module):
+        with evaluating(model):
+            yield
+    else:
+        yield
+
+
+def output(model: Any, x: Tensor) -> Any:
+    """What a model makes of x.
+
+    Raises ShapeError naming the layer of a module that the shape does not fit, and a shape that would.
+    """
+    try:
+        return model(x)
+    except RuntimeError:
+        if isinstance(model, nn.Module):
+            seen(model, tuple(x.shape))  # says it better, unless it is about something else than shapes
+        raise

@@ -11,7 +11,7 @@ from ..description.convolution import Convolution
 from ..description.pooling import Pooling
 from ..description.sharing import Sharing
 from ..errors import SettingError, TextError
-from ..network import elementwise, merging, pooling
+from ..network import operations, pooling
 from ..network import operations as ops
 from ..network.operations import Operation, Volume
 
@@ -30,7 +30,7 @@ NORM_SETTINGS = {"groups": ("group",), "momentum": ("batch",), "eps": ("batch", 
 Values = dict[str, Any]
 
 # What gives scores: SOFTMAX after one of these only turns them into probabilities.
-SCORES = (ops.FullyConnected, ops.Convolve, pooling.GlobalPool, ops.Upsample, merging.Merge)
+SCORES = (ops.FullyConnected, ops.Convolve, pooling.GlobalPool, ops.Upsample, operations.Merge)
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ def _transposed(channels: int, filters: int, kernel: tuple[int, ...], settings: 
 
 def make_norm(values: Values, around: Surroundings) -> Operation:
     """NORM: of the kind it says, with the settings which that kind has."""
-    kind = values.get("kind", elementwise.Norm.kind)
+    kind = values.get("kind", operations.Norm.kind)
     for name in sorted(values.keys() - {"kind"}):
         if kind not in (kinds := NORM_SETTINGS[name]):
             takers = " or ".join(f"NORM[{one}]" for one in kinds)
             raise SettingError(f"{name} of NORM[{kind}]", got=values[name], expected=f"none: only {takers} has it")
-    return elementwise.Norm(**values)
+    return operations.Norm(**values)
 
 
 def make_local(values: Values, around: Surroundings) -> Operation:
@@ -160,11 +160,11 @@ def make_fc(values: Values, around: Surroundings) -> Operation:
 def make_softmax(values: Values, around: Surroundings) -> list[Operation]:
     """SOFTMAX: scores to probabilities; where what is before gives no scores, the classifier's FC comes first."""
     if isinstance(around.before, SCORES):
-        return [elementwise.Softmax()]
+        return [operations.Softmax()]
     if around.classes is None:
         fix = "Write FC[10] - SOFTMAX, or give classes."
         raise TextError("outputs of SOFTMAX", got="none", expected="the number of classes", fix=fix)
-    return [ops.FullyConnected(around.classes), elementwise.Softmax()]
+    return [ops.FullyConnected(around.classes), operations.Softmax()]
 
 
 def per_axis(given: int | tuple[int, ...], volume: Volume, word: str, what: str = "kernel") -> tuple[int, ...]:

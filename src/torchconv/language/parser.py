@@ -15,7 +15,7 @@ from ..errors import TextError, TorchconvError
 from . import zoo
 from .architecture import Architecture
 from .syntax import Branches, Chain, Item, Layer, Optional, Place, Repeat, Setting, pointed
-from .vocabulary import close, read
+from .words import close, read
 
 DEEPEST = 20  # brackets inside one another
 LONGEST = 1_000_000  # characters
@@ -45,7 +45,7 @@ def parse(text: str, /, **bindings: int | bool) -> Architecture:
     bindings: values for the names in it: numbers for counts, True or False for what is optional.
     Raises TextError with the line, a caret under the column and what was expected, for anything it cannot read:
     also for unknown layers and settings. Raises SettingError for a binding the text has no name for.
-    The words and their defaults are in `torchconv.language.vocabulary`.
+    The words and their defaults are in `torchconv.language.words`.
 
     >>> print(parse("INPUT[8x8x1]-(CONV[16,same]-RELU)*2 - FC, SOFTMAX  # two convolutions"))
     INPUT[8x8x1] - (CONV[16, same] - RELU)*2 - FC - SOFTMAX

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import SettingError, ShapeError, TorchconvError
-from .elementwise import Softmax
-from .operations import Input, Operation, Volume
+from .operations import Input, Operation, Softmax, Volume
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from ..description.connections import Connections
 from ..description.resampling import Resampling
 from ..description.shapes import sources
 from ..errors import UnsupportedError
-from ..receptive import access, arrangements
+from ..receptive import access
 from ..receptive.access import Reading
-from . import elementwise, merging, pooling, regions
+from . import operations, pooling
 from . import operations as ops
 from .operations import Operation, Volume
 from .recorded import Recorded
 
 
-def _norm(norm: elementwise.Norm, volume: Volume) -> Reading:
+def _norm(norm: operations.Norm, volume: Volume) -> Reading:
     """In use, NORM[batch] knows its statistics already; the others take those of the image."""
     if norm.kind in ("batch", "local"):
         return access.Same()
@@ -28,8 +28,8 @@ def _norm(norm: elementwise.Norm, volume: Volume) -> Reading:
     return access.Mix((1, *space) if norm.kind != "instance" else space)
 
 
-def _merge(merge: merging.Merge, *volumes: Volume) -> Reading:
-    then = arrangements.Join(1) if isinstance(merge, merging.Concat) else access.Same()
+def _merge(merge: operations.Merge, *volumes: Volume) -> Reading:
+    then = access.Join(1) if isinstance(merge, operations.Concat) else access.Same()
     cuts = tuple(merge.cuts(*volumes))
     return access.Cut(cuts, then) if any(any(pair) for cut in cuts for pair in cut) else then
 
@@ -50,8 +50,8 @@ def _grid(pool: pooling.GridPool, volume: Volume) -> Reading:
     ]
     if len(levels) == 1:
         return levels[0]
-    flat = arrangements.Flatten(2)
-    return arrangements.Beside(tuple(access.Steps((level, flat)) for level in levels), 2)
+    flat = access.Flatten(2)
+    return access.Beside(tuple(access.Steps((level, flat)) for level in levels), 2)
 
 
 def _channels(pool: pooling.ChannelPool, volume: Volume) -> Reading:
@@ -62,7 +62,7 @@ def _channels(pool: pooling.ChannelPool, volume: Volume) -> Reading:
     return access.Windows((Axis(1),) * len(volume.size), Connections.of(channels, len(table), table=table))
 
 
-def _clusters(pool: regions.ClusterPool, features: Volume, codes: Volume | None = None) -> Reading:
+def _clusters(pool: pooling.ClusterPool, features: Volume, codes: Volume | None = None) -> Reading:
     """The cluster of a descriptor is found from all its channels; codes keep to theirs."""
     cells = tuple(Resampling(size, count, "area") for size, count in zip(features.size, pool.grid, strict=True))
     outputs = pool.output(features, codes).channels
@@ -70,20 +70,20 @@ def _clusters(pool: regions.ClusterPool, features: Volume, codes: Volume | None 
     found = access.Steps((every, access.Resize(cells)))
     if codes is None:
         return found
-    own = arrangements.Pick(1, tuple((output % codes.channels,) for output in range(outputs)))
-    return arrangements.Each((found, access.Steps((own, access.Resize(cells)))))
+    own = access.Pick(1, tuple((output % codes.channels,) for output in range(outputs)))
+    return access.Each((found, access.Steps((own, access.Resize(cells)))))
 
 
-def _boxes(pool: regions.RegionPool, volume: Volume) -> Reading:
+def _boxes(pool: pooling.RegionPool, volume: Volume) -> Reading:
     steps: list[Reading] = []
     for dim, (spans, size) in enumerate(zip(pool.spans(volume.size), volume.size, strict=True), 2):
         table = tuple((*span, *[-1] * (size - len(span))) for span in spans)
-        steps.append(arrangements.Pick(dim, table))
-    steps.append(arrangements.Flatten(2))
+        steps.append(access.Pick(dim, table))
+    steps.append(access.Flatten(2))
     if pool.pairs:
         count = len(pool.regions)
         chosen = tuple((channel * count + region,) for channel, region in pool.pairs)
-        steps += [arrangements.Flatten(1), arrangements.Pick(1, chosen)]
+        steps += [access.Flatten(1), access.Pick(1, chosen)]
     return access.Steps(tuple(steps))
 
 
@@ -94,17 +94,17 @@ READINGS: dict[type[Operation], Callable[..., Reading]] = {
     pooling.GridPool: _grid,
     pooling.ChannelPool: _channels,
     pooling.GlobalPool: lambda one, volume: access.Reduce(tuple(range(2, 2 + len(volume.size)))),
-    regions.ClusterPool: _clusters,
-    regions.RegionPool: _boxes,
+    pooling.ClusterPool: _clusters,
+    pooling.RegionPool: _boxes,
     ops.Upsample: _upsample,
-    ops.FullyConnected: lambda one, volume: arrangements.flattened((1, volume.channels, *volume.size), one.features),
-    elementwise.Activation: lambda one, *_: access.Same(),
-    elementwise.Norm: _norm,
-    elementwise.Scale: lambda one, *_: access.Same(),
-    elementwise.Dropout: lambda one, *_: access.Same(),
-    elementwise.Softmax: lambda one, *_: access.Mix((1,)),
-    merging.Sum: _merge,
-    merging.Concat: _merge,
+    ops.FullyConnected: lambda one, volume: access.flattened((1, volume.channels, *volume.size), one.features),
+    operations.Activation: lambda one, *_: access.Same(),
+    operations.Norm: _norm,
+    operations.Scale: lambda one, *_: access.Same(),
+    operations.Dropout: lambda one, *_: access.Same(),
+    operations.Softmax: lambda one, *_: access.Mix((1,)),
+    operations.Sum: _merge,
+    operations.Concat: _merge,
 }
 
 

@@ -17,8 +17,7 @@ from ..description.connections import Connections
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
-from .conv import Conv
-from .setting import Setting, shown_padding
+from .conv import Conv, Setting, shown_padding
 
 
 @lru_cache(maxsize=256)

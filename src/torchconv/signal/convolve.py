@@ -1,4 +1,4 @@
-"""Convolution and correlation of arrays and tensors, with the words of scipy.signal."""
+"""Convolution of tensors, differentiable any number of times: the gradient of a range is another range."""
 
 from __future__ import annotations
 
@@ -11,10 +11,55 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingError, ShapeError
-from . import autograd, direct, exact, objects
-from .methods import check_method
-from .ranges import job_of, ranged
+from . import direct, exact
+from .array_ops import flipped
+from .methods import check_method, job_of, ranged
 from .request import Spans, spans_of
+
+
+def convolution(first: Tensor, second: Tensor, spans: Spans, method: str) -> Tensor:
+    """`ranged` for tensors on any device; bfloat16 and float16 are computed in float32."""
+    kind = first.dtype
+    if kind in (torch.float16, torch.bfloat16):
+        return Ranged.apply(first.float(), second.float(), spans, method).to(kind)  # type: ignore[union-attr]
+    return Ranged.apply(first, second, spans, method)  # type: ignore[return-value]
+
+
+class Ranged(torch.autograd.Function):
+    """A range of the full convolution over the last axes, and its two gradients by the same function."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor, spans: Spans, method: str) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(first, second)
+        ctx.spans, ctx.method = spans, method
+        one, other = (x.detach().resolve_conj().resolve_neg() for x in (first, second))
+        if first.device.type != "cpu":
+            return ranged(one.contiguous(), other.contiguous(), spans, method, tensors=True)
+        result = ranged(one.numpy(), other.numpy(), spans, method)
+        return torch.from_numpy(result)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
+        first, second = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        return (
+            _towards(first, second, grad, ctx) if needs[0] else None,
+            _towards(second, first, grad, ctx) if needs[1] else None,
+            None,
+            None,
+        )
+
+
+def _towards(one: Tensor, other: Tensor, grad: Tensor, ctx: Any) -> Tensor:
+    """Number i of `one` meets number j of `other` in output i + j: grad is correlated with `other`."""
+    ndim = len(ctx.spans)
+    turned = flipped(other, range(-ndim, 0)).conj()
+    spans = tuple(
+        (taps - 1 - start, taps - 1 - start + size)
+        for taps, size, (start, _) in zip(other.shape[-ndim:], one.shape[-ndim:], ctx.spans, strict=True)
+    )
+    return convolution(grad, turned, spans, ctx.method).sum_to_size(one.shape)
+
 
 MODES = ("full", "same", "valid")
 SHORT = 2**12  # products up to which NumPy's loop over one axis is not worth a thought
@@ -181,7 +226,7 @@ def _computed(a: Any, b: Any, request: Request, method: str) -> Any:
     job, swapped, _ = job_of(a.shape, b.shape, request.spans, kind.name)
     a, b = (b, a) if swapped else (a, b)
     if kind.kind == "O":
-        return objects.convolved(_as(a, kind), _as(b, kind), job, method)
+        return exact.convolved_python_objects(_as(a, kind), _as(b, kind), job, method)
     if kind.kind == "b":
         return exact.convolved(a.view(np.int8), b.view(np.int8), job, method, np.dtype(np.int64)) > 0
     return exact.convolved(a, b, job, method, kind)
@@ -198,6 +243,6 @@ def _of_tensors(a: Tensor, b: Tensor, request: Request, method: str) -> Tensor:
     if request.empty is not None:
         return torch.zeros(request.empty, dtype=kind, device=a.device)
     if kind.is_floating_point or kind.is_complex:
-        return autograd.convolution(a.to(kind), b.to(kind), request.spans, method)
+        return convolution(a.to(kind), b.to(kind), request.spans, method)
     result = _computed(a.cpu().numpy(), b.cpu().numpy(), request, method)
     return torch.from_numpy(np.ascontiguousarray(result)).to(a.device, kind)

@@ -1,23 +1,97 @@
-"""Exact convolution of integers of any magnitude, at the speed of floating-point numbers.
-
-float64 adds and multiplies integers below 2**53 exactly, and transforms get them right as long as their error is
-proven to be below a half. Beyond that, integers are cut into digits, and the digits are one more axis to convolve over:
-the product of two numbers is the convolution of their digits, carries apart.
-"""
+"""Integers in pieces: balanced digits of a few bits, which float64 convolves exactly, and back with all carries."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import lru_cache
-from math import prod, sqrt
+from math import lcm, prod, sqrt
+from numbers import Integral, Rational
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import IntegerOverflowError, UnsupportedError
-from . import direct, fft, limbs
+from . import direct, fft
 from .methods import WAYS, check_open, declines
 from .request import Job
+
+Pieces = list[np.ndarray]  # from the lowest digit to the highest
+
+
+def split(x: np.ndarray, width: int, count: int) -> Pieces:
+    """An array of int64, uint64 or Python integers as `count` digits of `width` bits, each at most half of 2**width."""
+    if x.dtype == object:
+        return _balanced(_digits_of_bytes(x, width, count), width)
+    digits, rest, mask = [], x, x.dtype.type((1 << width) - 1)
+    for _ in range(count - 1):
+        digits.append((rest & mask).astype(np.int64))
+        rest = rest >> x.dtype.type(width)
+    return _balanced([*digits, rest.astype(np.int64)], width)
+
+
+def _digits_of_bytes(x: np.ndarray, width: int, count: int) -> Pieces:
+    """Digits of 8 or 16 bits as they lie in memory; the highest has the sign."""
+    size = width // 8 * count
+    memory = b"".join(int(value).to_bytes(size, "little", signed=True) for value in x.flat)
+    unsigned = np.frombuffer(memory, f"<u{width // 8}").reshape(*x.shape, count)
+    digits = [unsigned[..., place].astype(np.int64) for place in range(count)]
+    digits[-1] -= (digits[-1] >> (width - 1)) << width
+    return digits
+
+
+def _balanced(digits: Pieces, width: int) -> Pieces:
+    """Digits 0 to 2**width - 1 as digits around 0, which halves them and, with them, the errors of transforms."""
+    for place in range(len(digits) - 1):
+        large = digits[place] >> (width - 1)
+        digits[place] = digits[place] - (large << width)
+        digits[place + 1] = digits[place + 1] + large
+    return digits
+
+
+def _carried(sums: Sequence[np.ndarray], width: int) -> tuple[Pieces, np.ndarray]:
+    """Sums of any sign as digits 0 to 2**width - 1, and what is left above them."""
+    digits, carry = [], np.int64(0)
+    for one in sums:
+        total = one + carry
+        digits.append(total & ((1 << width) - 1))
+        carry = total >> width
+    return digits, np.asarray(carry)
+
+
+def joined(sums: Sequence[np.ndarray], width: int, kind: np.dtype) -> tuple[np.ndarray, bool]:
+    """The integers that sums of digits stand for, as int64 or uint64, and whether all of them fit into it."""
+    digits, carry = _carried(sums, width)
+    result = np.zeros(carry.shape, np.uint64)
+    for place, digit in enumerate([*digits, carry]):
+        if place * width < 64:
+            result |= digit.astype(np.uint64) << np.uint64(place * width)
+    result = result.view(kind)
+    fits = np.array_equal(_shifted(result, len(digits) * width), carry)
+    top = [place for place in range(len(digits)) if (place + 1) * width > 63]
+    mask = (1 << width) - 1
+    return result, fits and all(np.array_equal(_shifted(result, place * width) & mask, digits[place]) for place in top)
+
+
+def _shifted(x: np.ndarray, bits: int) -> np.ndarray:
+    """Arithmetic or logical shift to the right, by any number of bits, as int64."""
+    if x.dtype == np.uint64:
+        return (x >> np.uint64(bits)).astype(np.int64) if bits < 64 else np.zeros(x.shape, np.int64)
+    return x >> np.int64(min(bits, 63))
+
+
+def joined_objects(sums: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """The integers that sums of digits of 8 or 16 bits stand for, as Python integers."""
+    above = [np.zeros_like(sums[0])] * (64 // width)  # room for what is carried beyond the highest sum
+    digits, _ = _carried([*sums, *above], width)
+    size = width // 8 * len(digits)
+    memory = np.stack(digits, -1).astype(f"<u{width // 8}").tobytes()
+    values = [int.from_bytes(memory[at : at + size], "little", signed=True) for at in range(0, len(memory), size)]
+    result = np.empty(len(values), object)
+    result[:] = values
+    return result.reshape(sums[0].shape)
+
 
 EXACT = 2**53  # integers up to here are float64 numbers, and so are their sums
 MARGIN = 0.25  # the error of a transform that is allowed; rounding would forgive a half
@@ -52,7 +126,7 @@ def convolved(first: np.ndarray, second: np.ndarray, job: Job, method: str, kind
     if not cutting.width:
         return _fitting(pieces[0], bound, kind)
     word = np.dtype(np.uint64 if kind == np.uint64 else np.int64)
-    result, fits = limbs.joined(pieces, cutting.width, word)
+    result, fits = joined(pieces, cutting.width, word)
     if not fits:
         raise _overflow(kind)
     return _fitting(result, bound, kind)
@@ -74,7 +148,7 @@ def convolved_objects(first: np.ndarray, second: np.ndarray, job: Job, method: s
     cutting = cut(job, *bits, method, in_bytes=True)
     if method == "auto" and cutting.seconds > _loop_seconds(job, *bits):
         return direct.run(first, second, replace(job, kind="object"))
-    return limbs.joined_objects(_sums(first, second, cutting), cutting.width)
+    return joined_objects(_sums(first, second, cutting), cutting.width)
 
 
 def _loop_seconds(job: Job, *bits: int) -> float:
@@ -88,7 +162,7 @@ def _sums(first: np.ndarray, second: np.ndarray, cutting: Cutting) -> list[np.nd
     places = len(job.batch)
     if width:
         first, second = (
-            np.stack(limbs.split(x, width, count), places) for x, count in zip((first, second), pieces, strict=True)
+            np.stack(split(x, width, count), places) for x, count in zip((first, second), pieces, strict=True)
         )
     first, second = first.astype(np.float64), second.astype(np.float64)
     result = WAYS[way].run(first, second, job)
@@ -169,3 +243,32 @@ def _overflow(kind: np.dtype, value: int | None = None) -> IntegerOverflowError:
         expected=f"{np.iinfo(kind).min} to {np.iinfo(kind).max}",
         fix="Convert an operand to a wider type, or with .astype(object) to Python integers, which have no bound.",
     )
+
+
+def convolved_python_objects(first: np.ndarray, second: np.ndarray, job: Job, method: str) -> np.ndarray:
+    """The job for two arrays of objects."""
+    kinds = {type(value) for x in (first, second) for value in x.flat}
+    if all(issubclass(kind, Integral) for kind in kinds):
+        return convolved_objects(first, second, job, method)
+    if all(issubclass(kind, Rational) for kind in kinds):
+        one, other = _denominator(first), _denominator(second)
+        whole = convolved_objects(_scaled(first, one), _scaled(second, other), job, method)
+        return _each(whole, lambda value: Fraction(value, one * other))
+    if method not in ("auto", "direct"):
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise UnsupportedError(f"method={method!r} for objects of type {names}", fix='Use method="direct".')
+    return direct.run(first, second, job)
+
+
+def _denominator(x: np.ndarray) -> int:
+    return lcm(*{int(value.denominator) for value in x.flat})
+
+
+def _scaled(x: np.ndarray, denominator: int) -> np.ndarray:
+    return _each(x, lambda value: int(value.numerator) * (denominator // int(value.denominator)))
+
+
+def _each(x: np.ndarray, change) -> np.ndarray:
+    result = np.empty(x.size, object)
+    result[:] = [change(value) for value in x.flat]
+    return result.reshape(x.shape)

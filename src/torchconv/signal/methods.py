@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import SettingError, UnsupportedError
 from . import direct, fft, native, nonfinite, toeplitz
-from .array_ops import Array, converted
-from .request import Job
+from .array_ops import Array, converted, padded
+from .request import Job, Spans
 
 MANY = 16  # taps along several axes from which sums in single precision lose more than transforms
 FLOATING = ("float32", "float64", "complex64", "complex128")
@@ -108,3 +108,30 @@ def compute(first: Array, second: Array, job: Job, method: str) -> Array:
             if not nonfinite.seems_finite(result):
                 result = nonfinite.mended(first, second, inside, way.run)
     return result if inside is job else converted(result, job.kind)
+
+
+def ranged(first: Array, second: Array, spans: Spans, method: str, tensors: bool = False) -> Array:
+    """Outputs spans of the full convolution over the last axes; zeros where a span reaches beyond it."""
+    job, swapped, pads = job_of(first.shape, second.shape, spans, str(first.dtype), tensors)
+    if swapped:
+        first, second = second, first
+    result = compute(first, second, job, method)
+    return result if pads is None else padded(result, pads)
+
+
+@lru_cache(maxsize=4096)
+def job_of(
+    first: tuple[int, ...], second: tuple[int, ...], spans: Spans, kind: str, tensors: bool = False
+) -> tuple[Job, bool, tuple | None]:
+    """The job, whether the operands change places, and the zeros around its result, if there are any."""
+    ndim = len(spans)
+    sizes, taps = first[len(first) - ndim :], second[len(second) - ndim :]
+    inside = tuple(
+        (max(0, start), max(0, min(stop, n + k - 1))) for (start, stop), n, k in zip(spans, sizes, taps, strict=True)
+    )
+    pads = tuple((low - start, stop - high) for (start, stop), (low, high) in zip(spans, inside, strict=True))
+    swapped = prod(taps) > prod(sizes)
+    if swapped:
+        first, second = second, first
+    job = Job(tuple(first), tuple(second), inside, kind.removeprefix("torch."), tensors)
+    return job, swapped, pads if np.any(pads) else None

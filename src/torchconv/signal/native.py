@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..compute.algorithms.fft.tile_costs import Work, cheapest
-from ..compute.memory import room
 from ..compute.native import depthwise, library, transforms
 from ..compute.planning import cost_model
+from ..compute.tensors import room
 from ..compute.weight_cache import Kernels
 from .request import Job
 

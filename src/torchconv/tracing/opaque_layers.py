@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..compute.operator import Operator
 from ..description.convolution import Convolution
-from ..network import pooling, regions
+from ..network import pooling
 from ..network.operations import Volume
 from ..network.reading import reading
 from ..nn.pooling.channel_pool import ChannelPool
@@ -85,8 +85,8 @@ POOLS: tuple[Any, ...] = (Pool, GridPool1d.__base__, GlobalPool, ChannelPool, Cl
 AXES: dict[type, Callable[[Any], int]] = {
     pooling.Pool: lambda operation: operation.pooling.ndim,
     pooling.GridPool: lambda operation: len(operation.grids[0]),
-    regions.ClusterPool: lambda operation: len(operation.grid),
-    regions.RegionPool: lambda operation: len(operation.grid),
+    pooling.ClusterPool: lambda operation: len(operation.grid),
+    pooling.RegionPool: lambda operation: len(operation.grid),
 }
 
 

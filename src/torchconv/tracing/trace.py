@@ -1,12 +1,9 @@
-"""From any torch module to a network: the operators that it calls are watched while it runs once, without numbers.
-
-Nothing is believed of class names: what counts is what reaches torch. Writing in place and views are turned into plain
-functions by torch itself (torch.func.functionalize), so that activations in place cannot hide what was there.
-"""
+"""Parameters and buffers that stand for a model's own, without their numbers: they take no memory."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +24,19 @@ from ..network.graph import Network
 from .module_calls import Failed, Places
 from .opaque_layers import whole_layers
 from .recorder import Recorder
-from .weightless import weightless
+
+
+def weightless(model: torch.nn.Module, fake: FakeTensorMode | None) -> dict[str, Tensor]:
+    """Parameters and buffers, without their numbers where that will do; those with several names once."""
+    made: dict[int, Tensor] = {}
+    found = {}
+    named = (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
+    for name, one in itertools.chain(*named):
+        if id(one) not in made:
+            with fake or contextlib.nullcontext():
+                made[id(one)] = one.detach() if fake is None else torch.empty(one.shape, dtype=one.dtype)
+        found[name] = made[id(one)]
+    return found
 
 
 class Elsewise(Exception):

@@ -13,9 +13,7 @@ from .reference import ReferenceLoops
 from .separable import Separable
 from .sparse_matrix import ScipyMatrix, TorchMatrix
 from .tiled import Tiled
-from .torch_bfloat16 import TorchBfloat16
-from .torch_channels_last import TorchChannelsLast
-from .torch_kernels import TorchKernels
+from .torch_kernels import TorchBfloat16, TorchChannelsLast, TorchKernels
 from .unshared import Unshared
 
 TABLE: tuple[Algorithm, ...] = (

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...description.convolution import Convolution
-from ..memory import room
-from ..planning import machine
+from ..planning import cost_model
+from ..tensors import room
 
 # How many times the error of the direct algorithm, which adds up products term by term in the same type, each precision
 # allows; "bf16" as many times as bfloat16 rounds coarser than float32.
@@ -108,8 +108,10 @@ class Algorithm(ABC):
 
     def expected(self, problem: Problem, role: str) -> float:
         """The same on this machine, where `torchconv tune --machine` has measured it."""
-        found = machine.factors(problem.threads) if problem.device == "cpu" else {}
-        key = machine.key(self.name, problem.convolution, problem.dtype, problem.channels_last, role) if found else ""
+        found = cost_model.factors(problem.threads) if problem.device == "cpu" else {}
+        key = (
+            cost_model.key(self.name, problem.convolution, problem.dtype, problem.channels_last, role) if found else ""
+        )
         return self.seconds(problem, role) * found.get(key, 1.0)
 
     def workspace(self, problem: Problem, role: str) -> int:

@@ -20,8 +20,7 @@ from torch import Tensor
 from ...description.connections import Connections
 from ...description.convolution import Convolution
 from .. import connection_tables
-from ..memory import has_numbers
-from ..role import INPUT, OUTPUT
+from ..tensors import INPUT, OUTPUT, has_numbers
 from .base import Algorithm, Problem
 from .torch_kernels import TorchKernels
 

@@ -13,9 +13,9 @@ from ...description import shapes
 from ...description.convolution import Convolution
 from .. import layouts
 from ..native import depthwise, library
-from ..native.operations import TYPES
+from ..native.library import TYPES
 from ..planning import cost_model
-from ..role import INPUT, OUTPUT, WEIGHT
+from ..tensors import INPUT, OUTPUT, WEIGHT
 from .base import Algorithm, Problem
 
 # Multiply-adds of a core in a second while the sums are in registers, and seconds for every plane and every number

@@ -19,11 +19,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...description import counts, shapes
+from ...description import shapes
 from ...description.convolution import Convolution
 from .. import padding
-from ..memory import large_like
-from ..role import INPUT
+from ..tensors import INPUT, large_like
 from .base import Algorithm, Problem
 
 
@@ -181,7 +180,7 @@ class Patches(Algorithm):
         memory = large_like((grid.kernels, lines.shape[1], grid.columns), x)
         matrices = torch.bmm(lines, patches, out=memory)
         outputs = shapes.output_sizes(conv.axes, x.shape[2:])
-        return matrices.reshape(counts.weight_shape(conv.axes, conv.channels, conv.sharing, outputs))
+        return matrices.reshape(shapes.weight_shape(conv.axes, conv.channels, conv.sharing, outputs))
 
 
 def split(x: Tensor, dim: int, sizes: tuple[int, int]) -> Tensor:

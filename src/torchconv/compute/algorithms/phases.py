@@ -18,7 +18,7 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import padding
-from ..role import INPUT, OUTPUT
+from ..tensors import INPUT, OUTPUT
 from .base import Algorithm, Problem
 from .torch_kernels import TorchKernels
 

@@ -23,14 +23,12 @@ from ...description.axis import Axis
 from ...description.connections import Connections
 from ...description.convolution import Convolution
 from .. import layouts
-from ..memory import has_numbers
 from ..planning import cost_model
-from ..role import INPUT, OUTPUT
+from ..tensors import INPUT, OUTPUT, has_numbers
 from ..weight_cache import MEMORY
 from .base import Algorithm, Problem
 from .depthwise import Depthwise
-from .torch_channels_last import TorchChannelsLast
-from .torch_kernels import TorchKernels
+from .torch_kernels import TorchChannelsLast, TorchKernels
 
 DIRECT = TorchKernels()
 WAYS = (DIRECT, TorchChannelsLast(), Depthwise())  # of the convolutions on one axis

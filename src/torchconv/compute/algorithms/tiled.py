@@ -12,9 +12,9 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import padding
-from ..native import operations, tiled, unshared
+from ..native import library, tiled, unshared
 from ..planning import cost_model
-from ..role import INPUT, WEIGHT
+from ..tensors import INPUT, WEIGHT
 from .base import Algorithm, Problem
 from .unshared import copies, settings_of
 
@@ -39,7 +39,7 @@ class Tiled(Algorithm):
             return "every position has a kernel of its own"
         if conv.ndim > unshared.AXES:
             return f"it slides over 1 to {unshared.AXES} axes"
-        return operations.reason_against(problem.dtype, problem.device)
+        return library.reason_against(problem.dtype, problem.device)
 
     def seconds(self, problem: Problem, role: str) -> float:
         conv = problem.convolution

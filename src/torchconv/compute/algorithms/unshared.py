@@ -12,9 +12,9 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import padding
-from ..native import operations, unshared
+from ..native import library, unshared
 from ..planning import cost_model
-from ..role import INPUT, WEIGHT
+from ..tensors import INPUT, WEIGHT
 from .base import Algorithm, Problem
 
 # Of one core in a second: multiply-adds, bytes of weights read, and bytes written to memory that is new.
@@ -33,7 +33,7 @@ class Unshared(Algorithm):
             return "positions share kernels"
         if conv.ndim > unshared.AXES:
             return f"it slides over 1 to {unshared.AXES} axes"
-        return operations.reason_against(problem.dtype, problem.device)
+        return library.reason_against(problem.dtype, problem.device)
 
     def seconds(self, problem: Problem, role: str) -> float:
         conv = problem.convolution

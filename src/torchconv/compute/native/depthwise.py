@@ -12,8 +12,8 @@ from math import prod
 
 from torch import Tensor
 
-from ..memory import empty_like
-from .operations import TYPES, call, register, threads
+from ..tensors import empty_like
+from .library import TYPES, call, register, threads
 
 FIELDS = (
     *("type", "threads", "batch", "channels", "multiplier", "height", "width", "out_height", "out_width"),

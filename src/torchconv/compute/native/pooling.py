@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.pooling import Pooling
-from ..memory import empty_like
-from .operations import TYPES, call, threads
+from ..tensors import empty_like
+from .library import TYPES, call, threads
 
 AXES = 3  # of the kernels; fewer ones are the last of these
 # Planes lie side by side from so many on, where they are smaller than so many samples, and their rows too.

@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from . import unshared
-from .operations import call, register
+from .library import call, register
 
 Sizes = Sequence[int]
 

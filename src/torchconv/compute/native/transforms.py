@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..memory import empty_like
+from ..tensors import empty_like
 from ..weight_cache import Kernels
 from . import library
-from .operations import STATUS, threads
+from .library import STATUS, threads
 
 FOURIER, WINOGRAD = 0, 1
 # Nanoseconds of one core, about: of a number's transforms and of its product with another channel's kernel. The threads

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..memory import large_like
-from .operations import TYPES, call, register
+from ..tensors import large_like
+from .library import TYPES, call, register
 
 AXES = 3  # of the kernels; fewer ones are the last of these
 SETTINGS = "SymInt[] kernel, SymInt[] stride, SymInt[] dilation, SymInt[] low, SymInt groups"

@@ -10,7 +10,7 @@ from ...errors import SettingError, UnsupportedError
 from ..algorithms import TABLE, Algorithm, Problem
 from ..algorithms.base import PRECISIONS
 from ..algorithms.separable import Separable
-from ..role import INPUT, OUTPUT, WEIGHT
+from ..tensors import INPUT, OUTPUT, WEIGHT
 from . import wisdom
 
 BY_NAME = {algorithm.name: algorithm for algorithm in TABLE}

@@ -6,10 +6,14 @@ from one kind of convolution to another: oneDNN has fast paths for some, and pla
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import torch
 
 from ...description.convolution import Convolution
-from ..role import INPUT, OUTPUT, WEIGHT
+from ..tensors import INPUT, OUTPUT, WEIGHT
+from . import store
 
 MANY_CHANNELS = 16  # in a group, from which on oneDNN's kernels for matrix products are used
 LARGE_KERNEL = 14  # samples along an axis, from which on other kernels are used
@@ -100,3 +104,40 @@ def _depthwise(convolution: Convolution, longest: int) -> str:
     if max(convolution.stride) > 1:
         return "depthwise strided"
     return "depthwise tiny" if longest <= 3 else "depthwise small" if longest <= 5 else "depthwise"
+
+
+FORMAT = 1
+LEAST, MOST = 0.05, 20.0  # a factor beyond them says that something else was measured
+
+
+def group(convolution: Convolution) -> str:
+    """The kind of convolution in so far as the times of algorithms differ by it."""
+    if convolution.sharing.is_full:
+        return kind(convolution)
+    return "unshared" if convolution.sharing.periods == (None,) * convolution.ndim else "tiled"
+
+
+def key(algorithm: str, convolution: Convolution, dtype: torch.dtype, channels_last: bool, role: str) -> str:
+    """The name of a factor."""
+    kind, layout = str(dtype).removeprefix("torch."), "channels last" if channels_last else "contiguous"
+    return f"{algorithm}, {group(convolution)}, {kind}, {layout}, {role}"
+
+
+def question(threads: int) -> dict[str, Any]:
+    """What the factors are kept for."""
+    return {"format": FORMAT, "machine": "factors of estimates", **store.circumstances("cpu", threads)}
+
+
+@lru_cache(maxsize=8)
+def factors(threads: int) -> dict[str, float]:
+    """All that were measured with so many threads; looked up once, and after `keep`."""
+    found = (store.read(question(threads)) or {}).get("factors")
+    if not isinstance(found, dict):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, float) and LEAST <= value <= MOST}
+
+
+def keep(threads: int, found: dict[str, float]) -> None:
+    """Keep the factors for later; where nothing can be written, nothing is."""
+    store.write(question(threads), factors=found)
+    factors.cache_clear()

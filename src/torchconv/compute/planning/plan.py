@@ -12,7 +12,7 @@ import torch
 from ...description.convolution import Convolution
 from ...errors import SettingError, ShapeError
 from ..algorithms import TABLE, Problem
-from ..role import INPUT, OUTPUT, WEIGHT
+from ..tensors import INPUT, OUTPUT, WEIGHT
 from . import choose, wisdom
 from .choose import PRECISIONS, ROLES, megabytes
 from .measure import Bench

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..algorithms import Problem
-from ..role import INPUT, OUTPUT, WEIGHT
+from ..tensors import INPUT, OUTPUT, WEIGHT
 from . import store
 
 FORMAT = 3

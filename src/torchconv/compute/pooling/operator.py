@@ -14,12 +14,11 @@ from ...description.convolution import Convolution
 from ...description.pooling import Pooling
 from ...errors import SettingError, ShapeError
 from .. import layouts
-from ..memory import has_numbers
 from ..native import library
-from ..native.operations import TYPES
+from ..native.library import TYPES
 from ..native.pooling import Windows
 from ..operator import Operator
-from ..tensors import check_tensors
+from ..tensors import check_tensors, has_numbers
 from . import torch_backend
 from .autograd import WindowMax, WindowNorm, WindowSum, applied, needs_gradient
 

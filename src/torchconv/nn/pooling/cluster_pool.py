@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...description.axis import integer, positive
 from ...errors import DataError, SettingError, ShapeError
-from ...network.regions import ClusterPool as Described
+from ...network.pooling import ClusterPool as Described
 from . import cells
 
 MOST_SCORES = 2**24  # of descriptors against centres at a time

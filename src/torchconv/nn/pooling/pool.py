@@ -10,7 +10,7 @@ from torch import Tensor
 from ...compute.pooling.operator import PoolOperator
 from ...description.pooling import Pooling
 from ...network.pooling import Pool as Described
-from ..setting import Setting
+from ..conv import Setting
 
 
 class Pool(torch.nn.Module):

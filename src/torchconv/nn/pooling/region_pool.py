@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...description.axis import integer
 from ...errors import DataError, SettingError, ShapeError, TorchconvError
-from ...network.regions import Region, runs
-from ...network.regions import RegionPool as Described
+from ...network.pooling import Region, runs
+from ...network.pooling import RegionPool as Described
 from . import cells
 
 

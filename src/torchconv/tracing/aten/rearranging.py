@@ -7,7 +7,7 @@ from math import prod
 import torch
 
 from ...description.axis import Axis
-from ...receptive import access, arrangements
+from ...receptive import access
 from .call import Call, Step
 from .windows import sliced
 
@@ -22,7 +22,7 @@ def reshape(call: Call) -> Step:
     if call.name.startswith("as_strided") and not (call.out.numel() == call.x.numel() and call.out.is_contiguous()):
         whole = access.Everything(tuple(call.out.shape))
         return Step("as_strided", whole, (call.x,), known=False, note="which units it takes is not known")
-    return Step("reshape", arrangements.Reshape(tuple(call.out.shape)), (call.x,), equivariant="no")
+    return Step("reshape", access.Reshape(tuple(call.out.shape)), (call.x,), equivariant="no")
 
 
 def permute(call: Call) -> Step:
@@ -34,27 +34,27 @@ def permute(call: Call) -> Step:
     elif ndim > 1:
         one, other = (int(call.given.get(name, at)) % ndim for name, at in (("dim0", 0), ("dim1", 1)))
         order[one], order[other] = order[other], order[one]
-    return Step("permute", arrangements.Permute(tuple(order)))
+    return Step("permute", access.Permute(tuple(order)))
 
 
 def expand(call: Call) -> Step:
     """Broadcast."""
-    return Step("expand", arrangements.Expand(tuple(call.out.shape)))
+    return Step("expand", access.Expand(tuple(call.out.shape)))
 
 
 def repeat(call: Call) -> Step:
     """Copies side by side."""
     shape = (1,) * (len(call["repeats"]) - call.x.ndim) + tuple(call.x.shape)
-    steps: list[access.Reading] = [arrangements.Reshape(shape)]
+    steps: list[access.Reading] = [access.Reshape(shape)]
     for dim, (length, times) in enumerate(zip(shape, call["repeats"], strict=True)):
         if int(times) != 1:
             steps.append(picked(dim, [at % length for at in range(length * int(times))]))
     return Step("repeat", access.Steps(tuple(steps)), equivariant="no")
 
 
-def picked(dim: int, units: list[int]) -> arrangements.Pick:
+def picked(dim: int, units: list[int]) -> access.Pick:
     """One unit for each output."""
-    return arrangements.Pick(dim, tuple((unit,) for unit in units))
+    return access.Pick(dim, tuple((unit,) for unit in units))
 
 
 def select(call: Call) -> Step:
@@ -65,7 +65,7 @@ def select(call: Call) -> Step:
 
 def _one(x: torch.Tensor, dim: int, index: int) -> access.Reading:
     shape = tuple(x.shape[:dim]) + tuple(x.shape[dim + 1 :])
-    return access.Steps((sliced(dim, x.shape[dim], index, 1, 1), arrangements.Reshape(shape)))
+    return access.Steps((sliced(dim, x.shape[dim], index, 1, 1), access.Reshape(shape)))
 
 
 def unbind(call: Call) -> tuple[Step, ...]:
@@ -89,18 +89,18 @@ def join(call: Call) -> Step:
     dim = int(call["dim"]) % call.out.ndim
     if len(tensors) == len(call.inputs):
         spatial = "yes" if dim == 1 else "no"
-        return Step("concat", arrangements.Join(dim, call.name == "stack"), tensors, equivariant=spatial)
+        return Step("concat", access.Join(dim, call.name == "stack"), tensors, equivariant=spatial)
     start, parts = 0, []
     for one in tensors:
         length = 1 if call.name == "stack" else one.shape[dim]
         if call.depends(one):
             steps: list[access.Reading] = []
             if call.name == "stack":
-                steps.append(arrangements.Reshape((*one.shape[:dim], 1, *one.shape[dim:])))
+                steps.append(access.Reshape((*one.shape[:dim], 1, *one.shape[dim:])))
             end = call.out.shape[dim] - start - length
-            parts.append(access.Steps((*steps, arrangements.Slice(dim, Axis(1, padding=(start, end))))))
+            parts.append(access.Steps((*steps, access.Slice(dim, Axis(1, padding=(start, end))))))
         start += length
-    return Step("concat", arrangements.Each(tuple(parts)), equivariant="no")
+    return Step("concat", access.Each(tuple(parts)), equivariant="no")
 
 
 def scatter(call: Call) -> Step:
@@ -115,18 +115,16 @@ def scatter(call: Call) -> Step:
     places = {at: number for number, at in enumerate(written)}
     into = picked(dim, [places.get(at, -1) for at in range(length)])
     parts: list[tuple[torch.Tensor, access.Reading]] = [(x, kept)]
-    parts.append((source, access.Steps((arrangements.Reshape(tuple(shape)), into))))
+    parts.append((source, access.Steps((access.Reshape(tuple(shape)), into))))
     used = [(tensor, way) for tensor, way in parts if call.depends(tensor)]
     if len(written) == length:
         used = [one for one in used if one[0] is source] or used
-    return Step(
-        "assign", arrangements.Each(tuple(way for _, way in used)), tuple(one for one, _ in used), equivariant="no"
-    )
+    return Step("assign", access.Each(tuple(way for _, way in used)), tuple(one for one, _ in used), equivariant="no")
 
 
 def copied(call: Call) -> Step:
     """One tensor's values in another's place; only the second is read."""
-    return Step("", arrangements.Expand(tuple(call.out.shape)), (call["src"],) if call.depends(call["src"]) else ())
+    return Step("", access.Expand(tuple(call.out.shape)), (call["src"],) if call.depends(call["src"]) else ())
 
 
 def constant(call: Call) -> tuple[Step, ...]:
@@ -144,8 +142,8 @@ def roll(call: Call) -> Step:
     """Units moved along axes, and around."""
     dims, shifts = list(call["dims"]), list(call["shifts"])
     if not dims:
-        flat = (arrangements.Reshape((call.x.numel(),)), picked(0, _rolled(call.x.numel(), shifts[0])))
-        return Step("roll", access.Steps((*flat, arrangements.Reshape(tuple(call.out.shape)))), equivariant="no")
+        flat = (access.Reshape((call.x.numel(),)), picked(0, _rolled(call.x.numel(), shifts[0])))
+        return Step("roll", access.Steps((*flat, access.Reshape(tuple(call.out.shape)))), equivariant="no")
     moves = zip(dims, shifts, strict=True)
     steps = tuple(picked(int(d) % call.x.ndim, _rolled(call.x.shape[d], int(shift))) for d, shift in moves)
     return Step("roll", access.Steps(steps))
@@ -158,16 +156,16 @@ def _rolled(length: int, shift: int) -> list[int]:
 def shuffle(call: Call) -> Step:
     """Pixel shuffle and its inverse."""
     if call.name == "pixel_shuffle":
-        return Step("pixelshuffle", arrangements.Shuffle(int(call["upscale_factor"])))
-    return Step("pixelunshuffle", arrangements.Unshuffle(int(call["downscale_factor"])))
+        return Step("pixelshuffle", access.Shuffle(int(call["upscale_factor"])))
+    return Step("pixelunshuffle", access.Unshuffle(int(call["downscale_factor"])))
 
 
 def channel_shuffle(call: Call) -> Step:
     """Channels of groups taken in turns (Zhang et al. 2018, section 3.1)."""
     batch, channels, *size = call.x.shape
     groups, middle = int(call["groups"]), prod(size)
-    split_ = arrangements.Reshape((batch, groups, channels // groups, middle))
-    steps = (split_, arrangements.Permute((0, 2, 1, 3)), arrangements.Reshape(tuple(call.out.shape)))
+    split_ = access.Reshape((batch, groups, channels // groups, middle))
+    steps = (split_, access.Permute((0, 2, 1, 3)), access.Reshape(tuple(call.out.shape)))
     return Step("channelshuffle", access.Steps(steps))
 
 
@@ -179,7 +177,7 @@ def same_places(call: Call) -> Step:
 def looked_up(call: Call) -> Step:
     """A vector for each number."""
     shape = tuple(call.out.shape)
-    way = access.Steps((arrangements.Reshape((*shape[:-1], 1)), arrangements.Expand(shape)))
+    way = access.Steps((access.Reshape((*shape[:-1], 1)), access.Expand(shape)))
     return Step("embedding", way, (call["indices"],) if call.depends(call["indices"]) else None)
 
 
@@ -188,7 +186,7 @@ def complex_view(call: Call) -> Step:
     shape = tuple(call.out.shape)
     if call.name == "view_as_complex":
         return Step("complex", access.Reduce((-1,)))
-    return Step("real", access.Steps((arrangements.Reshape((*shape[:-1], 1)), arrangements.Expand(shape))))
+    return Step("real", access.Steps((access.Reshape((*shape[:-1], 1)), access.Expand(shape))))
 
 
 def rotate(call: Call) -> Step:
@@ -199,9 +197,9 @@ def rotate(call: Call) -> Step:
     backward = {dim: picked(dim, [*range(call.x.shape[dim])][::-1]) for dim in (one, other)}
     ways = {
         0: (),
-        1: (backward[other], arrangements.Permute(tuple(order))),
+        1: (backward[other], access.Permute(tuple(order))),
         2: (backward[one], backward[other]),
-        3: (backward[one], arrangements.Permute(tuple(order))),
+        3: (backward[one], access.Permute(tuple(order))),
     }
     return Step("rotate", access.Steps(ways[turns]), equivariant="no")
 
@@ -217,7 +215,7 @@ def index(call: Call) -> Step:
         return Step("index", picked(dim, [unit % call.x.shape[dim] for unit in units]), (call.x,), equivariant="no")
     unknown = {"known": False, "note": "which units it takes is not known", "equivariant": "no"}
     if call.name == "gather":
-        way = access.Steps((access.Reduce(tuple(axes), keep=True), arrangements.Expand(tuple(call.out.shape))))
+        way = access.Steps((access.Reduce(tuple(axes), keep=True), access.Expand(tuple(call.out.shape))))
         return Step("gather", way, (call.x,), **unknown)
     return Step("index", access.Everything(tuple(call.out.shape)), **unknown)
 

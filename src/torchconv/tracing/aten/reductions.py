@@ -6,7 +6,7 @@ from math import prod
 
 from torch import Tensor
 
-from ...receptive import access, arrangements
+from ...receptive import access
 from .call import Call, Step
 from .spectral import terms_of
 
@@ -24,7 +24,7 @@ def product(call: Call) -> Step:
     if added and call.depends(tensors[0]):
         parts.append(tensors[0])
         ways = (access.Product(tuple(call.out.shape), "left"),) if sides == "left" else ()
-        way = arrangements.Each((*ways, access.Same())) if ways else access.Everything(tuple(call.out.shape))
+        way = access.Each((*ways, access.Same())) if ways else access.Everything(tuple(call.out.shape))
     return Step(word, way, tuple(parts), macs, macs)
 
 
@@ -34,7 +34,7 @@ def einsum(call: Call) -> Step:
     operands = list(zip(own, call["operands"], strict=True))
     sizes = {letter: length for letters, one in operands for letter, length in zip(letters, one.shape, strict=True)}
     parts = [(letters, one) for letters, one in operands if call.depends(one)]
-    way = arrangements.Sum(tuple(letters for letters, _ in parts), result, tuple(call.out.shape))
+    way = access.Sum(tuple(letters for letters, _ in parts), result, tuple(call.out.shape))
     macs = prod(sizes.values())
     return Step("einsum", way, tuple(one for _, one in parts), macs, macs, equivariant="no")
 
@@ -71,7 +71,7 @@ def running(call: Call) -> tuple[Step, ...]:
     dim = int(call["dim"]) % max(call.x.ndim, 1)
     length = call.x.shape[dim]
     table = tuple(tuple(at if at <= unit else -1 for at in range(length)) for unit in range(length))
-    return (Step(call.name, arrangements.Pick(dim, table), (call.x,), equivariant="no"),) * len(call.results)
+    return (Step(call.name, access.Pick(dim, table), (call.x,), equivariant="no"),) * len(call.results)
 
 
 def batch_norm(call: Call) -> tuple[Step, ...]:
@@ -91,8 +91,8 @@ def group_norm(call: Call) -> tuple[Step, ...]:
     x, groups = call.x, int(call["group"])
     shape = tuple(x.shape)
     dims = tuple(range(2, x.ndim + 1))
-    split = arrangements.Reshape((shape[0], groups, shape[1] // groups, *shape[2:]))
-    way = access.Steps((split, access.Mix(dims), arrangements.Reshape(shape)))
+    split = access.Reshape((shape[0], groups, shape[1] // groups, *shape[2:]))
+    way = access.Steps((split, access.Mix(dims), access.Reshape(shape)))
     return (Step("groupnorm", way, (x,)),)
 
 
@@ -119,7 +119,7 @@ def glu(call: Call) -> Step:
     dim = int(call["dim"]) % call.x.ndim
     half = call.x.shape[dim] // 2
     table = tuple((at, at + half) for at in range(half))
-    return Step("glu", arrangements.Pick(dim, table), (call.x,))
+    return Step("glu", access.Pick(dim, table), (call.x,))
 
 
 def anywhere(call: Call) -> Step:

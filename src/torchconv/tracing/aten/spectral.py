@@ -14,8 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from ...description.interval import Interval
-from ...receptive.access import Everything, Reading, Reduce, Same, Steps
-from ...receptive.arrangements import Sum
+from ...receptive.access import Everything, Reading, Reduce, Same, Steps, Sum
 from ...receptive.field import Field, union
 from ...receptive.periodic import Progression
 from .call import Call, Step

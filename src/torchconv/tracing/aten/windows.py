@@ -12,7 +12,7 @@ from ...description.convolution import Convolution
 from ...description.resampling import Resampling
 from ...description.shapes import output_size
 from ...description.transposed import transposed_axes
-from ...receptive import access, arrangements
+from ...receptive import access
 from .call import Call, Step, spread
 
 
@@ -122,16 +122,16 @@ def cut(call: Call) -> Step:
     return Step("slice", sliced(dim, length, start, int(step), call.out.shape[dim]))
 
 
-def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> arrangements.Slice:
+def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> access.Slice:
     """So many units of an axis from one on."""
     high = start + (outputs - 1) * step + 1 - length
-    return arrangements.Slice(dim, Axis(1, step, padding=(-start, high)))
+    return access.Slice(dim, Axis(1, step, padding=(-start, high)))
 
 
 def unfold(call: Call) -> Step:
     """x.unfold(dim, size, step)."""
     dim = int(call["dimension"]) % max(call.x.ndim, 1)
-    return Step("unfold", arrangements.Unfold(dim, Axis(int(call["size"]), int(call["step"]))))
+    return Step("unfold", access.Unfold(dim, Axis(int(call["size"]), int(call["step"]))))
 
 
 def im2col(call: Call) -> Step:
@@ -140,10 +140,10 @@ def im2col(call: Call) -> Step:
     axes = columns(call)
     count = [axis.kernel for axis in axes]
     steps = (
-        arrangements.Unfold(2, axes[0]),
-        arrangements.Unfold(3, axes[1]),
-        arrangements.Permute((0, 1, 4, 5, 2, 3)),
-        arrangements.Reshape((x.shape[0], x.shape[1] * count[0] * count[1], call.out.shape[-1])),
+        access.Unfold(2, axes[0]),
+        access.Unfold(3, axes[1]),
+        access.Permute((0, 1, 4, 5, 2, 3)),
+        access.Reshape((x.shape[0], x.shape[1] * count[0] * count[1], call.out.shape[-1])),
     )
     return Step("unfold", access.Steps(steps), axes=axes)
 
@@ -167,11 +167,11 @@ def col2im(call: Call) -> Step:
         width = max(map(len, rows))
         tables.append(tuple(tuple(row + [-1] * (width - len(row))) for row in rows))
     steps = (
-        arrangements.Reshape((batch, channels, ky, kx, *counts)),
-        arrangements.Permute((0, 1, 2, 4, 3, 5)),
-        arrangements.Reshape((batch, channels, ky * counts[0], kx * counts[1])),
-        arrangements.Pick(2, tables[0]),
-        arrangements.Pick(3, tables[1]),
+        access.Reshape((batch, channels, ky, kx, *counts)),
+        access.Permute((0, 1, 2, 4, 3, 5)),
+        access.Reshape((batch, channels, ky * counts[0], kx * counts[1])),
+        access.Pick(2, tables[0]),
+        access.Pick(3, tables[1]),
     )
     return Step("fold", access.Steps(steps))
 

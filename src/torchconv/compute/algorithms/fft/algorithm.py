@@ -16,10 +16,9 @@ from torch import Tensor
 
 from ....description.convolution import Convolution
 from ... import layouts, padding
-from ...memory import all_finite, has_numbers, room
 from ...native import library, transforms
 from ...planning import cost_model
-from ...role import INPUT, OUTPUT, WEIGHT
+from ...tensors import INPUT, OUTPUT, WEIGHT, all_finite, has_numbers, room
 from ...weight_cache import Kernels
 from ..base import Algorithm, Problem
 from ..torch_kernels import TorchKernels

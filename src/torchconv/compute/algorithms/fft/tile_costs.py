@@ -11,7 +11,7 @@ from itertools import product
 from math import log2, prod
 
 from ....description import shapes
-from ...role import OUTPUT, WEIGHT
+from ...tensors import OUTPUT, WEIGHT
 from .tiles import lengths_between
 
 STEP = 0.75e-9  # one step of one sample of a vector of tiles, of which a transform of n samples needs n log2(n)

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from ....description import shapes
 from ....description.convolution import Convolution
-from ...memory import all_finite, has_numbers, room
 from ...native import library, transforms
 from ...planning import cost_model
-from ...role import OUTPUT, WEIGHT
+from ...tensors import OUTPUT, WEIGHT, all_finite, has_numbers, room
 from ...weight_cache import Kernels
 from ..base import Algorithm, Problem
 from ..torch_kernels import TorchKernels
