@@ -10,8 +10,8 @@ from torch import nn
 
 import torchconv as tc
 from torchconv.inspection import Rotation, Scale, Translation
+from torchconv.inspection.equivariance import OutputGrid
 from torchconv.inspection.motions import lattice, sampled
-from torchconv.inspection.output_grid import Grid
 
 FIGURE = torch.tensor([0.0, 0.3, 0.1, 1.0, 0.2, 0.1, 0.0]).view(1, 1, -1)  # detectors of Goodfellow's figure 9.8
 
@@ -85,7 +85,7 @@ def test_planted_faults_are_seen(fault, images, monkeypatch):
     layer = seeded(lambda: nn.Sequential(nn.Conv2d(2, 2, 3, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 3, padding=1)))
     assert tc.equivariance(layer, images).equivariant
     if fault == "borders":
-        monkeypatch.setattr(Grid, "undisturbed", lambda grid, good: torch.ones(grid.outputs, dtype=torch.bool))
+        monkeypatch.setattr(OutputGrid, "undisturbed", lambda grid, good: torch.ones(grid.outputs, dtype=torch.bool))
     else:
         monkeypatch.setattr(Translation, "on_strides", lambda asked, strides: asked)
     assert not tc.equivariance(layer, images).equivariant

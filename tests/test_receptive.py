@@ -13,7 +13,7 @@ from published import FIELDS
 from torchconv.description import shapes
 from torchconv.description.axis import Axis
 from torchconv.description.resampling import Resampling
-from torchconv.inspection.network_of import seen
+from torchconv.inspection.network_of import network_of
 from torchconv.inspection.receptive_field import between
 from torchconv.receptive.periodic import Progression
 
@@ -32,7 +32,7 @@ def test_every_box_equals_brute_force(block):
     for seed in range(30 * block, 30 * block + 30):
         model = Graph(seed, SIZE)
         expected = boxes(model, SIZE)
-        found = seen(model, torch.zeros(1, 2, *SIZE, dtype=torch.double))
+        found = network_of(model, torch.zeros(1, 2, *SIZE, dtype=torch.double))
         field = between(found.network, goal=found.outputs[0])
         assert not [node for node in found.network.nodes if not getattr(node.operation, "known", True)]
         for unit, box in expected.items():

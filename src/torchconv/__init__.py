@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .errors import TorchconvError
     from .inspection.effective_field import effective_field
     from .inspection.equivariance import equivariance
-    from .inspection.inspect import inspect, receptive_field
+    from .inspection.receptive_field import receptive_field
+    from .inspection.report import inspect
     from .language.build import build
     from .language.parser import parse
     from .nn.pooling.advice import pooling_advice
@@ -47,14 +48,14 @@ _PLACES = {
     "draw_network": "drawing.network",
     "effective_field": "inspection.effective_field",
     "equivariance": "inspection.equivariance",
-    "inspect": "inspection.inspect",
+    "inspect": "inspection.report",
     "inspection": "inspection",
     "narrow": "convert.prior",
     "nn": "nn",
     "parse": "language.parser",
     "plan": "compute.planning.plan",
     "pooling_advice": "nn.pooling.advice",
-    "receptive_field": "inspection.inspect",
+    "receptive_field": "inspection.receptive_field",
     "tune": "convert.tune",
     "widen": "convert.prior",
 }

@@ -33,7 +33,7 @@ def inspect(
     """
     if as_json and as_csv:
         raise SettingError("inspect", got="--json and --csv", expected="one of them")
-    from ..inspection.inspect import inspect as look
+    from ..inspection.report import inspect as look
 
     found = look(_model(model), None if input is None else _shape(input))
     if as_json:

@@ -19,7 +19,7 @@ MOST_CELLS = 4096
 
 
 @dataclass(frozen=True)
-class Grid:
+class CellGrid:
     """Cells (rows, columns) with the upper left corner of the first at x, y."""
 
     rows: int
@@ -144,9 +144,9 @@ class Layout:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         rows, columns = plane([len(extent) for extent in scene.extents], "a convolution", 1)
-        self.input = Grid(rows, columns, MARGIN, MARGIN + 20)
+        self.input = CellGrid(rows, columns, MARGIN, MARGIN + 20)
         rows, columns = plane(scene.outputs, "a convolution", 1)
-        self.output = Grid(rows, columns, self.input.x + self.input.width + GAP, self.input.y)
+        self.output = CellGrid(rows, columns, self.input.x + self.input.width + GAP, self.input.y)
         self.below = self.input.y + max(self.input.height, self.output.height) + GAP
 
     def at(self, position: Sequence[int]) -> tuple[float, float]:
@@ -178,7 +178,7 @@ class Layout:
         shown = min(self.scene.kernels, MOST_KERNELS)
         cell = min(CELL, 90 / max(rows, columns))
         for number in range(shown):
-            grid = Grid(rows, columns, MARGIN + number * (columns * cell + 12), self.below, cell)
+            grid = CellGrid(rows, columns, MARGIN + number * (columns * cell + 12), self.below, cell)
             yield from grid.cells(lambda place, number=number: svg.hue(number))
         words = "1 kernel, shared by all outputs" if self.scene.kernels == 1 else f"{self.scene.kernels} kernels"
         if self.scene.sharing.needs_size:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import SettingError, ShapeError
-from ..inspection.network_of import seen
+from ..inspection.network_of import network_of
 from ..inspection.receptive_field import Box
 from ..network.graph import Network
 from ..network.operations import Volume
@@ -29,7 +29,7 @@ def draw_network(model: Any, input_shape: Any = None) -> Drawing:
     >>> draw_network("INPUT[8x8x1] - CONV[4] - POOL - FC[10]").title
     'INPUT[8x8x1] - CONV[4] - POOL - FC[10] as volumes'
     """
-    found = seen(model, input_shape)
+    found = network_of(model, input_shape)
     volumes = _volumes(found.network)
     if len(volumes) > MOST_VOLUMES:
         raise ShapeError("a drawing of a network", got=f"{len(volumes)} volumes", expected=f"at most {MOST_VOLUMES}")

@@ -30,7 +30,7 @@ TRIED = 40  # shapes, where none was given or the one given does not fit
 
 
 @dataclass(frozen=True)
-class Seen:
+class ModelNetwork:
     """A model as a network of recorded operations. outputs: nodes that come out. used: the parameters of each node."""
 
     name: str
@@ -41,7 +41,7 @@ class Seen:
     notes: tuple[str, ...] = ()
 
 
-def seen(model: Any, input_shape: Any = None) -> Seen:
+def network_of(model: Any, input_shape: Any = None) -> ModelNetwork:
     """The network of a model.
 
     model: a torch module, an exported program, a network, an architecture, a text or a name in the zoo.
@@ -68,26 +68,26 @@ def seen(model: Any, input_shape: Any = None) -> Seen:
     return replace(_of_network(model, None), name=name if len(name) < 80 else f"{name[:77]}...")
 
 
-def larger(model: Any, found: Seen) -> Seen | None:
+def on_larger_input(model: Any, found: ModelNetwork) -> ModelNetwork | None:
     """The same torch module on a larger image, by an odd number of samples; None where it runs on one size only."""
     if not isinstance(model, torch.nn.Module) or isinstance(model, NetworkModule):
         return None
     batch, channels, *size = shape_of(found.network.input)
     try:
-        return _seen(model, (_image(model, (batch, channels, *(length + 37 for length in size))),), found.name)
+        return _traced(model, (_image(model, (batch, channels, *(length + 37 for length in size))),), found.name)
     except Failed:
         return None
 
 
-def _of_network(network: Network, input_shape: Any) -> Seen:
+def _of_network(network: Network, input_shape: Any) -> ModelNetwork:
     given = tuple(input_shape)[-len(network.input.size) - 1 :] if isinstance(input_shape, tuple | list) else None
     own = (network.input.channels, *network.input.size)
     if given is not None and given != own:
         raise ShapeError("an input of this network", got=given, expected=f"{own}, which its INPUT says")
-    return Seen("network", described(network), (network.nodes[-1].name,))
+    return ModelNetwork("network", described(network), (network.nodes[-1].name,))
 
 
-def _of_module(model: torch.nn.Module, input_shape: Any, name: str) -> Seen:
+def _of_module(model: torch.nn.Module, input_shape: Any, name: str) -> ModelNetwork:
     if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
         model = model.module
     if isinstance(model, torch.jit.ScriptModule):
@@ -106,18 +106,18 @@ def _of_module(model: torch.nn.Module, input_shape: Any, name: str) -> Seen:
     problem: Failed | None = None
     for inputs in _readings_of(model, input_shape):
         try:
-            return _seen(model, inputs, name)
+            return _traced(model, inputs, name)
         except Failed as failed:
             problem = problem or failed
     assert problem is not None
     raise _explained(model, input_shape, name, problem)
 
 
-def _seen(model: torch.nn.Module, inputs: Any, name: str) -> Seen:
+def _traced(model: torch.nn.Module, inputs: Any, name: str) -> ModelNetwork:
     found = watch(model, inputs)
     sizes = {key: one.numel() for key, one in model.named_parameters()}
     unused = {key: sizes[key] for key in found.unused}
-    return Seen(name, found.network, found.outputs, found.used, unused, found.notes)
+    return ModelNetwork(name, found.network, found.outputs, found.used, unused, found.notes)
 
 
 def _readings_of(model: torch.nn.Module, given: Any) -> Iterator[Any]:
@@ -179,11 +179,11 @@ def _candidates(model: torch.nn.Module) -> Iterator[tuple[int, ...]]:
         yield (1, count, *(size,) * rank)
 
 
-def _first_that_fits(model: torch.nn.Module, name: str) -> Seen:
+def _first_that_fits(model: torch.nn.Module, name: str) -> ModelNetwork:
     problem: Failed | None = None
     for shape in _candidates(model):
         try:
-            return _seen(model, (_image(model, shape),), name)
+            return _traced(model, (_image(model, shape),), name)
         except Failed as failed:
             problem = problem or failed
     raise ShapeError(
@@ -268,5 +268,5 @@ def output(model: Any, x: Tensor) -> Any:
         return model(x)
     except RuntimeError:
         if isinstance(model, nn.Module):
-            seen(model, tuple(x.shape))  # says it better, unless it is about something else than shapes
+            network_of(model, tuple(x.shape))  # says it better, unless it is about something else than shapes
         raise

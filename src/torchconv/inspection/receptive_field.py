@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch  # noqa: F401  (for the doctests)
 
 from ..description.interval import Interval
 from ..errors import SettingError, ShapeError
@@ -16,8 +17,36 @@ from ..network.graph import Network
 from ..network.propagation import fields
 from ..receptive.field import Field
 from ..receptive.periodic import Progression
+from .network_of import network_of, on_larger_input
 
 Number = int | Fraction
+
+
+def receptive_field(
+    model: Any, input_shape: Any = None, layer: str | None = None, since: str | None = None
+) -> ReceptiveField:
+    """The receptive field of a layer, by default the output, in the input or in the output of the layer `since`.
+
+    model, input_shape: as for `inspect`. The answer has .size, .stride and .padding per axis (the Distill article's),
+        .of(unit) for the exact box of one unit, and .notes on branches that are not aligned.
+    Without an input shape two sizes are compared; raises SettingError where the answer depends on it, or for a layer
+    that is not there.
+    Source: Araujo, Norris, Sim 2019, Computing receptive fields of convolutional neural networks (Distill).
+
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.MaxPool2d(2))
+    >>> receptive_field(model), receptive_field(model, (3, 32, 32)).of((1, 0)).first
+    (ReceptiveField(size=(5, 5), stride=(4, 4), padding=(0, 0), notes=()), (4, 0))
+    """
+    found = network_of(model, input_shape)
+    if not found.outputs and layer is None:
+        raise SettingError("the receptive field of a model", got="no output that follows from its input")
+    answer = between(found.network, since, layer or found.outputs[0])
+    other = on_larger_input(model, found) if input_shape is None else None
+    if other is not None and between(other.network, since, layer or other.outputs[0]) != answer:
+        raise SettingError(
+            "a receptive field without an input shape", got="one that depends on the shape", fix="Give it."
+        )
+    return answer
 
 
 @dataclass(frozen=True)

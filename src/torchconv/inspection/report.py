@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch  # noqa: F401  (for the doctests)
 from rich.console import Console
 from rich.table import Table
 
 from ..errors import SettingError
 from ..network.graph import Network
+from .network_of import ModelNetwork, network_of
 from .receptive_field import ReceptiveField, between
-from .rows import LayerRow
+from .rows import LayerRow, rows_of
 
 COLUMNS = {
     "name": "layer",
@@ -194,3 +196,38 @@ def _memory(count: int) -> str:
 
 def _plain(text: str) -> str:
     return text.replace("[", "\\[")
+
+
+def inspect(model: Any, input_shape: Any = None) -> Report:
+    """Every layer of any model: volumes, parameters, multiply-accumulates, memory and exact receptive fields.
+
+    model: a torch module, an exported program, an architecture, a text or a name in the zoo. It runs once without
+        numbers, in evaluation mode, so that it takes no memory, and is left as it was.
+    input_shape: (channels, *size) for one image, (batch, channels, *size), a tensor, or a tuple or a dict of these;
+        left out, one that fits is looked for.
+    Multiply-accumulates count products with real samples; bias, pooling and activations count none. What is not
+    understood is a row that says so, makes the totals lower bounds, and is a warning.
+    Raises ShapeError naming the layer that the shape does not fit, and a shape that would.
+    Source: Araujo, Norris, Sim 2019, Computing receptive fields of convolutional neural networks (Distill).
+
+    >>> report = inspect(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU()), (3, 8, 8))
+    >>> report.total_parameters, report.total_macs, report.total_customary_macs, str(report.receptive_field)
+    (224, 11616, 13824, 'size 3x3, stride 1x1, padding 1x1')
+    """
+    found = network_of(model, input_shape)
+    table = rows_of(found.network)
+    outputs = [name for output in found.outputs for name in table.behind.get(output, (output,))]
+    warnings = (*table.warnings, *found.notes)
+    if not found.outputs:
+        warnings += ("no output follows from the input, as far as torch can tell",)
+    goal = found.outputs[0] if found.outputs else None
+    rows = tuple(table.rows + _left_out(found))
+    return Report(found.name, rows, warnings, found.network, tuple(outputs), goal)
+
+
+def _left_out(found: ModelNetwork) -> list[LayerRow]:
+    rows = []
+    for name, count in found.unused.items():
+        shape = (count,)
+        rows.append(LayerRow(name, "not used", "", (), "", shape, count, 0, 0, 0, None))
+    return rows
