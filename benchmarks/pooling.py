@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor
 
 from torchconv import nn
-from torchconv.nn.pooling.pool import Pool
+from torchconv.nn.pooling.window_pool import Pool
 
 from . import measure
 

@@ -24,7 +24,7 @@ KINDS: dict[type[nn.Module], Any] = {
 COMPUTING = {kind.forward.__module__ for pair in KINDS.items() for kind in pair}  # where their outputs are made
 
 
-def twin(module: Any) -> Conv:
+def equivalent(module: Any) -> Conv:
     """The layer of torch.nn's convolution on the same parameters; a layer of torchconv is its own.
 
     A weight that is computed from other parameters, as by weight_norm, is copied as it is now.
@@ -66,12 +66,12 @@ def _parameter(values: Any) -> nn.Parameter | None:
     return values if values is None or isinstance(values, nn.Parameter) else nn.Parameter(values.detach())
 
 
-def settled(module: nn.Module, what: str) -> Conv:
+def initialised(module: nn.Module, what: str) -> Conv:
     """The same, with numbers; raises SettingError naming `what` for a layer whose parameters have no shape yet."""
     if any(is_lazy(values) for values in module.parameters(recurse=False)):
         fix = "Give the layer its input_size, or call it once."
         raise SettingError(f"{what} of {module}", got="parameters without a shape yet", fix=fix)
-    return twin(module)
+    return equivalent(module)
 
 
 def size_for(layer: Conv, input_size: Any, required: bool) -> tuple[int, ...] | None:

@@ -22,7 +22,7 @@ from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
 from ..nn.conv import Conv
 from ..nn.dense import Dense
-from .equivalent import settled, size_for
+from .equivalent import initialised, size_for
 from .projections import MatrixTie, PhaseTie, Tie, phase_tie, placed
 
 DENSE = "dense"
@@ -52,7 +52,7 @@ def widen(module: nn.Module, sharing: Any, input_size: Any = None, *, bias_shari
         if bias_sharing is not None:
             raise SettingError("bias_sharing of a fully connected layer", got=repr(bias_sharing), expected="None")
         return as_linear(module, input_size)
-    layer = settled(module, "widen")
+    layer = initialised(module, "widen")
     conv = layer.convolution
     wanted = Sharing.of(sharing, conv.ndim)
     biases = joined(wanted, conv.bias_sharing) if bias_sharing is None else Sharing.of(bias_sharing, conv.ndim)
@@ -104,14 +104,14 @@ def narrow(
         bias_sharing = described.bias_sharing if described is not None and bias_sharing is None else bias_sharing
     if isinstance(module, nn.Linear):
         return _narrow_dense(module, sharing, described, input_size, bias_sharing)
-    layer = settled(module, "narrow")
+    layer = initialised(module, "narrow")
     conv, size = layer.convolution, size_for(layer, input_size, required=False)
     if described is not None and (described.axes, described.channels) != (conv.axes, conv.channels):
         return _narrow_dense(as_linear(layer, size), sharing, described, size, bias_sharing)  # by the whole matrix
     tight = _tied(conv, sharing, bias_sharing)
     common = joined(conv.sharing, tight.sharing), joined(conv.bias_sharing, tight.bias_sharing)
     if common != (conv.sharing, conv.bias_sharing):
-        layer = settled(widen(layer, common[0], size, bias_sharing=common[1]), "narrow")
+        layer = initialised(widen(layer, common[0], size, bias_sharing=common[1]), "narrow")
     tie, bias_tie = phase_ties(layer.convolution, tight, size)
     weight, squares = _projected(_weight(layer), tie)
     bias, more = (None, 0.0) if layer.bias is None else _projected(layer.bias, bias_tie)
@@ -135,7 +135,7 @@ def as_linear(module: nn.Module, input_size: Any = None) -> Dense:
             [1, 0, 0, 0],
             [1, 1, 0, 0]], dtype=torch.int32)
     """
-    layer = settled(module, "as_linear")
+    layer = initialised(module, "as_linear")
     conv, size = layer.convolution, size_for(layer, input_size, required=True)
     assert size is not None
     outputs = conv.output_size(size)

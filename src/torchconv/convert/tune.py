@@ -20,7 +20,7 @@ from ..compute.planning.choose import Choice
 from ..compute.planning.plan import Plan, plan
 from ..errors import SettingError
 from ..nn.conv import Conv
-from .equivalent import twin
+from .equivalent import equivalent
 from .run_model import evaluating, step, timed
 
 KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -30,7 +30,7 @@ CLOSE = 1e-3  # largest difference of outputs, in parts of the largest output, t
 
 
 @dataclass(frozen=True)
-class Layer:
+class TunedLayer:
     """One convolution of the model: its names, the plan, what computed it before, and why it stayed, if it did."""
 
     names: tuple[str, ...]
@@ -56,7 +56,7 @@ class Layer:
 class Tuning:
     """What tuning came to: the layers, and seconds of the whole model before and after, without and with gradients."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[TunedLayer, ...]
     inference: tuple[float, float]
     training: tuple[float, float]
 
@@ -109,7 +109,9 @@ def tune(model: nn.Module, example: Any) -> Tuning:
             raise
 
 
-def _swapped(model: nn.Module, arguments: tuple, layers: list[Layer], planned: dict[nn.Module, nn.Module]) -> Tuning:
+def _swapped(
+    model: nn.Module, arguments: tuple, layers: list[TunedLayer], planned: dict[nn.Module, nn.Module]
+) -> Tuning:
     """The planned layers in place, after outputs are found equal and both ways of the model are timed in turns."""
     back = {new: old for old, new in planned.items()}
     before = _outputs(model, arguments)
@@ -150,7 +152,7 @@ def _inputs(model: nn.Module, arguments: tuple) -> dict[nn.Module, Tensor]:
     return found
 
 
-def _planned(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> tuple[list[Layer], dict[nn.Module, nn.Module]]:
+def _planned(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> tuple[list[TunedLayer], dict[nn.Module, nn.Module]]:
     """Every distinct convolution measured once, and the modules that are to take the places of others."""
     names = {
         module: tuple(n for n, one in model.named_modules(remove_duplicate=False) if one is module) for module in inputs
@@ -169,7 +171,9 @@ def _planned(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> tuple[list[La
     planned: dict[nn.Module, nn.Module] = {}
     layers = []
     for key, modules in alike.items():
-        layers.append(Layer(tuple(n for one in modules for n in names[one]), found[key][1], found[key][0], key[-1]))
+        layers.append(
+            TunedLayer(tuple(n for one in modules for n in names[one]), found[key][1], found[key][0], key[-1])
+        )
         if key[-1] is None and layers[-1].changes:
             planned |= {module: _of(module) for module in modules}  # anew: what was measured decides how it computes
     return layers, planned
@@ -192,7 +196,7 @@ def _of(module: Any) -> Conv:
             module.convolution, module.algorithm, module.layout, module.precision, module.workspace
         )
         return new
-    return twin(module)
+    return equivalent(module)
 
 
 def _reason(model: nn.Module, module: nn.Module) -> str | None:

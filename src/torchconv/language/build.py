@@ -19,7 +19,7 @@ from ..nn.conv import Conv
 from ..nn.pooling.channel_pool import ChannelPool
 from ..nn.pooling.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
 from ..nn.pooling.learned_pool import LearnedPool
-from ..nn.pooling.pool import Pool
+from ..nn.pooling.window_pool import Pool
 from .architecture import Architecture
 from .parser import parse
 

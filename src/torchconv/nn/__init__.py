@@ -7,9 +7,9 @@ from .pooling.channel_pool import ChannelPool, Maxout
 from .pooling.cluster_pool import ClusterPool1d, ClusterPool2d, ClusterPool3d
 from .pooling.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
 from .pooling.learned_pool import LearnedPool1d, LearnedPool2d, LearnedPool3d
-from .pooling.pool import Pool, Pool1d, Pool2d, Pool3d
 from .pooling.region_classifier import RegionClassifier
 from .pooling.region_pool import RegionPool1d, RegionPool2d, RegionPool3d
+from .pooling.window_pool import Pool, Pool1d, Pool2d, Pool3d
 from .transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Settings of a layer, which can be read and not changed."""
+"""Convolutional layers: torch.nn's arguments, and the layer of any described convolution."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import Parameter, is_lazy
+from torch.nn.parameter import Parameter, UninitializedParameter, is_lazy
 
 from ..compute import layouts
 from ..compute.operator import Operator
 from ..description import shapes
 from ..description.convolution import Convolution
-from . import initialisation
-from .lazy import Waiting, unfinished
+from .lazy import LazilyInitialised, initialise
 
 
-class Setting(property):
-    """What a layer was made with: it can be read, and setting it says why it cannot be set."""
+class FixedSetting(property):
+    """A setting of a layer: it can be read, and setting it raises an AttributeError that says why."""
 
     def __set__(self, instance: Any, value: Any) -> None:
         name = getattr(self.fget, "__name__", "a setting")
@@ -26,12 +25,16 @@ class Setting(property):
         raise AttributeError(f"{what}. Make a new layer, and load the weights of this one.")
 
 
+def _without_shape(**options: Any) -> Any:
+    return UninitializedParameter(**options)  # no subclass of Parameter, but it takes its place
+
+
 def shown_padding(convolution: Convolution) -> tuple[Any, ...]:
     """Padding as torch.nn's layers show it: per axis an int, or (low, high) where they differ, or "same"."""
     return tuple(pad[0] if pad != "same" and pad[0] == pad[1] else pad for pad in convolution.padding)
 
 
-class Conv(Waiting):
+class Conv(LazilyInitialised):
     """The layer of a described convolution: (batch, in, *size) to (batch, out, *output size); the batch may be missing.
 
     convolution: the description. input_size: samples per axis; unshared layers need it to know their parameters, and
@@ -63,10 +66,10 @@ class Conv(Waiting):
         self.input_size = None if input_size is None else shapes.sizes_of(input_size, convolution.ndim)
         options = {"device": device, "dtype": dtype}
         needs_size = convolution.sharing.needs_size or convolution.bias_sharing.needs_size
-        self._waiting = needs_size and input_size is None
-        if self._waiting:
-            self.register_parameter("weight", unfinished(**options))
-            self.register_parameter("bias", unfinished(**options) if convolution.bias else None)
+        self._is_lazy = needs_size and input_size is None
+        if self._is_lazy:
+            self.register_parameter("weight", _without_shape(**options))
+            self.register_parameter("bias", _without_shape(**options) if convolution.bias else None)
         else:
             self.weight = Parameter(torch.empty(self._weight_shape(), **options))
             shape = convolution.bias_shape(self.input_size)
@@ -84,32 +87,32 @@ class Conv(Waiting):
 
     def _reset(self, names: Sequence[str]) -> None:
         weight, bias = (self._parameters[name] if name in names else None for name in ("weight", "bias"))
-        initialisation.reset(self.convolution, weight, bias, self.layout)
+        initialise(self.convolution, weight, bias, self.layout)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._waiting:
-            self._settle(x)
+        if self._is_lazy:
+            self._initialise(x)
         return self._operator(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return str(self.convolution)
 
-    @Setting
+    @FixedSetting
     def convolution(self) -> Convolution:
         """The description."""
         return self._operator.convolution
 
-    @Setting
+    @FixedSetting
     def algorithm(self) -> str:
         """How it is computed."""
         return self._operator.algorithm
 
-    @Setting
+    @FixedSetting
     def precision(self) -> str:
         """How exact it has to be."""
         return self._operator.precision
 
-    @Setting
+    @FixedSetting
     def workspace(self) -> int | None:
         """Bytes that an operation may take beside input, weights and output; None: the default."""
         return self._operator.workspace
@@ -200,12 +203,12 @@ class _Convolution(Conv):
         super().__init__(convolution, input_size, algorithm, device, dtype, precision, workspace)
         self._given = {"padding": padding, "padding_mode": padding_mode}
 
-    @Setting
+    @FixedSetting
     def padding(self) -> Any:
         """A word as it was given, or per axis an int, or (low, high) where they differ."""
         return self._given["padding"] if isinstance(self._given["padding"], str) else super().padding
 
-    @Setting
+    @FixedSetting
     def padding_mode(self) -> Any:
         """What padding holds, as it was given."""
         return self._given["padding_mode"]

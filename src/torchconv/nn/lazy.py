@@ -1,10 +1,11 @@
-"""Layers whose parameters wait for the size of the first input, or for saved ones."""
+"""Parameters of layers: torch.nn's initial distribution, and lazily initialised layers."""
 
 from __future__ import annotations
 
 import threading
 from abc import abstractmethod
 from collections.abc import Sequence
+from math import prod, sqrt
 from typing import Any, ClassVar
 
 import torch
@@ -12,18 +13,48 @@ from torch import Tensor
 from torch.nn.parameter import Parameter, UninitializedParameter, is_lazy
 
 from ..compute import layouts
+from ..compute.layouts import TRANSPOSED
 from ..compute.operator import Operator
-
-_SETTLING = threading.RLock()  # for layers whose first calls come from several threads
-
-
-def unfinished(**options: Any) -> Any:
-    """A parameter without a shape yet; torch's class for it is no subclass of Parameter, but takes its place."""
-    return UninitializedParameter(**options)
+from ..description.convolution import Convolution
 
 
-class Waiting(torch.nn.Module):
-    """What a layer does while its parameters have no shape yet; subclasses make the parameters."""
+def initialise(convolution: Convolution, weight: Tensor | None, bias: Tensor | None, layout: str) -> None:
+    """Fill those of weight and bias that are given with numbers between -bound and bound, bound = 1 / sqrt(fan in).
+
+    The fan in is what one output reads, input channels times taps; with a connection table it differs from output to
+    output. For a transposed layer torch takes the fan of its transposed weights, and so does this.
+
+    Source: He et al. 2015, Delving deep into rectifiers, section 2.2; the gain is that of torch.nn.Conv2d.
+    """
+    taps = prod(convolution.kernel_size)
+    channels = convolution.channels
+    if channels.rows is None:
+        width = (channels.out_channels if layout == TRANSPOSED else channels.in_channels) // channels.groups
+        fan, reads = width * taps, None
+    else:
+        fan, reads = taps, channels.rows
+    gain = torch.nn.init.calculate_gain("leaky_relu", sqrt(5))
+    with torch.no_grad():
+        if weight is not None:
+            _uniform(weight, sqrt(3.0) * gain / sqrt(fan))
+            if reads is not None:
+                each = torch.tensor([len(row) for row in reads for _ in row], device=weight.device)
+                weight.div_(each.sqrt().reshape(-1, *(1,) * convolution.ndim))
+        if bias is not None:
+            _uniform(bias, 1 / sqrt(fan))
+            if reads is not None:
+                bias.div_(torch.tensor([max(len(row), 1) for row in reads], device=bias.device).sqrt())
+
+
+def _uniform(tensor: Tensor, bound: float) -> None:
+    (torch.view_as_real(tensor) if tensor.is_complex() else tensor).uniform_(-bound, bound)
+
+
+_INITIALISING = threading.RLock()  # for layers whose first calls come from several threads
+
+
+class LazilyInitialised(torch.nn.Module):
+    """A layer whose parameters take their shapes from the first input, or from saved parameters."""
 
     layout: ClassVar[str]
     convolution: Any
@@ -31,7 +62,7 @@ class Waiting(torch.nn.Module):
     bias: Parameter | None
     input_size: tuple[int, ...] | None
     _operator: Operator
-    _waiting: bool
+    _is_lazy: bool  # whether a parameter has no shape yet
 
     @abstractmethod
     def _weight_shape(self) -> tuple[int, ...]: ...
@@ -39,28 +70,28 @@ class Waiting(torch.nn.Module):
     @abstractmethod
     def _reset(self, names: Sequence[str]) -> None: ...
 
-    def _settle(self, x: Tensor) -> None:
-        """Make the parameters that waited for the input size, unless the input cannot be one."""
-        with _SETTLING:
-            if not self._waiting:
+    def _initialise(self, x: Tensor) -> None:
+        """Make the parameters whose shapes depend on the input size, unless the input cannot be one."""
+        with _INITIALISING:
+            if not self._is_lazy:
                 return
             self._operator.check_input(x)
             self.input_size = tuple(x.shape[-self.convolution.ndim :])
             shapes_of = {"weight": self._weight_shape(), "bias": self.convolution.bias_shape(self.input_size)}
-            waited = [name for name in shapes_of if isinstance(self._parameters[name], UninitializedParameter)]
+            made = [name for name in shapes_of if isinstance(self._parameters[name], UninitializedParameter)]
             with torch.inference_mode(False):
-                for name in waited:
+                for name in made:
                     self._parameters[name].materialize(shapes_of[name])  # type: ignore[union-attr]
-                self._reset(waited)
-            self._waiting = False
+                self._reset(made)
+            self._is_lazy = False
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        if self._waiting:  # an unfinished parameter cannot be detached, which is what the ordinary way does
+        if self._is_lazy:  # an uninitialised parameter cannot be detached, which is what the ordinary way does
             keep_vars = True
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
-        """Saved parameters of an unshared layer say what this one waited for."""
+        """Saved parameters of an unshared layer give the shapes."""
         ndim = self.convolution.ndim
         wanted = layouts.shape(self.convolution, (), self.layout)
         for name, tail in (("weight", wanted), ("bias", (self.convolution.out_channels,))):
@@ -74,5 +105,5 @@ class Waiting(torch.nn.Module):
                 expected = ", ".join(["*output size", *map(str, tail)])
                 arguments[-1].append(f"size mismatch for {prefix + name}: got {shape}, expected ({expected})")
                 return
-        self._waiting = any(is_lazy(parameter) for parameter in self._parameters.values() if parameter is not None)
+        self._is_lazy = any(is_lazy(parameter) for parameter in self._parameters.values() if parameter is not None)
         super()._load_from_state_dict(state_dict, prefix, *arguments)

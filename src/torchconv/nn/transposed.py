@@ -17,7 +17,7 @@ from ..description.connections import Connections
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
-from .conv import Conv, Setting, shown_padding
+from .conv import Conv, FixedSetting, shown_padding
 
 
 @lru_cache(maxsize=256)
@@ -78,8 +78,8 @@ class _Transposed(Conv):
         """output_size: the size wanted among those that the stride leaves open; it takes output_padding's place."""
         if output_size is None:
             return super().forward(x)
-        if self._waiting:
-            self._settle(x)
+        if self._is_lazy:
+            self._initialise(x)
         given = plain(output_size)
         number = len(given) if isinstance(given, list) else self.ndim
         wanted = shapes.sizes_of(given, number, "output_size")
@@ -103,7 +103,7 @@ class _Transposed(Conv):
     def padding(self) -> Any:
         return shown_padding(self._forward)
 
-    @Setting
+    @FixedSetting
     def padding_mode(self) -> str:
         """Always zeros."""
         return "zeros"

@@ -12,7 +12,7 @@ from torch import Tensor
 Array = Any  # a NumPy array, or a tensor where NumPy cannot see its device
 
 
-class Cut(NamedTuple):
+class AxisWindows(NamedTuple):
     """Windows along one axis: `count` of them, `length` samples each, `step` apart, the first at `offset`."""
 
     offset: int
@@ -26,7 +26,7 @@ class Cut(NamedTuple):
         return (self.count - 1) * self.step + self.length
 
 
-def windows(x: Array, cuts: Sequence[Cut]) -> Array:
+def windows(x: Array, cuts: Sequence[AxisWindows]) -> Array:
     """(*batch, *size) to a view (*batch, *counts, *lengths), with zeros where a window reaches over the ends."""
     sizes = x.shape[x.ndim - len(cuts) :]
     pads = [(-cut.offset, cut.offset + cut.reach - size) for cut, size in zip(cuts, sizes, strict=True)]

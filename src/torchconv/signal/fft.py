@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..description import shapes
 from . import native
-from .array_ops import Array, Cut, permuted, windows
+from .array_ops import Array, AxisWindows, permuted, windows
 from .request import Job
 
 # Nanoseconds of one core; only their ratios to the other methods' matter.
@@ -36,11 +36,11 @@ class Tiles:
         self.lengths, cuts, firsts = lengths, [], []
         for length, size, taps, (start, stop) in zip(lengths, job.size, job.taps, job.spans, strict=True):
             if length >= _whole(size, taps, start, stop):
-                cuts.append(Cut(0, 1, stop - start, size))
+                cuts.append(AxisWindows(0, 1, stop - start, size))
                 firsts.append(start)
             else:
                 step = length - taps + 1
-                cuts.append(Cut(start - taps + 1, shapes.repeats(stop - start, step), step, length))
+                cuts.append(AxisWindows(start - taps + 1, shapes.repeats(stop - start, step), step, length))
                 firsts.append(taps - 1)
         self.cuts = tuple(cuts)
         self.good = (..., *(slice(first, first + cut.step) for first, cut in zip(firsts, cuts, strict=True)))

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ..description import shapes
-from .array_ops import Array, Cut, flipped, permuted, windows, zeros
+from .array_ops import Array, AxisWindows, flipped, permuted, windows, zeros
 from .request import Job
 
 CALL, PER_NUMBER, PER_PRODUCT = 18_000, 0.6, 0.042  # nanoseconds of one core
@@ -24,11 +24,11 @@ def run(first: Array, second: Array, job: Job) -> Array:
     """The job by products of matrices; the second operand must be the same for all of the batch."""
     wide = _block(job)
     cuts = [
-        Cut(start - taps + 1, stop - start, 1, taps)
+        AxisWindows(start - taps + 1, stop - start, 1, taps)
         for taps, (start, stop) in zip(job.taps[:-1], job.spans[:-1], strict=True)
     ]
     taps, (start, stop) = job.taps[-1], job.spans[-1]
-    cuts.append(Cut(start - taps + 1, shapes.repeats(stop - start, wide), wide, wide + taps - 1))
+    cuts.append(AxisWindows(start - taps + 1, shapes.repeats(stop - start, wide), wide, wide + taps - 1))
     lined_up = windows(first, cuts)  # (*batch, *leading outputs, blocks, *leading taps, T + k - 1)
     matrix = _matrix(second.reshape(job.taps), wide)
     result = zeros(first, (*lined_up.shape[: lined_up.ndim - job.ndim], wide))
@@ -56,7 +56,9 @@ def _multiply(rows: Array, matrix: Array, into: Array) -> None:
 def _matrix(kernel: Array, wide: int) -> Array:
     """(*leading taps, k) to (leading taps * (T + k - 1), T): the entry at row i and column t is tap t - i + k - 1."""
     taps = kernel.shape[-1]
-    bands = windows(kernel, [*(Cut(0, 1, 1, n) for n in kernel.shape[:-1]), Cut(1 - wide, wide + taps - 1, 1, wide)])
+    bands = windows(
+        kernel, [*(AxisWindows(0, 1, 1, n) for n in kernel.shape[:-1]), AxisWindows(1 - wide, wide + taps - 1, 1, wide)]
+    )
     places = kernel.ndim - 1  # (*ones, rows, *leading taps, T)
     bands = permuted(bands, [*range(places), *range(places + 1, 2 * places + 1), places, 2 * places + 1])
     return flipped(bands, range(bands.ndim - 1)).reshape(-1, wide)

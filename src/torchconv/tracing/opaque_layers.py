@@ -23,8 +23,8 @@ from ..network.reading import reading
 from ..nn.pooling.channel_pool import ChannelPool
 from ..nn.pooling.cluster_pool import ClusterPool
 from ..nn.pooling.grid_pool import GlobalPool, GridPool1d
-from ..nn.pooling.pool import Pool
 from ..nn.pooling.region_pool import RegionPool
+from ..nn.pooling.window_pool import Pool
 from .aten.call import Call, Step
 from .aten.table import TABLE
 from .aten.windows import convolved

@@ -16,8 +16,8 @@ from ...errors import SettingError, ShapeError, TorchconvError, UnsupportedError
 from ...language.build import NetworkModule
 from ...network.operations import Volume
 from ...nn.conv import Conv
-from . import calls
-from .layers import CannotSlide, Seen
+from . import rules
+from .layers import CannotSlide, WindowVolume
 from .rules import rule_of
 
 HEAD = "Give the layers of the classifier as a torch.nn.Sequential, and the volume that it reads."
@@ -52,7 +52,7 @@ def as_convolution(module: nn.Module, volume: Any, *, ndim: int | None = None) -
         raise SettingError("module", got=repr(module), expected="a torch.nn.Module, as in nn.Linear(512 * 7 * 7, 10)")
     read = _volume(volume, ndim)
     name = type(module).__name__
-    found, seen = _Conversion().module(module, (Seen(read, (1,) * len(read.size)),), "")
+    found, seen = _Conversion().module(module, (WindowVolume(read, (1,) * len(read.size)),), "")
     if seen.flat and not seen.alone:
         got = f"{seen.volume.numel} flattened features, from places ({seen.volume})"
         raise UnsupportedError(f"as_convolution of {name}", got=got, expected="scores at the end", fix=HEAD)
@@ -88,7 +88,7 @@ class _Conversion:
         self.copies: dict[int, Any] = {}
         self._made: dict[int, nn.Module] = {}
 
-    def module(self, module: nn.Module, seen: tuple[Seen, ...], path: str) -> tuple[nn.Module, Seen]:
+    def module(self, module: nn.Module, seen: tuple[WindowVolume, ...], path: str) -> tuple[nn.Module, WindowVolume]:
         """What takes the place of a module that reads these, and what a window is behind it."""
         what = f"as_convolution of {f'layer {path}, ' if path else ''}{type(module).__name__}"
         rule = rule_of(module)
@@ -122,7 +122,7 @@ class _Conversion:
             raise CannotSlide("it is used on volumes of different sizes, as layers that could not share its weights")
         return self._made[id(module)]
 
-    def _sequential(self, module: Any, seen: Seen, path: str) -> tuple[nn.Module, Seen]:
+    def _sequential(self, module: Any, seen: WindowVolume, path: str) -> tuple[nn.Module, WindowVolume]:
         parts = {}
         for name, child in module._modules.items():  # named_children leaves out what comes a second time
             parts[name], seen = self.module(child, (seen,), f"{path}.{name}".lstrip("."))
@@ -131,7 +131,7 @@ class _Conversion:
             made.add_module(name, part)
         return made, seen
 
-    def _followed(self, module: nn.Module, seen: tuple[Seen, ...], path: str) -> tuple[nn.Module, Seen]:
+    def _followed(self, module: nn.Module, seen: tuple[WindowVolume, ...], path: str) -> tuple[nn.Module, WindowVolume]:
         made = Sliding(self, module, path)
         for node in _graph(module).nodes:
             made.add(node, seen)
@@ -148,9 +148,9 @@ class Sliding:
         self._parts: dict[str, nn.Module] = {}
         self._known: dict[fx.Node, Any] = {}  # what was seen of a node of the module, or the number that it is
         self._nodes: dict[fx.Node, fx.Node] = {}
-        self._done: dict[tuple[str, tuple[Seen, ...]], tuple[nn.Module, Seen]] = {}
+        self._done: dict[tuple[str, tuple[WindowVolume, ...]], tuple[nn.Module, WindowVolume]] = {}
 
-    def add(self, node: fx.Node, inputs: tuple[Seen, ...]) -> None:
+    def add(self, node: fx.Node, inputs: tuple[WindowVolume, ...]) -> None:
         """Write what takes the place of a node."""
         if node.op == "placeholder":
             if len(self._nodes) == len(inputs):
@@ -162,14 +162,16 @@ class Sliding:
             self._parts[str(node.target)] = copy.deepcopy(self._known[node], self._conversion.copies)
             self._nodes[node] = self._graph.get_attr(str(node.target))
         elif node.op == "call_module":
-            reads = [one for one in node.args if isinstance(one, fx.Node) and isinstance(self._known[one], Seen)]
+            reads = [
+                one for one in node.args if isinstance(one, fx.Node) and isinstance(self._known[one], WindowVolume)
+            ]
             if node.kwargs or len(reads) < len(node.args):
                 raise CannotSlide(f"its forward calls {node.target} with more than tensors of the image", HEAD)
             part, self._known[node] = self._converted(str(node.target), tuple(self._known[one] for one in reads))
             self._call(node, str(node.target), reads, part)
         elif node.op == "output":
             (result,) = node.args
-            if not isinstance(result, fx.Node) or not isinstance(self._known[result], Seen):
+            if not isinstance(result, fx.Node) or not isinstance(self._known[result], WindowVolume):
                 raise CannotSlide("its forward returns more than one tensor", HEAD)
             self._known[node] = self._known[result]
             self._graph.output(self._nodes[result])
@@ -177,7 +179,7 @@ class Sliding:
             self._function(node)
 
     def _function(self, node: fx.Node) -> None:
-        found = calls.called(node, self._known)
+        found = rules.called(node, self._known)
         if isinstance(found, str):
             self._known[node] = found
             return
@@ -197,13 +199,13 @@ class Sliding:
         self._parts[name] = part
         self._nodes[node] = self._graph.call_module(name, tuple(self._nodes[one] for one in reads))
 
-    def _converted(self, name: str, seen: tuple[Seen, ...]) -> tuple[nn.Module, Seen]:
+    def _converted(self, name: str, seen: tuple[WindowVolume, ...]) -> tuple[nn.Module, WindowVolume]:
         if (name, seen) not in self._done:
             path = f"{self._path}.{name}".lstrip(".")
             self._done[name, seen] = self._conversion.module(self._module.get_submodule(name), seen, path)
         return self._done[name, seen]
 
-    def finished(self) -> tuple[fx.Graph, dict[str, Any], Seen]:
+    def finished(self) -> tuple[fx.Graph, dict[str, Any], WindowVolume]:
         """The graph, the modules that it calls by name, and what a window is behind it."""
         *_, last = self._known.values()
         return self._graph, self._parts, last

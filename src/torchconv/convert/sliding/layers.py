@@ -24,7 +24,7 @@ from ...network.operations import Volume
 from ...network.pooling import Summary
 from ...nn.conv import Conv
 from ...nn.pooling.learned_pool import LearnedPool
-from ...nn.pooling.pool import Pool
+from ...nn.pooling.window_pool import Pool
 
 PART = "Give the part of the model in front of it."
 FAR = 5040  # samples by which an axis is made longer to see a stride: far beyond the square of usual ones
@@ -39,7 +39,7 @@ class CannotSlide(Exception):
 
 
 @dataclass(frozen=True)
-class Seen:
+class WindowVolume:
     """One window of the image at a place in the model: channels on places, and whether the model has flattened them.
 
     stride: samples of the image from one of these places to the next, per axis.
@@ -60,10 +60,10 @@ class Seen:
         return len(self.volume.size)
 
 
-Slid = tuple[nn.Module, Seen]
+Slid = tuple[nn.Module, WindowVolume]
 
 
-def after(call: Callable[..., Tensor], *seen: Seen, state: nn.Module | None = None) -> Seen:
+def after(call: Callable[..., Tensor], *seen: WindowVolume, state: nn.Module | None = None) -> WindowVolume:
     """What a window becomes by a call that works alike at every place, found by running it without numbers."""
     first = seen[0]
     sizes = [one.volume.size for one in seen]
@@ -82,10 +82,10 @@ def after(call: Callable[..., Tensor], *seen: Seen, state: nn.Module | None = No
             reason = "its output has places between those of its input" if more else "its output has a fixed size"
             raise CannotSlide(f"{reason}, so that windows of the image are no windows of it", PART)
         strides.append(stride * round(FAR / more))
-    return Seen(Volume(channels, tuple(size)), tuple(strides), first.flat)
+    return WindowVolume(Volume(channels, tuple(size)), tuple(strides), first.flat)
 
 
-def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
+def keep_windows(module: nn.Module, *seen: WindowVolume) -> Slid:
     """Layers that work alike at every place, whatever they read."""
     unflattened(*seen)
     if getattr(module, "return_indices", False):
@@ -97,19 +97,19 @@ def keep_windows(module: nn.Module, *seen: Seen) -> Slid:
     return module, after(lambda *inputs: functional_call(module, meta, inputs), *seen, state=module)
 
 
-def not_flattened(seen: Seen) -> None:
+def not_flattened(seen: WindowVolume) -> None:
     """Raises CannotSlide where the model holds (batch, features), which a layer of windows takes for one image."""
     if seen.flat:
         raise CannotSlide("it reads windows of features that have no places any more")
 
 
-def windows(module: nn.Module, seen: Seen) -> Slid:
+def windows(module: nn.Module, seen: WindowVolume) -> Slid:
     """Layers of windows, which read channels on places."""
     not_flattened(seen)
     return keep_windows(module, seen)
 
 
-def unflattened(*seen: Seen) -> None:
+def unflattened(*seen: WindowVolume) -> None:
     """Raises CannotSlide where places were flattened into features."""
     for one in seen:
         if one.flat and not one.alone:
@@ -117,18 +117,18 @@ def unflattened(*seen: Seen) -> None:
             raise CannotSlide(reason, "Put it before the flattening, or behind the first Linear.")
 
 
-def keep(module: nn.Module, seen: Seen) -> Slid:
+def keep(module: nn.Module, seen: WindowVolume) -> Slid:
     """Functions of every value on its own."""
     return module, seen
 
 
-def keep_channels(module: nn.Module, seen: Seen) -> Slid:
+def keep_channels(module: nn.Module, seen: WindowVolume) -> Slid:
     """Layers that treat every channel in its own way, and every place alike."""
     unflattened(seen)
     return module, seen
 
 
-def convolution(module: Any, seen: Seen) -> Slid:
+def convolution(module: Any, seen: WindowVolume) -> Slid:
     """One kernel everywhere; with padding that does not depend on the size of the image."""
     conv = module.convolution
     if {str(conv.sharing), str(conv.bias_sharing)} != {"full"}:
@@ -154,7 +154,7 @@ def holding(module: nn.Module, **tensors: Tensor | None) -> Any:
     return module
 
 
-def pool(module: Any, seen: Seen) -> Slid:
+def pool(module: Any, seen: WindowVolume) -> Slid:
     """Pooling of windows, with padding that does not depend on the size of the image."""
     pooling = module.pooling
     if any(axis.padding == "same" or axis.ceil for axis in pooling.axes) and seen.ndim == pooling.ndim:
@@ -174,7 +174,7 @@ def pool(module: Any, seen: Seen) -> Slid:
     return windows(module, seen)
 
 
-def cells(seen: Seen, counts: Any, statistic: str, p: float | None = None) -> Slid:
+def cells(seen: WindowVolume, counts: Any, statistic: str, p: float | None = None) -> Slid:
     """Pooling of a window to a grid of equal cells: the same pooling of every window of that size."""
     unflattened(seen)
     size = seen.volume.size
@@ -190,13 +190,13 @@ def cells(seen: Seen, counts: Any, statistic: str, p: float | None = None) -> Sl
     return keep_windows(Pool(Pooling(kernel, strides, statistic=statistic, p=p)), seen)
 
 
-def overall(seen: Seen, statistic: str, p: float | None = None) -> Slid:
+def overall(seen: WindowVolume, statistic: str, p: float | None = None) -> Slid:
     """Pooling of a window to one number for each channel, (batch, channels) in the model."""
     module, found = cells(seen, 1, statistic, p)
     return module, replace(found, flat=True)
 
 
-def grid(module: Any, seen: Seen) -> Slid:
+def grid(module: Any, seen: WindowVolume) -> Slid:
     """Pooling to one grid of equal cells."""
     if len(module.grids) > 1:
         raise CannotSlide("a pyramid puts the cells of several grids one after another", "Pool to one grid.")
@@ -208,12 +208,12 @@ def settings(summary: Summary) -> tuple[str, float | None]:
     return summary.statistic, summary.p if summary.statistic == "lp" else None
 
 
-def flatten(module: Any, seen: Seen) -> Slid:
+def flatten(module: Any, seen: WindowVolume) -> Slid:
     """Nothing: the layers behind it know that it was there."""
     return nn.Identity(), flattened(seen, module.start_dim, module.end_dim)
 
 
-def flattened(seen: Seen, start: int, end: int) -> Seen:
+def flattened(seen: WindowVolume, start: int, end: int) -> WindowVolume:
     """Behind a flattening of the axes from start to end; raises CannotSlide unless these are all but the batch."""
     last = 1 if seen.flat else seen.ndim + 1
     if start % (last + 1) != 1 or end % (last + 1) != last:
@@ -221,7 +221,7 @@ def flattened(seen: Seen, start: int, end: int) -> Seen:
     return replace(seen, flat=True)
 
 
-def linear(module: Any, seen: Seen) -> Slid:
+def linear(module: Any, seen: WindowVolume) -> Slid:
     """A convolution whose kernel is as large as the places that the layer reads."""
     volume = seen.volume
     if volume.numel != module.in_features:
@@ -233,4 +233,4 @@ def linear(module: Any, seen: Seen) -> Slid:
     conv = Conv.of(Convolution(volume.channels, outputs, volume.size, bias=bias is not None), device="meta")
     conv = holding(conv, weight=module.weight, bias=bias)
     conv.weight.data = conv.weight.data.reshape(outputs, volume.channels, *volume.size)
-    return conv, Seen(Volume(outputs, (1,) * seen.ndim), seen.stride, True)
+    return conv, WindowVolume(Volume(outputs, (1,) * seen.ndim), seen.stride, True)

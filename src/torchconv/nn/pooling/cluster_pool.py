@@ -13,7 +13,7 @@ from torch import Tensor
 from ...description.axis import integer, positive
 from ...errors import DataError, SettingError, ShapeError
 from ...network.pooling import ClusterPool as Described
-from . import cells
+from . import grid_pool
 
 MOST_SCORES = 2**24  # of descriptors against centres at a time
 MOST_OUTPUTS = 2**22  # pooled at a time
@@ -44,8 +44,8 @@ class ClusterPool(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.clusters = positive("clusters", clusters)
-        self.grid = cells.grid_of(grid, self.ndim)
-        self.statistic = cells.statistic_of(statistic)
+        self.grid = grid_pool.grid_of(grid, self.ndim)
+        self.statistic = grid_pool.statistic_of(statistic)
         self.register_buffer("centers", torch.empty(self.clusters, 0, device=device, dtype=dtype))
 
     @property
@@ -83,12 +83,12 @@ class ClusterPool(torch.nn.Module):
         waiting: list[Tensor] = []
         begun, channels = False, None
         for batch in batches:
-            features, _ = cells.batched(batch, self.ndim, channels, "features")
+            features, _ = grid_pool.batched(batch, self.ndim, channels, "features")
             channels = features.shape[1]
             rows = features.detach().movedim(1, -1).reshape(-1, channels).cpu()
             if not torch.isfinite(rows).all():
                 raise DataError("features to cluster", got="NaN or Inf", expected="finite numbers")
-            waiting.append(rows.to(cells.wide(rows.dtype)))
+            waiting.append(rows.to(grid_pool.wide(rows.dtype)))
             if begun or sum(map(len, waiting)) >= self.clusters:
                 ready, waiting, begun = torch.cat(waiting), [], True
                 if len(ready):
@@ -103,7 +103,7 @@ class ClusterPool(torch.nn.Module):
         if not self.fitted:
             fix = "Call fit(features) first, or load the state of a fitted layer."
             raise SettingError(f"{type(self).__name__} of {self.clusters} clusters", got="no centres yet", fix=fix)
-        whole, has_batch = cells.batched(features, self.ndim, self.centers.shape[1], "features")
+        whole, has_batch = grid_pool.batched(features, self.ndim, self.centers.shape[1], "features")
         found = self._nearest(whole.flatten(2)).unflatten(1, whole.shape[2:])
         return found if has_batch else found[0]
 
@@ -111,7 +111,7 @@ class ClusterPool(torch.nn.Module):
         """Pool codes, which are the features themselves if left out, by the clusters that the features fall in."""
         nearest = self.assign(features)
         codes = features if codes is None else codes
-        whole, has_batch = cells.batched(codes, self.ndim, None, "codes")
+        whole, has_batch = grid_pool.batched(codes, self.ndim, None, "codes")
         nearest = nearest if has_batch else nearest[None]
         if nearest.shape != (whole.shape[0], *whole.shape[2:]):
             got = f"shape {tuple(codes.shape)} for features {tuple(features.shape)}"
@@ -127,7 +127,7 @@ class ClusterPool(torch.nn.Module):
         device = features.device.type
         exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
         with torch.no_grad(), exact:
-            kind = torch.promote_types(cells.wide(features.dtype), cells.wide(self.centers.dtype))
+            kind = torch.promote_types(grid_pool.wide(features.dtype), grid_pool.wide(self.centers.dtype))
             centers = self.centers.to(kind)
             mean = centers.mean(0)
             moved = centers - mean
@@ -151,7 +151,7 @@ class ClusterPool(torch.nn.Module):
         (images, _, channels), cells_in_all = rows.shape, prod(self.grid)
         first = torch.arange(images, device=rows.device)[:, None] * self.clusters
         target = ((first + nearest) * cells_in_all + cell).flatten()
-        flat = rows.reshape(-1, channels).to(cells.wide(rows.dtype))
+        flat = rows.reshape(-1, channels).to(grid_pool.wide(rows.dtype))
         pooled = flat.new_zeros(images * self.clusters * cells_in_all, channels)
         index = target[:, None].expand(-1, channels)
         if self.statistic == "max":
@@ -174,7 +174,7 @@ class ClusterPool(torch.nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self) -> str:
-        shown = cells.shown(self.grid, self.statistic)
+        shown = grid_pool.shown(self.grid, self.statistic)
         return f"clusters={self.clusters}, {shown}, " + (
             f"channels={self.centers.shape[1]}" if self.fitted else "unfitted"
         )
@@ -190,7 +190,7 @@ def _members(size: Sequence[int], grid: Sequence[int], device: torch.device) -> 
     place = cell = torch.zeros(1, dtype=torch.int64, device=device)
     for length, count in zip(size, grid, strict=True):
         pairs = [
-            (at, part) for part, (start, end) in enumerate(cells.bounds(length, count)) for at in range(start, end)
+            (at, part) for part, (start, end) in enumerate(grid_pool.bounds(length, count)) for at in range(start, end)
         ]
         at, part = torch.tensor(pairs, device=device).unbind(1)
         place, cell = (place[:, None] * length + at).flatten(), (cell[:, None] * count + part).flatten()

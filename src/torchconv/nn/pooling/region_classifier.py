@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ...description.axis import plain, positive
 from ...errors import DataError, SettingError, ShapeError
-from . import cells
+from . import grid_pool
 from .region_pool import RegionPool, RegionPool1d, RegionPool2d, RegionPool3d
 
 POWER_STEPS = 30
@@ -61,7 +61,7 @@ class Solution(NamedTuple):
     objective: list[float]
 
 
-class Problem(NamedTuple):
+class SparseRegression(NamedTuple):
     """Softmax regression on rows (samples, features) with labels, an L(1,inf) penalty and a ridge on the weights."""
 
     rows: Tensor
@@ -101,7 +101,7 @@ class Problem(NamedTuple):
 
 
 def solve(
-    problem: Problem,
+    problem: SparseRegression,
     weight: Tensor,
     bias: Tensor,
     steps: int,
@@ -136,7 +136,7 @@ def solve(
 
 
 def _descended(
-    problem: Problem, weight: Tensor, bias: Tensor, curvature: float
+    problem: SparseRegression, weight: Tensor, bias: Tensor, curvature: float
 ) -> tuple[tuple[Tensor, Tensor], float, float]:
     """One proximal gradient step, shortened until the quadratic bound holds; with its loss and the curvature used."""
     loss, by_weight, by_bias = problem.gradient(weight, bias)
@@ -210,7 +210,7 @@ class RegionClassifier(torch.nn.Module):
         self.register_buffer("scale", torch.ones(features))
 
     def forward(self, x: Tensor) -> Tensor:
-        whole, _ = cells.batched(x, self.pool.ndim, self.channels, "input")
+        whole, _ = grid_pool.batched(x, self.pool.ndim, self.channels, "input")
         scores = functional.linear(self.pool(whole).flatten(1), *self._folded())
         return scores if whole is x else scores[0]
 
@@ -321,9 +321,11 @@ class RegionClassifier(torch.nn.Module):
         weight = self.weight / self.scale
         return weight, self.bias - weight @ self.shift
 
-    def _problem(self, features: Tensor, labels: Tensor, strength: float) -> tuple[Problem, tuple[Tensor, Tensor]]:
+    def _problem(
+        self, features: Tensor, labels: Tensor, strength: float
+    ) -> tuple[SparseRegression, tuple[Tensor, Tensor]]:
         """The pooled features of all images at mean 0 and deviation 1, with their labels; the shift and scale used."""
-        whole, _ = cells.batched(features, self.pool.ndim, self.channels, "features")
+        whole, _ = grid_pool.batched(features, self.pool.ndim, self.channels, "features")
         found = _labels(labels, len(whole), self.classes).to(whole.device)
         with torch.no_grad():
             rows = torch.cat([self.pool(part).flatten(1) for part in whole.split(TOGETHER)]).to(self.weight.dtype)
@@ -334,7 +336,7 @@ class RegionClassifier(torch.nn.Module):
                 raise DataError("features to select from", got="NaN or Inf", expected="finite numbers")
             scale = torch.where(deviation > 0, deviation, 1)  # what never changes stays at 0
             rows /= scale
-        return Problem(rows, found, strength, self.ridge), (shift, scale)
+        return SparseRegression(rows, found, strength, self.ridge), (shift, scale)
 
     def _take(self, weight: Tensor, bias: Tensor, scaling: tuple[Tensor, Tensor]) -> None:
         for own, found in zip((self.weight, self.bias, self.shift, self.scale), (weight, bias, *scaling), strict=True):
@@ -344,7 +346,7 @@ class RegionClassifier(torch.nn.Module):
         return f"channels={self.channels}, classes={self.classes}, strength={self.strength}, ridge={self.ridge}"
 
 
-def _nothing(problem: Problem, classes: int) -> tuple[Tensor, Tensor]:
+def _nothing(problem: SparseRegression, classes: int) -> tuple[Tensor, Tensor]:
     """Weights of 0 and the bias that is best with them: the logarithms of how frequent the classes are."""
     frequencies = torch.bincount(problem.labels, minlength=classes).to(problem.rows) / len(problem.labels)
     return problem.rows.new_zeros(classes, problem.rows.shape[1]), frequencies.clamp(min=1e-6).log()

@@ -13,7 +13,7 @@ from ...description.axis import integer
 from ...errors import DataError, SettingError, ShapeError, TorchconvError
 from ...network.pooling import Region, runs
 from ...network.pooling import RegionPool as Described
-from . import cells
+from . import grid_pool
 
 
 class RegionPool(torch.nn.Module):
@@ -37,8 +37,8 @@ class RegionPool(torch.nn.Module):
 
     def __init__(self, grid: Any, statistic: str = "max") -> None:
         super().__init__()
-        self.grid = cells.grid_of(grid, self.ndim)
-        self.statistic = cells.statistic_of(statistic)
+        self.grid = grid_pool.grid_of(grid, self.ndim)
+        self.statistic = grid_pool.statistic_of(statistic)
         self.register_buffer("pairs", torch.empty(0, 2, dtype=torch.int64))
         self._chosen: dict[int, list[int]] = {}  # channels by region, in the order of the pairs
 
@@ -73,11 +73,11 @@ class RegionPool(torch.nn.Module):
         self._chosen = {region: [channel for channel, _ in group] for region, group in groups}
 
     def forward(self, x: Tensor) -> Tensor:
-        whole, has_batch = cells.batched(x, self.ndim, None, "input")
+        whole, has_batch = grid_pool.batched(x, self.ndim, None, "input")
         if self._chosen and whole.shape[1] <= (last := max(map(max, self._chosen.values()))):
             got, expected = f"{whole.shape[1]} in shape {tuple(x.shape)}", f"at least {last + 1} channels, as selected"
             raise ShapeError("channels of the input", got=got, expected=expected)
-        wide = whole.to(cells.wide(whole.dtype)) if self.statistic == "mean" else whole
+        wide = whole.to(grid_pool.wide(whole.dtype)) if self.statistic == "mean" else whole
         pooled = (self._some(wide) if self._chosen else self._all(wide)).to(whole.dtype)
         return pooled if has_batch else pooled[0]
 
@@ -85,7 +85,7 @@ class RegionPool(torch.nn.Module):
         """Axis by axis, because the maximum (or sum) over a box is that over its columns' maxima (or sums)."""
         pooled, counts = x, torch.ones(1, dtype=x.dtype, device=x.device)
         for axis, (size, count) in enumerate(zip(x.shape[2:], self.grid, strict=True)):
-            bounds = cells.bounds(size, count)
+            bounds = grid_pool.bounds(size, count)
             pooled = _intervals(pooled, axis + 2, bounds, self.statistic)
             lengths = [bounds[end - 1][1] - bounds[start][0] for start, end in runs(count)]
             counts = (counts[:, None] * torch.tensor(lengths, dtype=x.dtype, device=x.device)).flatten()
@@ -94,7 +94,7 @@ class RegionPool(torch.nn.Module):
 
     def _some(self, x: Tensor) -> Tensor:
         """Each selected region by itself, of the channels that want it."""
-        bounds = [cells.bounds(size, count) for size, count in zip(x.shape[2:], self.grid, strict=True)]
+        bounds = [grid_pool.bounds(size, count) for size, count in zip(x.shape[2:], self.grid, strict=True)]
         regions, pooled = self.regions, []
         for region, channels in self._chosen.items():
             box = [
@@ -119,7 +119,7 @@ class RegionPool(torch.nn.Module):
             self._group()
 
     def extra_repr(self) -> str:
-        return cells.shown(self.grid, self.statistic) + (f", pairs={len(self.pairs)}" if self._chosen else "")
+        return grid_pool.shown(self.grid, self.statistic) + (f", pairs={len(self.pairs)}" if self._chosen else "")
 
 
 def _ordered(pairs: Iterable[tuple[int, int]], regions: int) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...compute.pooling.operator import PoolOperator
 from ...description.pooling import Pooling
 from ...network.pooling import Pool as Described
-from ..conv import Setting
+from ..conv import FixedSetting
 
 
 class Pool(torch.nn.Module):
@@ -35,7 +35,7 @@ class Pool(torch.nn.Module):
     def extra_repr(self) -> str:
         return str(self.pooling)
 
-    @Setting
+    @FixedSetting
     def pooling(self) -> Pooling:
         """The description."""
         return self._operator.pooling
