@@ -147,7 +147,7 @@ RULES: dict[type, Callable[..., Slid]] = {
     **dict.fromkeys(_all_ranks("AdaptiveMaxPool"), _adaptive("max")),
     **dict.fromkeys([GridPool1d, GridPool2d, GridPool3d], slide.grid),
     **dict.fromkeys([Pool, LearnedPool], slide.pool),
-    **dict.fromkeys([nn.Linear, build.FullyConnected], slide.linear),
+    **dict.fromkeys([nn.Linear, build.FlattenedLinear], slide.linear),
     **dict.fromkeys([nn.Softmax, nn.LogSoftmax, nn.Softmin], _softmax),
     nn.Softmax2d: slide.keep_channels,
     nn.LayerNorm: _layer_norm,
