@@ -222,8 +222,8 @@ def test_version_and_help(call: Callable[..., Outcome]) -> None:
 
 def test_help_imports_neither_torch_nor_lightning() -> None:
     code = (
-        "import sys; from torchconv import cli\n"
-        "try: cli.main(['--help'])\n"
+        "import sys; from torchconv.cli import app\n"
+        "try: app.main(['--help'])\n"
         "except SystemExit: pass\n"
         "print([name for name in ('torch', 'lightning', 'lark', 'numpy', 'PIL') if name in sys.modules])"
     )

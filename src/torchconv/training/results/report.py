@@ -54,7 +54,7 @@ def render(run: run_folder.Run, metrics: Mapping[str, Any], mistakes: Mistakes |
 
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters["printable"] = lambda value: printable(str(value))
-    template = page.from_string(resources.files("torchconv.training").joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    template = page.from_string(resources.files("torchconv.training.results").joinpath(TEMPLATE).read_text(encoding="utf-8"))
     network, config = run.module.network, run.config
     text = run_folder.Description.read(run.path).text
     return template.render(
