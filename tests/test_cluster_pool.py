@@ -233,7 +233,7 @@ def test_refusals(call, kind, words):
 
 def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(DataError, match=r'pip install "torchconv\[train\]"'):
+    with pytest.raises(DataError, match=r'pip install "\.\[train\]"'):
         tc.nn.ClusterPool2d(2).fit(torch.zeros(1, 3, 2, 2))
 
 

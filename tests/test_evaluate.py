@@ -78,5 +78,5 @@ def test_images_that_do_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.
 
     run = make_run(tmp_path / "run", ("ant", "bee"))
     monkeypatch.setattr(preflight.os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 100_000)
-    with pytest.raises(DataError, match=r"the images' memory: got 0\.0 GB for 600 images"):
+    with pytest.raises(DataError, match=r"the images' memory: got 0\.12 MB for 600 images"):
         evaluate(run, str(write_parquet(tmp_path / "a.parquet", [0, 1] * 300, names=NAMES, images=[b""] * 600)))

@@ -171,7 +171,7 @@ def test_all_there_is_to_say(tmp_path: Path) -> None:
     run = make_run(tmp_path / "my run")
     write_report(run, some_mistakes(2))
     found = page(run)
-    for words in ("my run", "99.61%", "test accuracy", "90.0%", "1.23 MB", "5.2 s", "5 epochs", "3->4, 3x3, padding=1",
+    for words in ("my run", "99.61%", "test accuracy", "90.0%", "1.2 MB", "5.2 s", "5 epochs", "3->4, 3x3, padding=1",
                   "max, 2x2", "INPUT - CONV[4] - RELU - POOL - FC - SOFTMAX", "8x8x4", "taken for",
                   "all 4 filters of 3x3, in colour", "in all", "settings".title(), "epochs 3", "torch 2"):  # fmt: skip
         assert words in found.text, words

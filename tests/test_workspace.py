@@ -184,7 +184,7 @@ def test_calls_and_layers_take_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_and_a_limit_below_it_are_refused() -> None:
     x, weight = torch.randn(1, 4, 64, 64), torch.randn(4, 4, 9, 9)
     assert tc.conv(x, weight, algorithm="patches").shape == (1, 4, 56, 56)
-    with pytest.raises(tc.TorchconvError, match=r"it declines: needs .* MB, limit 0.0 MB"):
+    with pytest.raises(tc.TorchconvError, match=r"it declines: needs .* MB, limit 1.0 kB"):
         tc.conv(x, weight, algorithm="patches", workspace=1000)
     assert tc.conv(x, weight, algorithm="torch", workspace=0).shape == (1, 4, 56, 56)
 

@@ -16,9 +16,10 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import SettingError
+from ..text import printable
 from . import inspect, plan
 from .errors import Stopped, Unread, status
-from .output import json_text, printable, show_evaluation, show_predictions, show_result
+from .output import json_text, show_evaluation, show_predictions, show_result
 from .plan import AsJson, RunFolder
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _resume(path: Path, context: typer.Context) -> None:
     complete = Description.read(path).final() is not None
     result = resume(path)
     if complete:
-        typer.echo(f"{printable(str(path))} is complete: there is nothing to go on with.\n")
+        typer.echo(f"{printable(path)} is complete: there is nothing to go on with.\n")
     _show(result)
 
 

@@ -9,6 +9,8 @@ import platform
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from ..text import install
+
 COST = "large kernels take 5 to 35 times as long, depthwise and unshared training steps 5 to 8 times"
 PARTS = {"train": ("lightning", "torchmetrics", "sklearn", "PIL", "safetensors", "kornia", "datasets", "jinja2")}
 
@@ -68,5 +70,6 @@ def _part(name: str, modules: tuple[str, ...]) -> Finding:
     missing = [module for module in modules if find_spec(module) is None]
     if not missing:
         return Finding(f"torchconv[{name}]", "installed")
-    fix = f'pip install "torchconv[{name}]"'
-    return Finding(f"torchconv[{name}]", "not installed", f"{', '.join(missing)} missing: no torchconv {name}. {fix}")
+    return Finding(
+        f"torchconv[{name}]", "not installed", f"{', '.join(missing)} missing: no torchconv {name}. {install(name)}"
+    )

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..errors import TorchconvError
-from .output import printable
+from ..text import install, printable
 
 
 class Stopped(Exception):
@@ -40,7 +40,7 @@ def status(app: Callable[..., Any], arguments: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if not error.name or error.name.partition(".")[0] in ("torchconv", "torch"):
             raise
-        return _complain(f'this needs the package {error.name}. Install it: pip install "torchconv[train]"', 2)
+        return _complain(f"this needs the package {error.name}. {install('train')}", 2)
     except MemoryError:
         return _complain("the memory of this machine is not enough. Make the network or the images smaller.", 2)
     except OSError as error:

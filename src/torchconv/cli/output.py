@@ -8,21 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..text import duration, megabytes, printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..training.results.evaluate import Evaluation
     from ..training.results.predict import Prediction
     from ..training.train import Result
-
-
-def printable(text: str) -> str:
-    """Without control characters, which names of files may hold and terminals obey.
-
-    >>> printable("a\\tb")
-    'a�b'
-    """
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
 
 
 def json_text(value: object) -> str:
@@ -48,8 +41,8 @@ def show_result(result: Result) -> None:
         "validation accuracy": f"{result.validation_accuracy:.4f} (epoch {result.best_epoch})",
         "test accuracy": tested,
         "parameters": f"{result.parameters:,}",
-        "model": f"{result.model_bytes / 1e6:.2f} MB",
-        "training": f"{result.seconds:.1f} s",
+        "model": megabytes(result.model_bytes),
+        "training": duration(result.seconds),
     }.items():
         table.add_row(name, value)
     _console().print(table)

@@ -22,6 +22,7 @@ from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
 from ..nn.conv import Conv
 from ..nn.dense import Dense
+from ..text import megabytes
 from .equivalent import initialised, size_for
 from .projections import MatrixTie, PhaseTie, Tie, phase_tie, placed
 
@@ -219,7 +220,7 @@ def _layer(conv: Convolution, size: tuple[int, ...] | None, weight: Tensor, bias
 def _check_memory(what: str, conv: Convolution, size: tuple[int, ...] | None, count: int) -> None:
     there = MOST_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if count > there:
-        got, expected = (f"{amount / 2**30:.1f} GB" for amount in (count, there))
+        got, expected = map(megabytes, (count, there))
         fix = "Ask for a smaller input or tighter ties, or for the sparse matrix, Convolution.matrix."
         told = f"{what} to {conv} on {size}: its weights"
         raise SettingError(told, got=got, expected=f"{expected} at most", fix=fix)

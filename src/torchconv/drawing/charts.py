@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from ..cli.output import printable
+from ..text import printable
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 440, 250, 44, 28, 12, 12
 MOST_POINTS = 300

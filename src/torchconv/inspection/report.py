@@ -16,6 +16,7 @@ from rich.table import Table
 
 from ..errors import SettingError
 from ..network.graph import Network
+from ..text import megabytes
 from .network_of import ModelNetwork, network_of
 from .receptive_field import ReceptiveField, between
 from .rows import LayerRow, rows_of
@@ -140,7 +141,7 @@ class Report:
         totals["customary_macs"] = self.total_customary_macs
         if name == "name":
             return "total" if self.complete else "at least"
-        return _short(totals[name]) if name in totals else ""
+        return f"{totals[name]:,}" if name in totals else ""
 
     def __rich_console__(self, console: Any, options: Any) -> Any:
         narrow = options.max_width < 140
@@ -156,7 +157,7 @@ class Report:
         least = "" if self.complete else "at least "
         return (
             f"{least}{self.total_parameters:,} parameters, {least}{self.total_macs:,} MACs "
-            f"({self.total_customary_macs:,} with padding), {_memory(self.total_bytes)} of activations"
+            f"({self.total_customary_macs:,} with padding), {megabytes(self.total_bytes)} of activations"
         )
 
     def __str__(self) -> str:
@@ -182,16 +183,8 @@ def _cell(row: LayerRow, name: str) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.3g}" if value < 1000 else _short(round(value))
-    return _short(value) if isinstance(value, int) else str(value)
-
-
-def _short(value: int) -> str:
-    return f"{value:,}"
-
-
-def _memory(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
+        return f"{value:.3g}" if value < 1000 else f"{round(value):,}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _plain(text: str) -> str:

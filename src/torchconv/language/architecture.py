@@ -11,9 +11,10 @@ from ..description.axis import integer, plain
 from ..errors import SettingError, TextError, TorchconvError
 from ..network.graph import Growing, Network
 from ..network.operations import Input, Operation, Volume
+from ..text import did_you_mean
 from .layers import Surroundings
 from .syntax import NOTHING, Branches, Chain, Item, Layer, Optional, Place, Repeat, pointed
-from .words import close, operations, read
+from .words import operations, read
 
 MOST_LAYERS = 10_000  # repeats multiply, so that a short text could ask for more than any memory holds
 
@@ -188,7 +189,7 @@ class Architecture:
         for name, value in values.items():
             if name not in kinds:
                 known = ", ".join(kinds) or "none: the text has no names"
-                fix = close(name, kinds)
+                fix = did_you_mean(name, kinds)
                 raise SettingError("binding", got=f"{name}={value!r}", expected=f"one of {known}", fix=fix)
             _check(name, value, kinds[name])
         if not values:

@@ -12,10 +12,11 @@ from lark.exceptions import VisitError
 from lark.visitors import Transformer_NonRecursive
 
 from ..errors import TextError, TorchconvError
+from ..text import did_you_mean
 from . import zoo
 from .architecture import Architecture
 from .syntax import Branches, Chain, Item, Layer, Optional, Place, Repeat, Setting, pointed
-from .words import close, read
+from .words import read
 
 DEEPEST = 20  # brackets inside one another
 LONGEST = 1_000_000  # characters
@@ -72,7 +73,7 @@ def parse(text: str, /, **bindings: int | bool) -> Architecture:
 
 def _check_name(text: str) -> None:
     """Raise TextError for a mistyped name of the zoo; words of the language are in capital letters."""
-    if text != text.upper() and re.fullmatch(r"\w[\w-]*", text) and (fix := close(text, zoo.names())):
+    if text != text.upper() and re.fullmatch(r"\w[\w-]*", text) and (fix := did_you_mean(text, zoo.names())):
         raise TextError("a name in the zoo", got=repr(text), expected=f"one of {', '.join(zoo.names())}", fix=fix)
 
 

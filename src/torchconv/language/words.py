@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..errors import TextError, TorchconvError
 from ..network import operations as ops
 from ..network import pooling
 from ..network.operations import Operation
+from ..text import did_you_mean
 from . import layers
 from .layers import Surroundings, Values
 from .syntax import Branches, Layer, Place, Setting, pointed
@@ -176,17 +176,6 @@ CHOICES = (  # every word that a slot may know
 )
 
 
-def close(word: str, known: Iterable[str]) -> str:
-    """A suggestion for a mistyped word, or "".
-
-    >>> close("conv", ["CONV", "POOL"]), close("strid", ["stride"]), close("xyz", ["CONV"])
-    ('Did you mean CONV?', 'Did you mean stride?', '')
-    """
-    by_case = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower(), by_case, n=1)
-    return f"Did you mean {by_case[found[0]]}?" if found else ""
-
-
 def read(layer: Layer | Branches) -> Values:
     """The settings of a layer by name; raises TextError or SettingError that points at the one that is wrong.
 
@@ -227,7 +216,7 @@ def _word(layer: Layer | Branches) -> Word:
     if word is None:
         known = ", ".join(WORDS)
         error = TextError(
-            "unknown layer", got=repr(layer.word), expected=f"one of {known}", fix=close(layer.word, WORDS)
+            "unknown layer", got=repr(layer.word), expected=f"one of {known}", fix=did_you_mean(layer.word, WORDS)
         )
         raise pointed(error, layer.place)
     count = len(layer.branches) if isinstance(layer, Branches) else 0
@@ -248,10 +237,10 @@ def _read_setting(text: str, word: Word, setting: Setting, taken: Values) -> tup
         fitting = [(name, value) for name, one in word.slots if (value := one(setting.value)) is not None]
         if fitting:  # the last one where all are taken, so that it is said to be given twice
             return next((slot for slot in fitting if slot[0] not in taken), fitting[-1])
-        fix = close(setting.value, _choices(word))
+        fix = did_you_mean(setting.value, _choices(word))
         raise TextError(what, got=repr(setting.value), expected=word.accepts, fix=fix)
     if setting.name not in word.names:
-        fix = close(setting.name, word.names)
+        fix = did_you_mean(setting.name, word.names)
         raise TextError(what, got=repr(str(setting)), expected=word.accepts, fix=fix)
     return setting.name, word.names[setting.name](setting.value)
 

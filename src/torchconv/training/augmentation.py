@@ -6,7 +6,6 @@ so equal arguments give equal images, after a resume and on any number of proces
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import SettingError
+from ..text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,8 @@ class Augmentation:
         words = [word for word, _, _ in parts]
         for word in words:
             if word not in STEPS or words.count(word) > 1:
-                close = difflib.get_close_matches(word, STEPS, 1)
                 expected = f"none, or some of {', '.join(STEPS)}, each once, joined by -"
-                fix = f"Did you mean {close[0]}?" if close and word not in STEPS else ""
+                fix = did_you_mean(word, STEPS) if word not in STEPS else ""
                 raise SettingError("augmentation", got=repr(kind), expected=expected, fix=fix)
         try:
             return cls(steps=tuple(STEPS[word](seed, *([amount] if colon else [])) for word, colon, amount in parts))

@@ -11,6 +11,7 @@ import torch
 from ..errors import DataError, ShapeError, TorchconvError
 from ..language.build import build, no_memory
 from ..network.graph import Network
+from ..text import megabytes
 from .preparation import shrunk
 
 BYTES = 20  # for a parameter: weight, gradient, AdamW's two moments, average
@@ -25,19 +26,19 @@ def check_memory(network: Network, images: int, batch: int = 0, value_bytes: int
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return  # a system that does not say
-    expected = f"at most the {memory / 1e9:.1f} GB of this machine"
+    expected = f"at most the {megabytes(memory)} of this machine"
     if (needed := BYTES * network.parameters) > memory:
-        got = f"about {needed / 1e9:.1f} GB for {network.parameters:,} parameters"
+        got = f"about {megabytes(needed)} for {network.parameters:,} parameters"
         raise ShapeError("the network's memory", got=got, expected=expected, fix="POOL more before FC.")
     kept = sum(row.volume.numel for row in network.rows)  # what the layers' gradients need
     if (needed := value_bytes * batch * kept) > memory:
         largest = max(network.rows, key=lambda row: row.volume.numel)
-        got = f"about {needed / 1e9:.1f} GB for the outputs of the layers, the largest {largest.node.name}, "
+        got = f"about {megabytes(needed)} for the outputs of the layers, the largest {largest.node.name}, "
         got += f"{largest.volume}"
         fix = "Lower --batch-size, or make the volumes smaller."
         raise ShapeError(f"the memory of a step of {batch} images", got=got, expected=expected, fix=fix)
     if (needed := images * network.input.numel) > memory:
-        got = f"{needed / 1e9:.1f} GB for {images:,} images of {network.input}"
+        got = f"{megabytes(needed)} for {images:,} images of {network.input}"
         raise DataError("the images' memory", got=got, expected=expected, fix="Give INPUT a smaller size.")
 
 

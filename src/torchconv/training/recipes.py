@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 from ..description.axis import integer, positive
 from ..errors import SettingError
+from ..text import did_you_mean
 
 MOST_EPOCHS, MOST_BATCH, MOST_RATE = 1_000_000, 2**31 - 1, 100
 FEWEST_STEPS = 300
@@ -122,7 +122,7 @@ class Recipe:
     def _check_tables(self) -> None:
         for name, known in CHOICES.items():
             if (value := getattr(self, name)) not in known:
-                raise SettingError(name, got=value, expected=_any_of(known), fix=_meant(value, known))
+                raise SettingError(name, got=value, expected=_any_of(known), fix=did_you_mean(value, known))
         for name, (least, most) in RANGES.items():
             if not least <= _number(name.replace("_", " "), getattr(self, name)) <= most:
                 least = "above 0" if least == TINY else f"from {least}"
@@ -137,7 +137,9 @@ class Recipe:
         known = [field.name for field in fields(self)]
         for name in settings:
             if name not in known:
-                raise SettingError(f"setting {name}", expected=f"one of {', '.join(known)}", fix=_meant(name, known))
+                raise SettingError(
+                    f"setting {name}", expected=f"one of {', '.join(known)}", fix=did_you_mean(name, known)
+                )
         return replace(self, **settings)
 
     def fitted(self, images: int, given: Collection[str]) -> Recipe:
@@ -162,11 +164,6 @@ def _number(name: str, value: Any) -> float:
 def _any_of(known: Collection[str]) -> str:
     *others, last = known
     return f"{', '.join(others)} or {last}"
-
-
-def _meant(value: object, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(str(value).lower(), list(known), 1)
-    return f"Did you mean {close[0]}?" if close else ""
 
 
 # Chosen by cross-validation inside the training and validation images (3 mistakes in 1,437), never on the test images.
@@ -227,5 +224,5 @@ def named(name: str, kind: str) -> Recipe:
     """
     known = ("default", *NAMED)
     if name not in known:
-        raise SettingError("recipe", got=name, expected=_any_of(known), fix=_meant(name, known))
+        raise SettingError("recipe", got=name, expected=_any_of(known), fix=did_you_mean(name, known))
     return RECIPES.get(kind, FOLDER) if name == "default" else NAMED[name]

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from ...description.convolution import Convolution
 from ...errors import SettingError, UnsupportedError
+from ...text import megabytes
 from ..algorithms import TABLE, Algorithm, Problem
 from ..algorithms.base import PRECISIONS
 from ..algorithms.separable import Separable
@@ -136,15 +137,6 @@ def above_limit(algorithm: Algorithm, problem: Problem) -> str | None:
     if algorithm is opened(problem)[0]:
         return None
     return too_large(algorithm, problem, min(ROLES, key=lambda role: algorithm.workspace(problem, role)))
-
-
-def megabytes(count: int) -> str:
-    """Bytes for people.
-
-    >>> megabytes(1_500_000), megabytes(1_234_567_890), megabytes(0)
-    ('1.5 MB', '1,235 MB', '0 MB')
-    """
-    return f"{count / 1e6:.1f} MB" if 0 < count < 1e7 else f"{count / 1e6:,.0f} MB"
 
 
 def _same(algorithm: Algorithm) -> Choice:

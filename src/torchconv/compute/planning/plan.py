@@ -11,10 +11,11 @@ import torch
 
 from ...description.convolution import Convolution
 from ...errors import SettingError, ShapeError
+from ...text import megabytes, milliseconds
 from ..algorithms import TABLE, Problem
 from ..tensors import INPUT, OUTPUT, WEIGHT
 from . import choose, wisdom
-from .choose import PRECISIONS, ROLES, megabytes
+from .choose import PRECISIONS, ROLES
 from .measure import Bench
 
 HEADS = {OUTPUT: "output", INPUT: "input gradient", WEIGHT: "weight gradient"}
@@ -103,10 +104,10 @@ class Plan:
     def _cell(self, row: Row, role: str) -> str:
         seconds = row.seconds.get(role, inf)
         if self.algorithms[role] == row.name:
-            return f"* {1e3 * seconds:,.3f} ms" if seconds < inf else "* -"
+            return f"* {milliseconds(seconds)}" if seconds < inf else "* -"
         if row.workspace[role] > self.problem.room:
             return "too much memory"
-        return "-" if seconds == inf else f"{1e3 * seconds:,.3f} ms"
+        return "-" if seconds == inf else milliseconds(seconds)
 
 
 def plan(

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from ...text import write_atomically
 from ..native import library
 
 FOLDER_VARIABLE = "TORCHCONV_WISDOM"
@@ -70,13 +70,7 @@ def write(question: dict[str, Any], **content: Any) -> None:
     path = _path(question)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(json.dumps({"question": question, **content}, indent=1))
-            os.replace(name, path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
+        write_atomically(path, json.dumps({"question": question, **content}, indent=1))
 
 
 def questions() -> Iterator[dict[str, Any]]:

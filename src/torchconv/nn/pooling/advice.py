@@ -12,6 +12,7 @@ import numpy as np
 
 from ...description.axis import plain, positive
 from ...errors import DataError, SettingError, ShapeError, UnsupportedError
+from ...text import install
 
 AT_ONCE = 2**24  # numbers of one class that are sorted at a time
 MOST_PLACES = 10**9
@@ -73,7 +74,7 @@ class Advice:
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            fix = 'Install it: pip install "torchconv[draw]"'
+            fix = install("draw")
             raise UnsupportedError("a drawing of the advice", got="no matplotlib", fix=fix) from error
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.add_subplot(xlabel="places pooled", ylabel="separability of the classes", xscale="log")

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...description.axis import integer, positive
 from ...errors import DataError, SettingError, ShapeError
 from ...network.pooling import ClusterPool as Described
+from ...text import install
 from . import grid_pool
 
 MOST_SCORES = 2**24  # of descriptors against centres at a time
@@ -204,7 +205,7 @@ def _kmeans(clusters: int, seed: int) -> Any:
     try:
         from sklearn.cluster import MiniBatchKMeans
     except ImportError as error:
-        fix = 'Install it: pip install "torchconv[train]"'
+        fix = install("train")
         raise DataError("clusters are found by scikit-learn", got="no scikit-learn", fix=fix) from error
     return MiniBatchKMeans(clusters, random_state=seed)
 

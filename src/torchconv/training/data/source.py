@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from ...errors import DataError
+from ...text import did_you_mean
 from .digits import DIGITS_SPLIT, Digits
 from .folder import ImageFolder
 from .parts import Batch, Part, Source
@@ -36,9 +36,8 @@ def source(name: str) -> Source:
     if path.is_dir():
         return ImageFolder(path)
     if not path.exists():
-        close = difflib.get_close_matches(name.lower(), ["digits"])
         got = "no such file" if path.suffix.lower() == ".parquet" else "no such folder"
-        raise DataError(f"data {name}", got=got, expected=EXPECTED, fix="Did you mean digits?" if close else "")
+        raise DataError(f"data {name}", got=got, expected=EXPECTED, fix=did_you_mean(name, ["digits"]))
     if path.suffix.lower() != ".parquet":
         raise DataError(f"data {name}", got="a file", expected=EXPECTED)
     from .parquet import ParquetImages

@@ -10,12 +10,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from ...cli.output import printable
 from ...drawing import charts, filters
 from ...errors import DataError
 from ...network.graph import Network
 from ...network.operations import Convolve, Input, Operation
 from ...network.pooling import ChannelPool, GlobalPool, GridPool, Pool
+from ...text import duration, megabytes, percent, printable, short_count, write_atomically
 from ..run import run_folder
 from .evaluate import mistakes as find_mistakes
 from .mistakes import Mistakes
@@ -39,12 +39,9 @@ def write_report(path: str | Path, mistakes: Mistakes | None = None) -> None:
         except DataError as error:
             reason = str(error)
     page = render(run, _metrics(run.path), mistakes, reason)
-    temporary = run.path / f".{REPORT}.tmp"
     try:
-        temporary.write_text(page, encoding="utf-8", errors="replace")
-        temporary.replace(run.path / REPORT)
+        write_atomically(run.path / REPORT, page)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(f"{run.path / REPORT} cannot be written", got=error.strerror) from None
 
 
@@ -53,8 +50,10 @@ def render(run: run_folder.Run, metrics: Mapping[str, Any], mistakes: Mistakes |
     from jinja2 import Environment, StrictUndefined
 
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.filters["printable"] = lambda value: printable(str(value))
-    template = page.from_string(resources.files("torchconv.training.results").joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    page.filters["printable"] = printable
+    template = page.from_string(
+        resources.files("torchconv.training.results").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    )
     network, config = run.module.network, run.config
     text = run_folder.Description.read(run.path).text
     return template.render(
@@ -92,18 +91,18 @@ def _headline(run: run_folder.Run, metrics: Mapping[str, Any], mistakes: Mistake
     for split in ("test", "validation"):
         if _number(value := final.get(f"{split}_accuracy")):
             images = run.config.images.get(split)
-            found.append((_percent(value), f"{split} accuracy", f"{images:,} images" if images else ""))
+            found.append((percent(value), f"{split} accuracy", f"{images:,} images" if images else ""))
     if mistakes is not None and not found and (total := int(mistakes.confusion.sum())):
         right = int(mistakes.confusion.trace())
-        found.append((_percent(right / total), f"accuracy ({mistakes.split})", f"{right:,} of {total:,} images"))
+        found.append((percent(right / total), f"accuracy ({mistakes.split})", f"{right:,} of {total:,} images"))
     network = run.module.network
-    found.append((_short(network.parameters), "parameters", f"{network.parameters:,}"))
-    found.append((_short(network.macs), "multiply-accumulates", "for one image"))
+    found.append((short_count(network.parameters), "parameters", f"{network.parameters:,}"))
+    found.append((short_count(network.macs), "multiply-accumulates", "for one image"))
     if _number(size := final.get("model_bytes")):
-        found.append((f"{size / 1e6:.2f} MB", "weights", ""))
+        found.append((megabytes(size), "weights", ""))
     if _number(seconds := final.get("seconds")):
         epochs = len(_epochs(metrics))
-        found.append((_time(seconds), "training", f"{epochs} epochs" if epochs != 1 else "1 epoch"))
+        found.append((duration(seconds), "training", f"{epochs} epochs" if epochs != 1 else "1 epoch"))
     return found
 
 
@@ -148,7 +147,7 @@ def _mistakes(found: Mistakes, classes: Sequence[str]) -> dict[str, Any]:
         "classes": len(classes),
         "pairs": [(classes[row], classes[column], value) for value, row, column in wrong[:MOST_PAIRS]],
         "worst": [
-            (filters.png(image), classes[true], classes[taken], _percent(one), _percent(other))
+            (filters.png(image), classes[true], classes[taken], percent(one), percent(other))
             for image, true, taken, one, other in table
         ],
     }
@@ -197,19 +196,3 @@ def _pairs(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _number(value: Any) -> TypeGuard[float]:
     return type(value) in (int, float) and math.isfinite(value)
-
-
-def _percent(share: float) -> str:
-    """As many digits as tell it from 100 %."""
-    return f"{share:.1%}" if share < 0.995 or share == 1 else f"{share:.2%}"
-
-
-def _short(number: int) -> str:
-    for power, word in ((9, "G"), (6, "M"), (3, "k")):
-        if number >= 10**power:
-            return f"{number / 10**power:.3g} {word}"
-    return str(number)
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

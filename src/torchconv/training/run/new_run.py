@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from ...errors import DataError
+from ...text import write_atomically
 from ..data.images import write_image
 from .run_folder import CLASSES, CONFIG, LOGS, METRICS, TEXT, WEIGHTS, Config
 
@@ -61,6 +62,8 @@ class NewRun:
         """A run folder to go on with; nothing in it is ever discarded."""
         run = cls.__new__(cls)
         run.path, run.fresh, run._written, run._made, run._lock = path, False, [], [], lock(path)
+        for torn in path.glob(".*.tmp"):  # of a program that was killed
+            torn.unlink(missing_ok=True)
         return run
 
     def release(self) -> None:
@@ -143,16 +146,9 @@ def write(path: Path, content: bytes | memoryview) -> None:
 
     Raises DataError where that is not possible.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomically(path, content)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise Unwritable(f"{path} cannot be written", got=error.strerror) from None
 
 
