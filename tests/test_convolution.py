@@ -176,6 +176,6 @@ def test_errors_pickle():
 
 
 def test_the_description_does_not_import_torch():
-    code = "import sys, torchconv.description.convolution, torchconv.description.transposed, torchconv.network.graph; "
+    code = "import sys, torchconv.description.convolution, torchconv.network.graph; "
     code += "assert 'torch' not in sys.modules and 'scipy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

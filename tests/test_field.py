@@ -7,7 +7,7 @@ from test_shapes import axes, sizes
 from torchconv.description import shapes
 from torchconv.description.axis import Axis
 from torchconv.description.convolution import Convolution
-from torchconv.description.interval import EMPTY, Interval, reached_by, read_by
+from torchconv.description.interval import EMPTY, Interval, read_by
 
 
 @given(axes, sizes, st.data())
@@ -21,15 +21,6 @@ def test_read_by_is_the_hull_of_the_samples(axis, size, data):
     read = read[read >= 0]
     expected = Interval(int(read.min()), int(read.max())) if len(read) else EMPTY
     assert read_by(axis, Interval(first, last), size) == expected
-
-
-@given(axes, sizes, st.data())
-def test_reached_by_is_the_hull_of_the_outputs(axis, size, data):
-    table = shapes.sources(axis, size)
-    sample = data.draw(st.integers(0, size - 1))
-    outputs = [output for output, row in enumerate(table) if sample in row]
-    expected = Interval(outputs[0], outputs[-1]) if outputs else EMPTY
-    assert reached_by(axis, Interval(sample, sample), size) == expected
 
 
 @given(axes.filter(lambda axis: axis.padding != "same"), st.integers(0, 6))

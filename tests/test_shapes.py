@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchconv.description import fit, shapes
+from torchconv.description import shapes
 from torchconv.description.axis import BOUNDARIES, Axis
+from torchconv.description.interval import fit
 from torchconv.errors import ShapeError, TorchconvError
 
 axes = st.builds(
@@ -64,7 +65,7 @@ def test_counts_of_taps_and_unread_samples(axis, size):
     assert np.array_equal(shapes.reads_per_tap(axis, size), (table >= 0).sum(axis=0))
     assert shapes.reads(axis, size) == (table >= 0).sum()
     unread = set(range(size)) - set(table[table >= 0].tolist())
-    assert {i for first, last in fit.fit(axis, size).unread for i in range(first, last + 1)} == unread
+    assert {i for first, last in fit(axis, size).unread for i in range(first, last + 1)} == unread
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -76,7 +77,7 @@ def test_bounded_is_the_same_for_numbers_and_arrays(boundary):
 
 def test_long_kernels_need_no_table():
     axis = Axis(100_000, padding="same")
-    assert fit.fit(axis, 2_000_000).exact
+    assert fit(axis, 2_000_000).exact
     per_tap = shapes.reads_per_tap(axis, 2_000_000)
     low, high = shapes.padding(axis, 2_000_000)
     assert (per_tap[0], per_tap[low], per_tap[-1]) == (2_000_000 - low, 2_000_000, 2_000_000 - high)

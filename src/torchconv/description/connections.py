@@ -59,6 +59,11 @@ class Connections:
         """The channel axes of the weights: (out, in // groups), or (connections,) for a table."""
         return (self.out_channels, self.in_channels // self.groups) if self.rows is None else (self.count,)
 
+    def swapped(self) -> Connections:
+        """With inputs and outputs in each other's place."""
+        table = None if self.rows is None else self.table().T
+        return Connections.of(self.out_channels, self.in_channels, self.groups, table)
+
     def inputs_of(self, output: int) -> range | tuple[int, ...]:
         """The input channels that one output channel reads."""
         if self.rows is not None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..drawing.pictured import Pictured
 from ..errors import ShapeError, TextError
-from . import fit as fitting
-from . import interval, matrix, notation, shapes
+from . import interval, matrix, notation, shapes, transposed
 from .axis import Axis, axes_of, flag
 from .connections import Connections
 from .sharing import Sharing
@@ -179,11 +178,27 @@ class Convolution(Pictured):
         biases = self.out_channels * prod(self.output_size(input_size)) if self.bias else 0
         return self.macs(input_size) + biases
 
-    def fit(self, input_size: Any) -> tuple[fitting.Fit, ...]:
+    def fit(self, input_size: Any) -> tuple[interval.Fit, ...]:
         """How the stride fits the input, per axis: rows never read, and paddings that would fit."""
         self.output_size(input_size)
         sizes = shapes.sizes_of(input_size, self.ndim)
-        return tuple(fitting.fit(axis, size) for axis, size in zip(self.axes, sizes, strict=True))
+        return tuple(interval.fit(axis, size) for axis, size in zip(self.axes, sizes, strict=True))
+
+    def adjoint(self, input_size: Any) -> Convolution:
+        """The convolution whose matrix is the transpose of this one's at an input size, without a bias.
+
+        It is what gradients towards the input flow through, and what a transposed convolution is: stride and input
+        dilation change places. Its weights are those of this one flipped, with input and output channels swapped.
+        Raises UnsupportedError where the boundary is not "zeros": the border then reads some samples twice.
+        Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep learning, chapter 4.
+
+        >>> print(Convolution(3, 8, (3, 3), stride=2, padding=1).adjoint((8, 8)))
+        8->3, 3x3, padding=1:2, input_dilation=2, bias=no
+        """
+        sizes = shapes.sizes_of(input_size, self.ndim)
+        self.output_size(sizes)
+        axes = [transposed.adjoint_axis(axis, size) for axis, size in zip(self.axes, sizes, strict=True)]
+        return Convolution.of_parts(self.channels.swapped(), axes, transposed.adjoint_sharing(self.axes, self.sharing))
 
     def field(self, output: Sequence[int], input_size: Any = None) -> tuple[interval.Interval, ...]:
         """The interval of input samples that one output position reads, per axis."""

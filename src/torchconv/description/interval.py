@@ -1,4 +1,4 @@
-"""Receptive fields as intervals per axis: what an output reads, and which outputs an input reaches.
+"""Which samples windows read: the interval of one output, and how well all of them fit the input.
 
 Intervals, not a size and a stride, because under input dilation neighbouring outputs read windows of different sizes.
 Source: Araujo, Norris, Sim 2019, Computing receptive fields of convolutional neural networks (Distill).
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import gcd
 
 import numpy as np
 
 from ..errors import SettingError
 from .axis import Axis
-from .shapes import dilated, output_size, padding, samples
+from .shapes import dilated, output_size, padding, period, remainder, repeats, samples, spaced
 
 
 @dataclass(frozen=True)
@@ -63,25 +62,12 @@ def read_by(axis: Axis, outputs: Interval, size: int | None = None) -> Interval:
     return found
 
 
-def reached_by(axis: Axis, inputs: Interval, size: int) -> Interval:
-    """The smallest interval of outputs that holds every output reading one of the input samples.
-
-    >>> reached_by(Axis(3, padding=1), Interval(0, 0), 8)
-    Interval(first=0, last=1)
-    """
-    touching = [
-        output
-        for output in range(max(output_size(axis, size), 0))
-        if any(inputs.first <= sample <= inputs.last for sample in _samples_of(axis, output, size))
-    ]
-    return Interval(touching[0], touching[-1]) if touching else EMPTY
-
-
 def _samples_of(axis: Axis, output: int, size: int | None) -> np.ndarray:
     low = padding(axis, size or 0)[0]
     positions = output * axis.stride - low + np.arange(axis.kernel, dtype=np.int64) * axis.dilation
     if size is None:
-        return positions[positions % axis.input_dilation == 0] // axis.input_dilation
+        numbers, there = spaced(positions, axis.input_dilation)
+        return numbers[there]
     found = samples(positions, axis, size)
     return found[found >= 0]
 
@@ -92,11 +78,11 @@ def _deciding(axis: Axis, outputs: Interval, size: int | None) -> Iterator[int]:
     Windows move up with the output, so it is those at both ends: one period of the input dilation, which is after
     how many outputs the same taps meet real samples again. Those whose window crosses a border are all looked at.
     """
-    period = axis.input_dilation // gcd(axis.stride, axis.input_dilation)
+    turn, _ = period(axis)
     last = outputs.last
     if size is None:
-        ends = {*range(outputs.first, min(outputs.first + period, last + 1))}
-        ends |= {*range(max(outputs.first, last - period + 1), last + 1)}
+        ends = {*range(outputs.first, min(outputs.first + turn, last + 1))}
+        ends |= {*range(max(outputs.first, last - turn + 1), last + 1)}
         return iter(sorted(ends))
     low = padding(axis, size)[0]
     inside = [
@@ -104,5 +90,73 @@ def _deciding(axis: Axis, outputs: Interval, size: int | None) -> Iterator[int]:
         for output in range(outputs.first, last + 1)
         if output * axis.stride >= low and output * axis.stride - low + axis.span <= dilated(axis, size)
     ]
-    middle = {*inside[period:-period]}
+    middle = {*inside[turn:-turn]}
     return (output for output in range(outputs.first, last + 1) if output not in middle)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the windows of one axis fit its input: "(W - F + 2P) / S + 1 is not an integer" in full.
+
+    remainder: samples at the high end of the padded input that no window reaches.
+    unread: input samples that no window reads, as (first, last) runs, gaps between windows included.
+    paddings: the (low, high) paddings nearest to the present ones with which nothing remains.
+
+    >>> print(fit(Axis(3, stride=2, padding=1), 6))
+    1 of 8 padded samples is never read (0 of them input); padding (1, 0) or (1, 2) would fit
+    """
+
+    size: int
+    padded: int
+    remainder: int
+    unread: tuple[tuple[int, int], ...]
+    paddings: tuple[tuple[int, int], ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every input sample is read and no padding is left over."""
+        return self.remainder == 0 and not self.unread
+
+    def __str__(self) -> str:
+        if self.exact:
+            return "fits"
+        lost = sum(last - first + 1 for first, last in self.unread)
+        if self.remainder == 0:
+            return f"{lost} of {self.size} input samples {_is(lost)} never read"
+        ways = " or ".join(str(pair) for pair in self.paddings)
+        what = f"{self.remainder} of {self.padded} padded samples {_is(self.remainder)} never read"
+        return f"{what} ({lost} of them input); padding {ways} would fit"
+
+
+def fit(axis: Axis, size: int) -> Fit:
+    """How the stride fits an input of `size` samples; reported, never an error by itself."""
+    low, high = padding(axis, size)
+    padded = dilated(axis, size) + low + high
+    left = remainder(axis, size)
+    paddings = ((low, high - left), (low, high - left + axis.stride)) if left else ()
+    return Fit(size, padded, left, tuple(_runs(~_read(axis, size))), paddings)
+
+
+def _read(axis: Axis, size: int) -> np.ndarray:
+    """Which input samples some window reads; linear in the sizes, however many taps there are."""
+    low, _ = padding(axis, size)
+    windows = max(output_size(axis, size), 0)
+    starts = np.arange(axis.kernel) * axis.dilation  # a tap reads every stride-th position, from here on
+    rows = repeats(axis.span + windows * axis.stride, axis.stride)
+    edges = np.zeros(rows * axis.stride, dtype=np.int64)
+    edges[starts] += 1
+    edges[starts + windows * axis.stride] -= 1
+    covered = edges.reshape(rows, axis.stride).cumsum(axis=0).reshape(-1) > 0
+    found = samples(np.flatnonzero(covered) - low, axis, size)
+    read = np.zeros(size, dtype=bool)
+    read[found[found >= 0]] = True
+    return read
+
+
+def _runs(flags: np.ndarray) -> Iterator[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return ((int(start), int(stop) - 1) for start, stop in zip(edges[::2], edges[1::2], strict=True))
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"

@@ -12,8 +12,6 @@ from math import ceil, floor
 import numpy as np
 
 from ..errors import SettingError
-from ..receptive.periodic import Progression
-from .interval import Interval
 
 MODES = ("nearest", "nearest-exact", "linear", "cubic", "area")
 
@@ -63,9 +61,3 @@ class Resampling:
         rows = [sorted({min(max(place, 0), self.size - 1) for place in self.read(one)}) for one in range(self.outputs)]
         width = max(map(len, rows))
         return np.array([row + [-1] * (width - len(row)) for row in rows], dtype=np.int64)
-
-    def progression(self) -> Progression:
-        """What the outputs read where nothing ends the axis."""
-        period = self.ratio.denominator
-        reads = [self.read(output) for output in range(period)]
-        return Progression(tuple(Interval(min(one), max(one)) for one in reads), self.ratio.numerator)

@@ -117,8 +117,58 @@ def samples(positions: np.ndarray, axis: Axis, size: int) -> np.ndarray:
     """The input sample at each position of the dilated and padded axis; -1 where there is none."""
     length = dilated(axis, size)
     inside = bounded(positions, length, axis.boundary)
-    found = (inside >= 0) & (inside < length) & (inside % axis.input_dilation == 0)
-    return np.where(found, inside // axis.input_dilation, -1)
+    numbers, there = spaced(inside, axis.input_dilation)
+    return np.where((inside >= 0) & (inside < length) & there, numbers, -1)
+
+
+def spaced(positions: Any, apart: int) -> tuple[Any, Any]:
+    """The sample at each position, and whether there is one: samples stand `apart` positions from each other.
+
+    Positions are an array or one int, so for samples of a dilated input, or windows that begin a stride apart.
+
+    >>> spaced(4, 2), spaced(-3, 2)
+    ((2, True), (-2, False))
+    """
+    return positions // apart, positions % apart == 0
+
+
+def in_steps(distance: Any, step: Any) -> Any:
+    """A distance as a number of steps, also between two: numbers, fractions, arrays or tensors.
+
+    >>> in_steps(6.0, 4)
+    1.5
+    """
+    return distance / step
+
+
+def period(axis: Axis) -> tuple[int, int]:
+    """(outputs, samples): after so many outputs the same taps meet samples again, so many samples further on.
+
+    The stride and the input dilation in lowest terms, the other way round.
+
+    >>> period(Axis(3, stride=2)), period(Axis(3, stride=2, input_dilation=6))
+    ((1, 2), (3, 1))
+    """
+    common = gcd(axis.stride, axis.input_dilation)
+    return axis.input_dilation // common, axis.stride // common
+
+
+def sharing_period(axis: Axis, period: int) -> int:
+    """The period of weight sharing of the adjoint: after so many inputs the same kernel meets the same taps again.
+
+    >>> sharing_period(Axis(3, stride=2), 3)
+    6
+    """
+    return axis.stride * period // gcd(axis.input_dilation, axis.stride * period)
+
+
+def remainder(axis: Axis, size: int) -> int:
+    """Samples at the high end of the padded input that no window reaches.
+
+    >>> remainder(Axis(3, stride=2, padding=1), 6)
+    1
+    """
+    return (dilated(axis, size) + sum(padding(axis, size)) - axis.span) % axis.stride
 
 
 def bounded(positions: Any, length: int, boundary: str) -> Any:
@@ -211,9 +261,9 @@ def customary_windows(axis: Axis, size: int) -> int:
 
 def _multiples(first: int, last: int, tap: int, axis: Axis) -> int:
     """How many outputs p in first..last have p * stride + tap divisible by the input dilation."""
-    period = axis.input_dilation // gcd(axis.stride, axis.input_dilation)
-    start = next((p for p in range(first, first + period) if (p * axis.stride + tap) % axis.input_dilation == 0), None)
-    return 0 if start is None or start > last else (last - start) // period + 1
+    turn, _ = period(axis)
+    start = next((p for p in range(first, first + turn) if (p * axis.stride + tap) % axis.input_dilation == 0), None)
+    return 0 if start is None or start > last else (last - start) // turn + 1
 
 
 def repeats(outputs: int, period: int) -> int:

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from math import gcd, lcm, prod
 from typing import Any
 
-from ..description import fit as fitting
 from ..description.axis import Axis
 from ..description.convolution import Convolution
+from ..description.interval import fit
 from ..network.graph import Network, Node
 from ..network.operations import Input, Volume
 from ..network.propagation import fields, shape_of
@@ -196,10 +196,11 @@ def _warnings(node: Node, read: Sequence[Volume]) -> Iterator[str]:
 
 def _lost(axis: Axis, length: int) -> str:
     """Which rows of an input no window reads, and what would fit; "" if all are read, or only gaps between windows."""
-    fit = fitting.fit(axis, length)
-    if not fit.remainder or not fit.unread:
+    found = fit(axis, length)
+    if not found.remainder or not found.unread:
         return ""
-    rows = sum(last - first + 1 for first, last in fit.unread)
-    runs = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in fit.unread)
-    shown = f"rows {runs} of {length}" if len(fit.unread) < 4 else f"{rows} of {length} rows, the last one among them,"
-    return f"{shown} on {{}} are never read; padding {' or '.join(map(str, fit.paddings))} would fit"
+    rows = sum(last - first + 1 for first, last in found.unread)
+    runs = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in found.unread)
+    few = len(found.unread) < 4
+    shown = f"rows {runs} of {length}" if few else f"{rows} of {length} rows, the last one among them,"
+    return f"{shown} on {{}} are never read; padding {' or '.join(map(str, found.paddings))} would fit"

@@ -7,8 +7,8 @@ from itertools import combinations, product
 from math import prod
 from typing import Any
 
-from ..description import fit as fitting
 from ..description.axis import plain, positive
+from ..description.interval import fit
 from ..description.pooling import Pooling
 from ..description.resampling import Resampling
 from ..errors import SettingError, ShapeError
@@ -74,10 +74,10 @@ class ChannelPool(Operation):
 
     def output(self, volume: Volume) -> Volume:
         (channels,) = self.pooling.output_size((volume.channels,))
-        (fit,) = (fitting.fit(axis, volume.channels) for axis in self.pooling.axes)
-        if not fit.exact:
-            got, step = f"{volume.channels} channels", self.pooling.axes[0].stride
-            fix = f"Windows of {self.pooling.kernel_size[0]} with a stride of {step} leave some of them out."
+        (axis,) = self.pooling.axes
+        if not fit(axis, volume.channels).exact:
+            got = f"{volume.channels} channels"
+            fix = f"Windows of {axis.kernel} with a stride of {axis.stride} leave some of them out."
             raise ShapeError(f"pooling over channels, {self.pooling}", got=got, expected="all in windows", fix=fix)
         return Volume(channels, volume.size)
 

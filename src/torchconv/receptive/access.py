@@ -18,6 +18,7 @@ from ..description.axis import Axis
 from ..description.connections import Connections
 from ..description.resampling import Resampling
 from .field import Field, union
+from .periodic import Progression
 
 
 class Reading(ABC):
@@ -26,6 +27,11 @@ class Reading(ABC):
     @abstractmethod
     def field(self, *fields: Field) -> Field:
         """Of the output."""
+
+    def output(self, shape: tuple[int, ...], *fields: Field) -> Field:
+        """Of an output of this shape, to which constants may have broadcast it; raises ShapeError for another one."""
+        found = self.field(*fields)
+        return found if found.shape == shape else union([found], shape)
 
     def parts(self, *fields: Field) -> tuple[Field, ...]:
         """What of the inputs meets at the same places."""
@@ -66,7 +72,7 @@ class Resize(Reading):
     def field(self, *fields: Field) -> Field:
         found, first = fields[0], len(fields[0].shape) - len(self.axes)
         for dim, axis in enumerate(self.axes, first):
-            found = found.gathered(dim, axis.table(), axis.progression())
+            found = found.gathered(dim, axis.table(), Progression.resampled(axis))
         return found
 
 
@@ -288,7 +294,9 @@ class Shuffle(Reading):
         nearest = fields[0]
         for dim, length in ((n + 1, height), (n + 2, width)):
             way = Resampling(length, length * r)
-            nearest = replace(nearest, trends=nearest.moved(dim, lambda known, way=way: known.after(way.progression())))
+            nearest = replace(
+                nearest, trends=nearest.moved(dim, lambda known, way=way: known.after(Progression.resampled(way)))
+            )
         return replace(found, trends=nearest.trends)
 
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
 
+from ..description import shapes
 from ..description.axis import Axis
 from ..description.interval import EMPTY, Interval
+from ..description.resampling import Resampling
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,12 @@ class Progression:
 
     intervals: tuple[Interval, ...] = (Interval(0, 0),)
     step: int = 1
+
+    @classmethod
+    def resampled(cls, axis: Resampling) -> Progression:
+        """What the outputs of a resized axis read of its samples."""
+        reads = [axis.read(output) for output in range(axis.ratio.denominator)]
+        return cls(tuple(Interval(min(one), max(one)) for one in reads), axis.ratio.numerator)
 
     @property
     def period(self) -> int:
@@ -66,8 +74,7 @@ class Progression:
 
     def through(self, axis: Axis, low: int) -> Progression:
         """What the windows of an axis read of these units; low: samples padded in front of them."""
-        apart = gcd(axis.stride, axis.input_dilation)
-        windows, moved = axis.input_dilation // apart, axis.stride // apart  # after so many, the taps meet units again
+        windows, moved = shapes.period(axis)
         turns = self.period // gcd(self.period, moved)
         found = tuple(self._window(axis, low, output) for output in range(windows * turns))
         return Progression(found, moved * turns // self.period * self.step).reduced()
@@ -101,9 +108,8 @@ class Progression:
 
     def _window(self, axis: Axis, low: int, output: int) -> Interval:
         positions = (output * axis.stride + tap * axis.dilation - low for tap in self._deciding(axis))
-        return self._hull(
-            position // axis.input_dilation for position in positions if position % axis.input_dilation == 0
-        )
+        met = (shapes.spaced(position, axis.input_dilation) for position in positions)
+        return self._hull(unit for unit, is_there in met if is_there)
 
     def _deciding(self, axis: Axis) -> Iterator[int]:
         """Taps among which are those that read the first and the last sample: fields move up with the units."""
