@@ -122,7 +122,16 @@ def _written(chance, channels, size):
     return call
 
 
+def _broadcast(chance, channels, size):
+    """A row, a column or one channel of the input, made as long again by a constant of the model."""
+    dim = chance.choice([1, 2, 3])
+    shape = [1] * dim + [(channels, *size)[dim - 1]] + [1] * (3 - dim)
+    way = chance.choice([torch.mul, torch.add, lambda a, b: torch.where(b > 0, a, b), lambda a, b: torch.lerp(b, a, 2)])
+    return lambda x: way(x.narrow(dim, x.shape[dim] // 2, 1), torch.ones(shape, dtype=x.dtype))
+
+
 KINDS = {
+    "broadcast": _broadcast,
     "conv": _conv,
     "conv again": _conv,
     "own": _own,

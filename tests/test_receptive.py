@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
@@ -15,6 +19,11 @@ from torchconv.description.axis import Axis
 from torchconv.description.resampling import Resampling
 from torchconv.inspection.network_of import network_of
 from torchconv.inspection.receptive_field import between
+from torchconv.network.graph import Network, Node
+from torchconv.network.operations import Input, Volume
+from torchconv.network.recorded import Recorded
+from torchconv.receptive import access
+from torchconv.receptive.field import factors
 from torchconv.receptive.periodic import Progression
 
 SIZE = (9, 8)
@@ -110,6 +119,44 @@ def test_a_spectrum_used_otherwise_reads_all():
             return torch.fft.irfft2(torch.fft.rfft2(x).abs())
 
     assert tc.receptive_field(Low(), (3, 16, 16)).size == (16, 16)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_constants_that_broadcast(dim):
+    """A constant of the model may be longer than the tensor that reads the input; views behind it must not go on."""
+
+    def repeated(x):
+        part = x.narrow(dim, 1, 1) * torch.ones([8 if at == dim else 1 for at in range(4)])
+        return torch.cat([part, x], dim).reshape(1, -1, 4, 16).reshape(1, *(16 if at == dim else 8 for at in (1, 2, 3)))
+
+    field = tc.receptive_field(Function(repeated), (8, 8, 8))
+    place = {1: (3, 5, 4), 2: (0, 5, 4), 3: (0, 4, 5)}[dim]
+    assert tuple(field.of(place)) == {1: ((5, 5), (4, 4)), 2: ((1, 1), (4, 4)), 3: ((4, 4), (1, 1))}[dim]
+    behind = {1: (12, 5, 4), 2: (0, 12, 4), 3: (0, 4, 12)}[dim]
+    assert tuple(field.of(behind)) == {1: ((5, 5), (4, 4)), 2: ((4, 4), (4, 4)), 3: ((4, 4), (4, 4))}[dim]
+
+
+@given(st.lists(st.integers(0, 4), max_size=5), st.lists(st.integers(0, 4), max_size=5))
+def test_runs_of_axes_hold_as_many_elements(old, new):
+    if prod(old) != prod(new):
+        with pytest.raises(tc.TorchconvError, match="a reshape"):
+            factors(old, new)
+        return
+    runs = factors(old, new)
+    assert [at for run, _ in runs for at in run] == [*range(len(old))]
+    assert [at for _, run in runs for at in run] == [*range(len(new))]
+    assert all(prod(old[at] for at in one) == prod(new[at] for at in other) for one, other in runs)
+
+
+def test_a_pattern_that_does_not_give_the_shape_reads_everything():
+    """As of an operator whose row in the table is wrong: no box that is too small, and a word about it."""
+    volume = Volume(2, (6, 6))
+    wrong = (access.Slice(2, Axis(1, 2)), access.Reshape((1, 2, 5, 7)), access.Permute((0, 1)))
+    for pattern in wrong:
+        nodes = (Node("input", Input(volume)), Node("odd", Recorded("odd", pattern, volume), ("input",)))
+        found = between(Network(nodes))
+        assert tuple(found.of((0, 0))) == ((0, 5), (0, 5))
+        assert found.notes == ("odd: which elements it reads is not known: taken for all",)
 
 
 def test_holes_of_dilation():

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ..errors import ShapeError
+from ..receptive.access import Everything, Reading
 from ..receptive.field import Field
 from .graph import Network, Node
 from .operations import Volume
@@ -40,8 +42,7 @@ def fields(network: Network, start: str | None = None, goal: str | None = None, 
             way = reading(node.operation, [volumes[name] for name in node.inputs])
             some = next(known[name] for name in node.inputs if name in known)
             read = [known.get(name) or nothing(shape_of(volumes[name]), some) for name in node.inputs]
-            found = way.field(*read)
-            notes = tuple(_misaligned(node, way.parts(*read))) if len(read) > 1 else ()
+            found, notes = _read(node, way, read, shape_of(volumes[node.name]))
         else:
             continue
         known[node.name] = found
@@ -49,6 +50,18 @@ def fields(network: Network, start: str | None = None, goal: str | None = None, 
         for name in node.inputs:
             if last.get(name) == node.name:
                 known.pop(name, None)
+
+
+def _read(node: Node, way: Reading, read: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, tuple[str, ...]]:
+    """The field of a node's output, of this shape, and remarks; constants of the model may have broadcast it.
+
+    Where the access pattern and the shape do not agree, each element is taken to read everything, with a remark.
+    """
+    try:
+        found = way.output(shape, *read)
+    except (ShapeError, ValueError, IndexError):  # the last two are NumPy's
+        return Everything(shape).field(*read), (f"{node.name}: which elements it reads is not known: taken for all",)
+    return found, tuple(_misaligned(node, way.parts(*read))) if len(read) > 1 else ()
 
 
 def shape_of(volume: Volume) -> tuple[int, ...]:

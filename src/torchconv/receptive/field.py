@@ -13,6 +13,7 @@ import numpy as np
 from ..description import shapes
 from ..description.axis import Axis
 from ..description.interval import EMPTY, Interval
+from ..errors import ShapeError
 from .periodic import Progression
 
 NOTHING = -(2**40)  # the mark of a unit that reads no sample, in arrays of (-first, last)
@@ -49,22 +50,27 @@ def folded(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def factors(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
-    """The smallest runs of old and new axes that hold as many units."""
+def factors(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """The smallest runs of old and new axes that hold as many elements; raises ShapeError if all of them do not.
+
+    >>> factors((6, 4), (2, 3, 4))
+    [([0], [0, 1]), ([1], [2])]
+    """
+    if prod(old) != prod(new):
+        raise ShapeError("a reshape", got=f"{tuple(old)} to {tuple(new)}", expected="as many elements")
+    if not prod(old):
+        return [([*range(len(old))], [*range(len(new))])]
     found, one, other = [], 0, 0
     while one < len(old) or other < len(new):
         alone = (one < len(old) and old[one] == 1, other < len(new) and new[other] == 1)
-        if alone[0] != alone[1]:  # an axis of one unit that comes or goes
+        if alone[0] != alone[1]:  # an axis of one element that comes or goes
             found.append(([one], []) if alone[0] else ([], [other]))
             one, other = one + alone[0], other + alone[1]
             continue
         start, begin = one, other
-        one, other = min(one + 1, len(old)), min(other + 1, len(new))
-        while prod(old[start:one]) != prod(new[begin:other]):
-            if prod(old[start:one]) < prod(new[begin:other]) or other == len(new):
-                one += 1
-            else:
-                other += 1
+        one, other = one + 1, other + 1
+        while (left := prod(old[start:one])) != (right := prod(new[begin:other])):  # the rests hold as many, so it ends
+            one, other = one + (left < right), other + (left > right)
         found.append(([*range(start, one)], [*range(begin, other)]))
     return found
 
@@ -132,7 +138,7 @@ class Field:
         self, dim: int, outputs: int, taps: int, tap: Callable[[int], np.ndarray], trends: tuple[Trend | None, ...]
     ) -> Field:
         shape = (*self.shape[:dim], outputs, *self.shape[dim + 1 :])
-        along = [array.shape[dim] > 1 or self.shape[dim] == 1 for array in self.reads]
+        along = [array.shape[dim] != 1 or self.shape[dim] == 1 for array in self.reads]
         reads = list(self.reads)
         if not any(along):  # so that windows on nothing but padding are known somewhere
             along[0], reads[0] = True, self._spread(reads[0], [dim])
@@ -178,8 +184,10 @@ class Field:
         return self.reduced(dims, keep=True).expanded(self.shape)
 
     def expanded(self, shape: Sequence[int]) -> Field:
-        """Broadcast to a shape with more axes in front, or longer ones where this is 1 long."""
+        """Broadcast to a shape with more axes in front, or longer ones where this is 1 long; else raises ShapeError."""
         more = len(shape) - len(self.shape)
+        if more < 0 or any(own not in (1, length) for own, length in zip(self.shape, shape[more:], strict=True)):
+            raise ShapeError("broadcasting", got=f"{self.shape} to {tuple(shape)}", expected="equal lengths, or 1")
         trends = [
             Trend(trend.dim + more, trend.progression)
             if trend and self.shape[trend.dim] == shape[trend.dim + more]

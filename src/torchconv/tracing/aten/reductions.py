@@ -60,10 +60,11 @@ def reduce(call: Call) -> tuple[Step, ...]:
 
 
 def mix(call: Call) -> tuple[Step, ...]:
-    """Each unit reads all along one axis: softmax, sorting."""
+    """Each unit reads all along one axis: softmax, sorting, the largest of them."""
     dim = int(call["dim"]) % max(call.x.ndim, 1)
     word = "softmax" if "softmax" in call.name else call.name.strip("_")
-    return (Step(word, access.Mix((dim,)), (call.x,), equivariant="yes" if dim == 1 else "no"),) * len(call.results)
+    way = access.Steps((access.Reduce((dim,), keep=True), access.Expand(tuple(call.out.shape))))
+    return (Step(word, way, (call.x,), equivariant="yes" if dim == 1 else "no"),) * len(call.results)
 
 
 def running(call: Call) -> tuple[Step, ...]:

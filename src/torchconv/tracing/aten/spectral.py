@@ -8,7 +8,7 @@ to a spectrum makes all of its axes read all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -54,6 +54,19 @@ class InFront(Reading):
         if np.prod(self.shape, dtype=int) != np.prod(fields[0].shape[: -self.kept], dtype=int):
             return union(fields, (*self.shape, *last))
         return fields[0].reshaped((*self.shape, *last))
+
+
+@dataclass(frozen=True)
+class OfSamples(Reading):
+    """Of a spectrum, in the shape of the samples that it is the spectrum of."""
+
+    inner: Reading
+
+    def field(self, *fields: Field) -> Field:
+        return self.inner.field(*fields)
+
+    def output(self, shape: tuple[int, ...], *fields: Field) -> Field:
+        return self.field(*fields)
 
 
 class Spectra:
@@ -142,9 +155,10 @@ class Spectra:
         return Step("einsum", way, (x,))
 
     def _spectrum(self, call: Call, step: Step, axes: frozenset[int]) -> Step:
-        if axes:
-            self._followed[id(call.out)] = axes
-        return step
+        if not axes:
+            return step
+        self._followed[id(call.out)] = axes
+        return replace(step, reading=OfSamples(step.reading))
 
     def _samples(self, x: Tensor, axis: int) -> np.ndarray:
         known = self._zeros.get(id(x), {})
