@@ -137,7 +137,7 @@ def test_what_fits_into_no_memory_is_refused(text: str) -> None:
         build(text)
 
 
-@pytest.mark.parametrize("volume", [(), 3, None, "abc"])
+@pytest.mark.parametrize("volume", [(), 3, "abc"])
 def test_a_volume_that_is_none_is_refused(volume: Any) -> None:
     with pytest.raises(SettingError, match="input"):
         build("CONV - FC", input=volume)
@@ -152,3 +152,14 @@ def test_norms_over_places_or_neighbours_need_axes() -> None:
 def test_a_binding_is_one_number() -> None:
     with pytest.raises(SettingError, match="N: got tensor"):
         parse("(CONV)*N - FC").bind(N=torch.tensor([1, 2]))
+
+
+def test_what_the_caller_says_wins_or_is_refused() -> None:
+    text = "INPUT[32x32x3] - CONV[4] - GLOBALPOOL - FC[7]"
+    assert build(text).network.input == Volume(3, (32, 32))
+    assert build(text, input=(1, 28, 28)).network.input == Volume(1, (28, 28))
+    assert build(build(text, input=(3, 8, 8)).network, input=(3, 16, 16)).network.input == Volume(3, (16, 16))
+    assert build(text, classes=7)(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+    for given in (text, build(text).network):
+        with pytest.raises(SettingError, match=r"classes: got 5, expected 7, which fc1 gives.*Write a bare FC"):
+            build(given, classes=5)

@@ -192,3 +192,92 @@ def test_exported_programs_and_left_as_it_was():
 def test_with_and_without_a_batch():
     model = nn.Conv2d(3, 8, 3)
     assert tc.inspect(model, (4, 3, 8, 8)).total_macs == 4 * tc.inspect(model, (3, 8, 8)).total_macs
+
+
+def test_what_the_caller_says_of_the_input_wins():
+    assert tc.inspect("resnet18").rows[0].shape == (1, 3, 224, 224)
+    small = tc.inspect("resnet18", (1, 28, 28))
+    assert (small.rows[0].shape, small["conv1"].parameters) == ((1, 1, 28, 28), 64 * 49)
+    batch, tensor = (tc.inspect("resnet18", one) for one in ((1, 3, 64, 64), torch.zeros(1, 3, 64, 64)))
+    assert batch.total_macs == tensor.total_macs == tc.inspect("resnet18", (3, 64, 64)).total_macs
+    assert tc.inspect(tc.parse("lenet5"), (1, 64, 64)).rows[0].shape == (1, 1, 64, 64)
+    assert tc.receptive_field("resnet18", (3, 64, 64)).size == (64, 64)
+    assert tc.inspect(tc.parse("INPUT - CONV[4] - FC"), (3, 8, 8)).rows[0].shape == (1, 3, 8, 8)
+    assert tc.inspect(tc.parse("INPUT[8x8x3] - CONV[4]").network(), (3, 16, 16)).rows[1].shape == (1, 4, 16, 16)
+    assert tc.inspect(tc.build("INPUT[8x8x3] - CONV[4] - GLOBALPOOL"), (3, 16, 16)).rows[1].shape == (1, 4, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "message"),
+    [
+        ("lenet5", (1, 8, 8), "at least 5"),
+        ("resnet18", (4, 3, 64, 64), r"got \(4, 3, 64, 64\), expected \(channels, \*size\): one image"),
+        ("resnet18", torch.zeros(2, 3, 64, 64), "one image"),
+        ("resnet18", {"x": (1, 3, 64, 64)}, "input_shape of a network: got dict"),
+        (tc.build("INPUT[8x8x3] - CONV[4] - FC"), (3, 16, 16), "layer fc1 would need other weights.* expected 8x8x3"),
+        (tc.build("INPUT[8x8x3] - CONV[4] - GLOBALPOOL"), (1, 8, 8), "conv1"),
+    ],
+)
+def test_inputs_that_a_network_cannot_take_are_refused(model, shape, message):
+    with pytest.raises(tc.TorchconvError, match=message):
+        tc.inspect(model, shape)
+
+
+def test_the_field_of_the_last_feature_map_is_told_beside_that_of_the_output():
+    report = tc.inspect("resnet18")
+    field = report.receptive_field
+    assert (field.size, field.stride, field.feature_map.goal) == ((224, 224), (None, None), "relu17")
+    assert (field.feature_map.size, field.feature_map.stride) == ((435, 435), (32, 32))
+    line = "receptive field of softmax: size 224x224, stride -x-, padding -x-; feature map relu17: size 435x435"
+    assert line in str(report)
+    assert report.to_dict()["receptive_field"]["feature_map"]["layer"] == "relu17"
+    assert field.feature_map.of((0, 0)).last == tc.receptive_field("resnet18", layer="relu17").of((0, 0)).last
+    assert tc.receptive_field(nn.Conv2d(3, 8, 3), (3, 9, 9)).feature_map is None
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    with pytest.raises(tc.TorchconvError, match=r"Give it, or ask for the last feature map, layer='0'"):
+        tc.receptive_field(model)
+    assert tc.receptive_field(model, layer="0").size == (3, 3)
+
+
+def test_outputs_are_those_behind_a_last_reshape():
+    report = tc.inspect(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten()), (3, 5, 5))
+    assert (report.outputs, report.rows[-1].name, report.rows[-1].shape) == (("1.reshape",), "1.reshape", (1, 72))
+    assert tc.inspect(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Identity()), (3, 5, 5)).outputs == ("0",)
+
+
+def test_modules_with_layers_inside_have_a_field():
+    block = nn.Sequential(nn.Conv2d(4, 4, 3, stride=2), nn.ReLU())
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), block, nn.Conv2d(4, 4, 3), block)
+    assert tc.receptive_field(model, (3, 64, 64), layer="1") == tc.receptive_field(model, (3, 64, 64), layer="1.1")
+    assert tc.receptive_field(model, (3, 64, 64), layer="1#2") == tc.receptive_field(model, (3, 64, 64), layer="1.1#2")
+    assert tc.receptive_field(model, (3, 64, 64), layer="2", since="1").size == (3, 3)
+    with pytest.raises(tc.TorchconvError, match=r"a layer: got '1\.7'"):
+        tc.receptive_field(model, (3, 64, 64), layer="1.7")
+
+
+def test_errors_show_shapes_and_not_numbers():
+    class Loud(nn.Module):
+        def forward(self, x):
+            raise ValueError(f"a tensor {list(range(1000))}")
+
+    for model, given in ((nn.Linear(3, 4), [torch.randn(30, 30)]), (Loud(), (3, 8, 8))):
+        with pytest.raises(tc.TorchconvError, match=r"\(30, 30\)|\(3, 8, 8\)") as caught:
+            tc.inspect(model, given)
+        assert len(str(caught.value)) < 450
+
+
+def test_shapes_are_tried_for_a_limited_time(monkeypatch):
+    ups = [nn.ConvTranspose1d(80, 80, 16, 8, 4) for _ in range(3)]
+    assert tc.inspect(nn.Sequential(nn.Conv1d(80, 80, 7), *ups)).rows[0].shape == (1, 80, 256)
+    assert tc.inspect(nn.Conv1d(1, 4, 3)).rows[0].shape == (1, 1, 16000)
+    tried = []
+
+    class Picky(nn.Conv2d):
+        def forward(self, x):
+            tried.append(tuple(x.shape))
+            raise ValueError("no")
+
+    monkeypatch.setattr("torchconv.inspection.network_of.PATIENCE", 0.0)
+    with pytest.raises(tc.TorchconvError, match="none of those tried in 0 seconds fits"):
+        tc.inspect(Picky(3, 4, 3))
+    assert len({*tried}) == 1

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from ..convert.run_model import evaluating
 from ..errors import SettingError, ShapeError, TorchconvError
 from ..language.architecture import Architecture
-from ..language.build import NetworkModule
+from ..language.build import DEFAULT_CLASSES, DEFAULT_INPUT, NetworkModule, build
 from ..language.parser import parse
 from ..network import operations, pooling
 from ..network import operations as ops
@@ -26,7 +29,10 @@ from ..tracing.module_calls import Failed
 from ..tracing.trace import watch
 
 SIZES = (224, 32, 64, 128, 256, 28, 227, 299, 96, 48, 512, 331, 384, 192, 112, 572, 16, 8)
+LENGTHS = (256, 1024, 4096, 64, 16000, *SIZES)  # of one axis: frames; samples of sound come first for one channel
 TRIED = 40  # shapes, where none was given or the one given does not fit
+PATIENCE = 10.0  # seconds for all of them
+LONGEST = 200  # characters of what a model says
 
 
 @dataclass(frozen=True)
@@ -45,27 +51,30 @@ def network_of(model: Any, input_shape: Any = None) -> ModelNetwork:
     """The network of a model.
 
     model: a torch module, an exported program, a network, an architecture, a text or a name in the zoo.
-    input_shape: (channels, *size) or (batch, channels, *size), a tensor, or a tuple or a dict of these. Left out, a
-        shape that fits is looked for.
+    input_shape: (channels, *size) or (batch, channels, *size), a tensor, or a tuple or a dict of these. Left out, it is
+        what a text says, or a shape that fits is looked for.
     Raises ShapeError naming the layer that a shape does not fit, and one that would.
     """
     if isinstance(model, torch.export.ExportedProgram):
         shape = input_shape if input_shape is not None else model.example_inputs and model.example_inputs[0]
         return _of_module(model.module(), shape, "exported program")
-    if isinstance(model, NetworkModule):
-        return _of_network(model.network, input_shape)
-    if isinstance(model, torch.nn.Module):
+    if isinstance(model, torch.nn.Module) and not isinstance(model, NetworkModule):
         return _of_module(model, input_shape, type(model).__name__)
-    name = "network"
-    if isinstance(model, str):
-        name, model = model.strip(), parse(model)
-    if isinstance(model, Architecture):
-        channels, *size = input_shape if input_shape is not None else (3, 32, 32)
-        model = model.network(Volume(channels, tuple(size)), 10)
-    if not isinstance(model, Network):
-        expected = "a torch module, an exported program, an architecture's text or a name in the zoo"
-        raise SettingError("a model", got=type(model).__name__, expected=expected)
-    return replace(_of_network(model, None), name=name if len(name) < 80 else f"{name[:77]}...")
+    name = model.strip() if isinstance(model, str) else "network"
+    network = _resized(model, input_shape) if isinstance(model, NetworkModule) else _of_text(model, input_shape)
+    name = name if len(name) < 80 else f"{name[:77]}..."
+    return ModelNetwork(name, described(network), (network.nodes[-1].name,))
+
+
+def module_of(model: Any, input_shape: Sequence[int]) -> Any:
+    """What computes a model: texts, names in the zoo and networks are built, with the same fresh weights every time."""
+    if isinstance(model, torch.export.ExportedProgram):
+        return model.module()
+    if not isinstance(model, str | Architecture | Network):
+        return model
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return build(model, tuple(input_shape))
 
 
 def on_larger_input(model: Any, found: ModelNetwork) -> ModelNetwork | None:
@@ -79,12 +88,49 @@ def on_larger_input(model: Any, found: ModelNetwork) -> ModelNetwork | None:
         return None
 
 
-def _of_network(network: Network, input_shape: Any) -> ModelNetwork:
-    given = tuple(input_shape)[-len(network.input.size) - 1 :] if isinstance(input_shape, tuple | list) else None
-    own = (network.input.channels, *network.input.size)
-    if given is not None and given != own:
-        raise ShapeError("an input of this network", got=given, expected=f"{own}, which its INPUT says")
-    return ModelNetwork("network", described(network), (network.nodes[-1].name,))
+def _of_text(model: Any, input_shape: Any) -> Network:
+    """The network of a text, an architecture or a network; what the caller says of its input wins."""
+    model = parse(model) if isinstance(model, str) else model
+    if isinstance(model, Architecture):
+        said = model.input
+        volume = _volume(input_shape, said and len(said.size)) or said or Volume(*DEFAULT_INPUT)
+        return model.network(volume, DEFAULT_CLASSES)
+    if isinstance(model, Network):
+        volume = _volume(input_shape, len(model.input.size))
+        return model.on(volume) if volume else model
+    expected = "a torch module, an exported program, an architecture's text or a name in the zoo"
+    raise SettingError("a model", got=type(model).__name__, expected=expected)
+
+
+def _resized(model: NetworkModule, input_shape: Any) -> Network:
+    """The network of a built module on another input; raises ShapeError where its weights are for one size only."""
+    network = model.network
+    volume = _volume(input_shape, len(network.input.size))
+    if volume is None or volume == network.input:
+        return network
+    changed = network.on(volume)
+    for own, other in zip(network.rows, changed.rows, strict=True):
+        if own.parameters != other.parameters:
+            got = f"{volume}, for which layer {own.node.name} would need other weights"
+            raise ShapeError("an input of this network", got=got, expected=f"{network.input}, which it was built for")
+    return changed
+
+
+def _volume(given: Any, ndim: int | None) -> Volume | None:
+    """One image's volume from (channels, *size), (1, channels, *size) or a tensor; ndim: its axes, where known."""
+    if given is None:
+        return None
+    shape = tuple(given.shape) if isinstance(given, Tensor) else given
+    if not isinstance(shape, list | tuple) or not all(isinstance(one, int) for one in shape) or not shape:
+        got = type(given).__name__ if not isinstance(given, list | tuple) else repr(given)[:LONGEST]
+        raise SettingError("input_shape of a network", got=got, expected="(channels, *size), as in (3, 224, 224)")
+    _check(shape)
+    if isinstance(given, Tensor) or (ndim is not None and len(shape) == ndim + 2):
+        if shape[0] != 1:
+            expected = "(channels, *size): one image"
+            raise ShapeError("input_shape of a network", got=tuple(shape), expected=expected)
+        shape = shape[1:]
+    return Volume(shape[0], tuple(shape[1:]))
 
 
 def _of_module(model: torch.nn.Module, input_shape: Any, name: str) -> ModelNetwork:
@@ -175,26 +221,33 @@ def _candidates(model: torch.nn.Module) -> Iterator[tuple[int, ...]]:
             yield (1, linear.in_features)
         rank = rank or 2
     count = first.in_channels if first is not None else 3
-    for size in SIZES if rank > 1 else (16000, 1024, 4096, *SIZES):
+    for size in SIZES if rank > 1 else LENGTHS if count > 2 else (16000, *LENGTHS):
         yield (1, count, *(size,) * rank)
 
 
 def _first_that_fits(model: torch.nn.Module, name: str) -> ModelNetwork:
-    problem: Failed | None = None
-    for shape in _candidates(model):
+    for shape in _tried(model):
         try:
             return _traced(model, (_image(model, shape),), name)
-        except Failed as failed:
-            problem = problem or failed
-    raise ShapeError(
-        f"inspecting {name}", got="no input shape, and none that was tried fits", fix="Give the input shape."
-    )
+        except Failed:
+            continue
+    got = f"no input shape, and none of those tried in {PATIENCE:g} seconds fits"
+    raise ShapeError(f"inspecting {name}", got=got, fix="Give the input shape.")
+
+
+def _tried(model: torch.nn.Module) -> Iterator[tuple[int, ...]]:
+    """Shapes to try one after another, until patience ends."""
+    end = time.monotonic() + PATIENCE
+    for shape in itertools.islice(_candidates(model), TRIED):
+        yield shape
+        if time.monotonic() > end:
+            return
 
 
 def _explained(model: torch.nn.Module, given: Any, name: str, problem: Failed) -> TorchconvError:
     fix = ""
     if isinstance(given, list | tuple) and all(isinstance(one, int) for one in given):
-        for shape, _ in zip(_candidates(model), range(TRIED), strict=False):
+        for shape in _tried(model):
             try:
                 watch(model, (_image(model, shape),))
                 fix = f"An input of {'x'.join(map(str, shape[1:]))} works."
@@ -202,8 +255,17 @@ def _explained(model: torch.nn.Module, given: Any, name: str, problem: Failed) -
             except Failed:
                 continue
     where = f"layer {problem.layer} ({problem.kind})" if problem.layer else problem.kind or "the model"
-    shown = tuple(given) if isinstance(given, list | tuple) else "the given inputs"
-    return ShapeError(f"{name} on an input of {shown}, in {where}", got=problem.got, expected=problem.expected, fix=fix)
+    said = problem.expected if len(problem.expected) <= LONGEST else f"{problem.expected[:LONGEST]}..."
+    return ShapeError(f"{name} on {_shown(given)}, in {where}", got=problem.got, expected=said, fix=fix)
+
+
+def _shown(given: Any) -> str:
+    """Inputs by their shapes, however many numbers they hold."""
+    if isinstance(given, list | tuple) and all(isinstance(one, int) for one in given):
+        return f"an input of {tuple(given)}"
+    shapes = [str(tuple(one.shape)) for one in pytree.tree_leaves(given) if isinstance(one, Tensor)]
+    more = f" and {len(shapes) - 8} more" if len(shapes) > 8 else ""
+    return f"inputs of shape {', '.join(shapes[:8])}{more}" if shapes else "the given inputs"
 
 
 def described(network: Network) -> Network:

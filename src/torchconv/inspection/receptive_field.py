@@ -1,11 +1,12 @@
-"""Receptive fields, exact, of any model: size, stride and padding, and the box of every single unit."""
+"""Exact receptive fields of any model, `tc.receptive_field`: size, stride and padding, and the box of every element."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ def receptive_field(
 ) -> ReceptiveField:
     """The receptive field of a layer, by default the output, in the input or in the output of the layer `since`.
 
-    model, input_shape: as for `inspect`. The answer has .size, .stride and .padding per axis (the Distill article's),
-        .of(unit) for the exact box of one unit, and .notes on branches that are not aligned.
+    model, input_shape: as for `inspect`. layer, since: names of rows, or of modules with layers inside.
+    The answer has .size, .stride and .padding per axis (the Distill article's), .of(place) for the exact box of one
+    element, .notes on branches that are not aligned, and .feature_map for the last layer before all is read.
     Without an input shape two sizes are compared; raises SettingError where the answer depends on it, or for a layer
     that is not there.
     Source: Araujo, Norris, Sim 2019, Computing receptive fields of convolutional neural networks (Distill).
@@ -43,15 +45,15 @@ def receptive_field(
     answer = between(found.network, since, layer or found.outputs[0])
     other = on_larger_input(model, found) if input_shape is None else None
     if other is not None and between(other.network, since, layer or other.outputs[0]) != answer:
-        raise SettingError(
-            "a receptive field without an input shape", got="one that depends on the shape", fix="Give it."
-        )
+        last = f", or ask for the last feature map, layer={answer.feature_map.goal!r}" if answer.feature_map else ""
+        got = "one that depends on the shape"
+        raise SettingError("a receptive field without an input shape", got=got, fix=f"Give it{last}.")
     return answer
 
 
 @dataclass(frozen=True)
 class Box:
-    """What one unit reads: an interval of samples on each axis, and which of them.
+    """What one element reads: an interval of samples on each axis, and which of them.
 
     read: the samples, axis by axis; those between that are not among them are the holes of dilation.
     """
@@ -95,11 +97,13 @@ class Box:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What the units of one tensor read of another, per axis.
+    """What the elements of one tensor read of another, per axis.
 
-    size: samples from the first to the last that a unit reads where no border cuts it; of the unit that reads most.
-    stride: samples from one unit's field to the next one's. padding: samples that the first unit's field begins before
-    the first sample. Stride and padding are None where fields do not move at a steady pace, as where all is read.
+    size: samples from the first to the last that an element reads where no border cuts it; of the one that reads most.
+    stride: samples from one element's field to the next one's. padding: samples that the first field begins before the
+    first sample. Stride and padding are None where fields do not move at a steady pace, as where all is read.
+    feature_map: where that is so, the field of the last layer before at which they do, as in front of global pooling;
+    its `goal` is the layer's name.
     """
 
     size: tuple[int, ...]
@@ -109,6 +113,7 @@ class ReceptiveField:
     network: Network | None = field(default=None, repr=False, compare=False)
     start: str | None = field(default=None, repr=False, compare=False)
     goal: str | None = field(default=None, repr=False, compare=False)
+    feature_map: ReceptiveField | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of_field(cls, found: Field, **more: Any) -> ReceptiveField:
@@ -118,8 +123,15 @@ class ReceptiveField:
         stride = tuple(_plain(way.stride) if way else None for way in steady)
         return cls(size, stride, tuple(way.padding if way else None for way in steady), **more)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; the layer of a feature map is named."""
+        found: dict[str, Any] = {name: _values(getattr(self, name)) for name in ("size", "stride", "padding")}
+        if self.feature_map:
+            found["feature_map"] = {"layer": self.feature_map.goal, **self.feature_map.to_dict()}
+        return found
+
     def of(self, unit: Sequence[int] = ()) -> Box:
-        """The exact box of one unit, given by its place, as (y, x), or by (channel, y, x); () for a vector's.
+        """The exact box of one element, given by its place, as (y, x), or by (channel, y, x); () for a vector's.
 
         Raises ShapeError for a place outside.
         """
@@ -130,7 +142,7 @@ class ReceptiveField:
             not 0 <= at < length for at, length in zip(place[::-1], marks.shape[::-1], strict=False)
         ):
             raise ShapeError(
-                "a unit", got=place, expected=f"a place in {marks.shape[-space:] if space > 0 else marks.shape[1:]}"
+                "an element", got=place, expected=f"a place in {marks.shape[-space:] if space > 0 else marks.shape[1:]}"
             )
         full = [None] * (len(marks.shape) - len(place)) + [*place]
         read, intervals = [], []
@@ -146,32 +158,47 @@ class ReceptiveField:
     @cached_property
     def _flags(self) -> Field:
         if self.network is None:
-            raise SettingError("the box of a unit", got="no input size", fix="Give the input shape.")
-        return _last(self.network, self.start, self.goal, flags=True)[0]
+            raise SettingError("the box of an element", got="no input size", fix="Give the input shape.")
+        *_, found = fields(self.network, self.start, self.goal, flags=True)
+        return found.field
 
     def __str__(self) -> str:
-        shown = (f"size {_joined(self.size)}", f"stride {_joined(self.stride)}", f"padding {_joined(self.padding)}")
-        return ", ".join(shown)
+        shown = f"size {_joined(self.size)}, stride {_joined(self.stride)}, padding {_joined(self.padding)}"
+        return f"{shown}; feature map {self.feature_map.goal}: {self.feature_map}" if self.feature_map else shown
 
 
 def between(network: Network, start: str | None = None, goal: str | None = None) -> ReceptiveField:
-    """What the units of node `goal`, by default the last, read of node `start`, by default the input."""
-    names = [node.name for node in network.nodes]
-    for name in (start, goal):
-        if name is not None and name not in names:
-            raise SettingError("a layer", got=repr(name), expected=f"one of {', '.join(names[:40])}")
-    found, notes = _last(network, start, goal)
-    return ReceptiveField.of_field(found, notes=tuple(notes), network=network, start=start, goal=goal)
+    """What the elements of node `goal`, by default the last, read of node `start`, by default the input.
 
-
-def _last(network: Network, start: str | None, goal: str | None, flags: bool = False) -> tuple[Field, list[str]]:
-    goal = goal or network.nodes[-1].name
+    Both are names of nodes, or of modules, which stand for the last node inside them.
+    """
+    start, goal = start and _node(network, start), _node(network, goal or network.nodes[-1].name)
     notes: list[str] = []
-    for found in fields(network, start, goal, flags):
+    last = found = None
+    for found in fields(network, start, goal):
         notes += found.notes
-        if found.node.name == goal:
-            return found.field, notes
-    raise SettingError(f"the field of {goal} in {start or 'the input'}", got="no way from one to the other")
+        last = found if last is None or all(found.field.trends) else last
+    if found is None or found.node.name != goal:
+        raise SettingError(f"the field of {goal} in {start or 'the input'}", got="no way from one to the other")
+    answer = ReceptiveField.of_field(found.field, notes=tuple(notes), network=network, start=start, goal=goal)
+    if last is None or all(answer.stride) or last.node.name in (start, network.nodes[0].name):
+        return answer
+    feature_map = ReceptiveField.of_field(last.field, network=network, start=start, goal=last.node.name)
+    return replace(answer, feature_map=feature_map)
+
+
+def _node(network: Network, name: str) -> str:
+    """The node of this name, or the last one of a call of the module of this name: the first call, or as in block#2."""
+    names = [node.name for node in network.nodes]
+    if name in names:
+        return name
+    path, _, call = name.partition("#")
+    inside = groupby(names, lambda one: one.startswith((f"{path}.", f"{path}#")))
+    calls = [[*found][-1] for there, found in inside if there]
+    number = int(call) if call.isdecimal() else 1
+    if not 1 <= number <= len(calls):
+        raise SettingError("a layer", got=repr(name), expected=f"one of {', '.join(names[:40])}, or a module of them")
+    return calls[number - 1]
 
 
 def _steady(found: Field, axis: int) -> Progression | None:
@@ -206,6 +233,10 @@ def _largest(array: np.ndarray) -> int:
 
 def _plain(value: Fraction) -> Number:
     return int(value) if value.denominator == 1 else value
+
+
+def _values(values: Sequence[Number | None]) -> list[int | float | None]:
+    return [one if one is None or isinstance(one, int) else float(one) for one in values]
 
 
 def _joined(values: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""What an inspection found: rows, totals, warnings, and the ways of showing them."""
+"""Tables of models, `tc.inspect`: a row for each layer, totals, warnings, and the ways of showing them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from ..errors import SettingError
 from ..network.graph import Network
 from ..text import megabytes
-from .network_of import ModelNetwork, network_of
+from .network_of import network_of
 from .receptive_field import ReceptiveField, between
 from .rows import LayerRow, rows_of
 
@@ -82,8 +82,8 @@ class Report:
 
     @cached_property
     def receptive_field(self) -> ReceptiveField | None:
-        """Of the first output; None where the input has no axes besides channels."""
-        return between(self.network, goal=self.goal) if self.rows[0].field else None
+        """Of the first output, with its `feature_map`; None where nothing comes out, or the input has no axes."""
+        return between(self.network, goal=self.goal) if self.goal and self.rows[0].field else None
 
     def __getitem__(self, name: str) -> LayerRow:
         """The row of a layer, by its name."""
@@ -103,6 +103,7 @@ class Report:
             "total_bytes": self.total_bytes,
             "warnings": list(self.warnings),
             "outputs": list(self.outputs),
+            "receptive_field": self.receptive_field.to_dict() if self.receptive_field else None,
             "rows": [row.to_dict() for row in self.rows],
         }
 
@@ -149,6 +150,8 @@ class Report:
             ("name", "operation", "volume", "parameters", "macs", "size", "stride", "padding") if narrow else None
         )
         yield self.summary()
+        if self.goal and self.receptive_field:
+            yield f"receptive field of {_plain(self.goal)}: {_plain(str(self.receptive_field))}"
         for warning in self.warnings:
             yield f"[yellow]warning[/]: {_plain(warning)}"
 
@@ -208,19 +211,12 @@ def inspect(model: Any, input_shape: Any = None) -> Report:
     (224, 11616, 13824, 'size 3x3, stride 1x1, padding 1x1')
     """
     found = network_of(model, input_shape)
-    table = rows_of(found.network)
-    outputs = [name for output in found.outputs for name in table.behind.get(output, (output,))]
-    warnings = (*table.warnings, *found.notes)
+    rows, warnings, outputs = rows_of(found.network, found.outputs)
+    rows += [
+        LayerRow(name, "not used", "", (), "", (count,), count, 0, 0, 0, None) for name, count in found.unused.items()
+    ]
+    warnings += found.notes
     if not found.outputs:
-        warnings += ("no output follows from the input, as far as torch can tell",)
+        warnings.append("no output follows from the input, as far as torch can tell")
     goal = found.outputs[0] if found.outputs else None
-    rows = tuple(table.rows + _left_out(found))
-    return Report(found.name, rows, warnings, found.network, tuple(outputs), goal)
-
-
-def _left_out(found: ModelNetwork) -> list[LayerRow]:
-    rows = []
-    for name, count in found.unused.items():
-        shape = (count,)
-        rows.append(LayerRow(name, "not used", "", (), "", shape, count, 0, 0, 0, None))
-    return rows
+    return Report(found.name, tuple(rows), tuple(warnings), found.network, tuple(outputs), goal)

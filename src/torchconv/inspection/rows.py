@@ -52,25 +52,16 @@ class LayerRow:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and tables."""
         found = {name: value for name, value in asdict(self).items() if name != "field"}
-        for name in ("size", "stride", "padding"):
-            values = getattr(self.field, name) if self.field else None
-            found[f"field_{name}"] = values and [
-                one if one is None or isinstance(one, int) else float(one) for one in values
-            ]
+        field = self.field.to_dict() if self.field else {}
+        found |= {f"field_{name}": field.get(name) for name in ("size", "stride", "padding")}
         return found | {"inputs": list(self.inputs), "shape": list(self.shape)}
 
 
-@dataclass(frozen=True)
-class Rows:
-    """A row for every node that does more than rearrange, what there is to warn of, and the rows behind each node."""
+def rows_of(network: Network, outputs: Sequence[str]) -> tuple[list[LayerRow], list[str], list[str]]:
+    """(rows, warnings, outputs): a row for every node that does more than rearrange, and for outputs of a new shape.
 
-    rows: list[LayerRow]
-    warnings: list[str]
-    behind: dict[str, tuple[str, ...]]
-
-
-def rows_of(network: Network) -> Rows:
-    """The rows of a network of recorded operations."""
+    network: of recorded operations. outputs: nodes that come out; those without a row stand for the rows they read.
+    """
     volumes = {row.node.name: row.volume for row in network.rows}
     rows, warnings = [], []
     shown: dict[str, tuple[str, ...]] = {}
@@ -78,7 +69,8 @@ def rows_of(network: Network) -> Rows:
     known = {found.node.name: found for found in fields(network)} if ndim else {}
     for node in network.nodes:
         operation = node.operation
-        if isinstance(operation, Recorded) and operation.word in REARRANGED:
+        rearranges = isinstance(operation, Recorded) and operation.word in REARRANGED
+        if rearranges and (node.name not in outputs or volumes[node.name] == volumes[node.inputs[0]]):
             shown[node.name] = tuple(name for source in node.inputs for name in shown.get(source, (source,)))
             continue
         inputs = tuple(dict.fromkeys(name for source in node.inputs for name in shown.get(source, (source,))))
@@ -86,7 +78,8 @@ def rows_of(network: Network) -> Rows:
         read = [volumes[name] for name in node.inputs]
         rows.append(_row(node, inputs, volumes[node.name], read, found and found.field))
         warnings += [*_warnings(node, read), *(found.notes if found else ())]
-    return Rows(rows, list(dict.fromkeys(warnings)), shown)
+    said = [name for output in outputs for name in shown.get(output, (output,))]
+    return rows, list(dict.fromkeys(warnings)), said
 
 
 def _row(node: Node, inputs: tuple[str, ...], volume: Volume, read: Sequence[Volume], found: Field | None) -> LayerRow:

@@ -24,7 +24,7 @@ Leaf = Layer | Branches
 class Construction:
     """One network on its way from a chain; `network` is the result.
 
-    input: the volume of the data. classes: their number.
+    input: the volume of the data, by default the text's. classes: their number.
     Raises TextError, SettingError or ShapeError, which name the layer, point at it and tell both sizes.
     """
 
@@ -39,7 +39,7 @@ class Construction:
         first = leaves[0] if starts else Layer("INPUT", place=leaves[0].place if leaves else None)
         made = operations(first, Surroundings(Volume(0), input))[0]
         assert isinstance(made, Input)
-        self._growing = Growing(made)
+        self._growing = Growing(made if input is None else Input(input))  # what the caller says wins
         rest = leaves[1:] if starts else leaves
         last = _last(rest)
         here = made.word
@@ -224,7 +224,7 @@ class Architecture:
     def network(self, input: Volume | None = None, classes: int | None = None) -> Network:
         """The network, without weights.
 
-        input: the volume that goes in, used where the text says INPUT without sizes.
+        input: the volume that goes in; by default what the text says of INPUT.
         classes: outputs of a last FC that does not say how many.
         Raises TextError, SettingError or ShapeError, which name the layer, point at it and tell both sizes.
         """

@@ -134,6 +134,7 @@ def module(operation: Operation, volumes: list[Volume]) -> torch.nn.Module:
     return make(operation, *volumes)
 
 
+DEFAULT_INPUT, DEFAULT_CLASSES = (3, (32, 32)), 10
 RECTIFIERS = ("relu", "leakyrelu", "elu", "gelu", "silu")
 
 
@@ -194,13 +195,14 @@ class NetworkModule(torch.nn.Module):
 def build(
     architecture: str | Architecture | Network,
     /,
-    input: tuple[int, ...] = (3, 32, 32),
-    classes: int | None = 10,
+    input: tuple[int, ...] | None = None,
+    classes: int | None = None,
     **bindings: int | bool,
 ) -> NetworkModule:
     """The torch module of a text, a name in the zoo, an architecture or a network, freshly initialised.
 
-    input: (channels, *size), used where the text says INPUT without sizes. classes: outputs of a bare last FC.
+    input: (channels, *size), by default what the text says of INPUT, or else (3, 32, 32). classes: outputs of a bare
+        last FC, by default 10; raises SettingError where the last layer says another number.
     bindings: values for the names in a text: numbers for counts, True or False for what is optional.
     Raises TextError, SettingError or ShapeError for what cannot be read or does not fit together.
 
@@ -228,19 +230,34 @@ def no_memory(error: Exception) -> bool:
 
 def _network(
     architecture: str | Architecture | Network,
-    input: tuple[int, ...],
+    input: tuple[int, ...] | None,
     classes: int | None,
     bindings: dict[str, int | bool],
 ) -> Network:
+    volume = None if input is None else _volume(input)
+    wanted = None if classes is None else positive("classes", classes)
     if isinstance(architecture, Network):
         if bindings:
             raise SettingError(
                 "bindings", got=", ".join(bindings), expected="none with a network", fix="Give the text."
             )
-        return architecture
-    found = architecture.bind(**bindings) if isinstance(architecture, Architecture) else parse(architecture, **bindings)
+        network = architecture if volume is None else architecture.on(volume)
+    else:
+        found = architecture if isinstance(architecture, Architecture) else parse(architecture)
+        found = found.bind(**bindings)
+        volume = volume or found.input or Volume(*DEFAULT_INPUT)
+        network = found.network(volume, wanted or DEFAULT_CLASSES)
+    if wanted is not None and network.output.channels != wanted:
+        last = f"{network.output}, which {network.without_softmax().nodes[-1].name} gives"
+        raise SettingError(
+            "classes", got=wanted, expected=last, fix="Write a bare FC at the end, or leave classes out."
+        )
+    return network
+
+
+def _volume(input: Any) -> Volume:
     given = plain(input)
     if not isinstance(given, list) or not given:
         raise SettingError("input", got=repr(input), expected="(channels, *size), as in (3, 32, 32)")
     channels, *size = (positive("input", value) for value in given)
-    return found.network(Volume(channels, tuple(size)), None if classes is None else positive("classes", classes))
+    return Volume(channels, tuple(size))

@@ -87,6 +87,14 @@ class Network:
         """Multiply-accumulates for one image, exact."""
         return sum(row.macs for row in self.rows)
 
+    def on(self, volume: Volume) -> Network:
+        """The same operations on an input of another volume; its rows raise ShapeError where a layer does not fit.
+
+        >>> str(chain([Input(Volume(1, (8, 8))), Softmax()]).on(Volume(1, (9, 9))).output)
+        '9x9x1'
+        """
+        return Network((Node(self.nodes[0].name, Input(volume)), *self.nodes[1:]))
+
     def without_softmax(self) -> Network:
         """The same network up to its scores, for losses that take the logarithm themselves."""
         return Network(self.nodes[:-1]) if isinstance(self.nodes[-1].operation, Softmax) else self
