@@ -32,7 +32,7 @@ def main() -> None:
             start = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
             times[name].append(time.perf_counter() - start)
-    table = Table(title=f"seconds, median of {ROUNDS} (targets: 1.2 times import torch; --help in 0.5 s)")
+    table = Table(title=f"seconds, median of {ROUNDS} (targets: 1.1 times import torch; --help in 0.5 s)")
     for heading in ("process", "seconds", "times import torch"):
         table.add_column(heading, justify="left" if heading == "process" else "right")
     for name, taken in times.items():

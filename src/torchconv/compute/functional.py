@@ -18,7 +18,7 @@ from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
 from . import layouts
 from .operator import Operator
-from .tensors import check_tensors
+from .tensors import check_tensors, compile_time_constant
 
 
 def conv(
@@ -155,15 +155,12 @@ def _size(name: str, value: Any) -> torch.Size:
 _HELD = SimpleNamespace()
 
 
+@compile_time_constant
 def _held(*request: Any) -> str:
     operator = _made(*request)
     name = f"{operator.layout} {operator.algorithm} {operator.precision} {operator.workspace} {operator.convolution!s}"
     setattr(_HELD, name, operator)
     return name
-
-
-# What torch.compiler.assume_constant_result does, which would import all of the compiler for everybody.
-_held._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _hashable(value: Any) -> Any:

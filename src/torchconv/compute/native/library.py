@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import torch  # before the library, which then shares its OpenMP threads
 from torch import Tensor
 
+from ..tensors import compile_time_constant
+
 INTERFACE = 4  # as in csrc/interface.h
 NAME = "kernels.so"
 LEVELS = ("portable", "avx2", "avx512")
@@ -53,7 +55,7 @@ def library() -> Library:
     return Library(handle, "")
 
 
-@torch.compiler.assume_constant_result
+@compile_time_constant
 def off() -> str | None:
     """Why the kernels cannot be used; None if they can."""
     return library().reason or None
@@ -152,6 +154,6 @@ def reason_against(dtype: torch.dtype, device: str) -> str | None:
     return None if dtype in TYPES else f"the kernels have no code for {dtype}"
 
 
-@torch.compiler.assume_constant_result  # so that a compiler does not follow how the library is loaded
+@compile_time_constant  # so that a compiler does not follow how the library is loaded
 def _reason_off() -> str:
     return library().reason

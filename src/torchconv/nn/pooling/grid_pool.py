@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...compute.pooling import torch_backend
+from ...compute.tensors import compile_time_constant
 from ...description.resampling import Resampling
 from ...description.shapes import sizes_of
 from ...errors import SettingError, ShapeError
@@ -51,7 +52,7 @@ def bounds(size: int, cells: int) -> list[tuple[int, int]]:
     return _bounds(index(size), cells)  # compiled for each size by itself, where sizes are left open
 
 
-@torch.compiler.assume_constant_result  # a table of the sizes, by fractions that torch.compile does not follow
+@compile_time_constant  # a table of the sizes, by fractions that torch.compile does not follow
 def _bounds(size: int, cells: int) -> list[tuple[int, int]]:
     axis = Resampling(size, cells, "area")
     reads = (axis.read(cell) for cell in range(cells))
