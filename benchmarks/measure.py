@@ -11,6 +11,8 @@ from statistics import median
 
 import torch
 
+from torchconv.compute.planning import store
+
 
 def interleaved(
     cases: dict[str, Callable[[], object]], rounds: int = 15, seconds: float = 0.2
@@ -86,16 +88,9 @@ def _status(name: str) -> int:
 
 def machine() -> str:
     """One line that says where and with what a number was measured."""
-    processor = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as lines:
-            processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
     threads = torch.get_num_threads()
-    return (
-        f"{date.today()}, {processor}, {threads} threads, torch {torch.__version__}, Python {platform.python_version()}"
-    )
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{date.today()}, {store.processor('cpu')}, {threads} threads, {versions}"
 
 
 __all__ = ["interleaved", "machine", "peak_bytes", "ratio"]

@@ -2,7 +2,7 @@
 
 Every operation of torch's own in bfloat16 and float16, on one axis and on two, with as many channels in as out, dense
 and depthwise, against float32 on the same numbers; wrong is what is off by more than a tenth of the largest number.
-What is found becomes rows of torchconv/compute/faults.py. `--step 1` takes every kernel on two axes too, for minutes.
+What is found becomes rows of compute/torch_bugs.py. `--step 1` takes every kernel on two axes too, for minutes.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main() -> None:
             for operation, places in found.items():
                 for channels, kernels in places.items():
                     print(f"  {operation}: {channels} channels, kernels {', '.join(map(str, kernels))}")
-    print("\nknown, in torchconv/compute/faults.py:")
+    print("\nknown, in torchconv/compute/torch_bugs.py:")
     for region in torch_bugs.REGIONS:
         print(f"  {region}{', which is here' if region in torch_bugs.HERE else ''}")
 

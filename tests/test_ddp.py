@@ -18,14 +18,16 @@ from torchconv.training.processes import Place
 
 
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
-    """The default recipe, with NORM and DROPOUT, its weights and metrics; 101 images do not divide evenly.
+    """The default recipe, with NORM and DROPOUT, its weights and metrics; 607 images do not divide evenly.
 
-    After more steps, noise of rounding decides here and there which of two equal values a POOL takes, and grows.
+    Two steps. In more, the noise of sums taken in another order grows: it decides here and there which of two equal
+    values a POOL takes, and the optimiser divides gradients by their size. After 12 steps it was 7e-5 in a weight on
+    one processor and below 1e-5 on another.
     """
     if processes._devices()[0] < 2:
         pytest.skip("one device")
     for devices in (1, 2):
-        train.train(out=tmp_path / str(devices), progress=False, devices=devices, epochs=1, batch_size=101)
+        train.train(out=tmp_path / str(devices), progress=False, devices=devices, epochs=1, batch_size=607)
     weights = [load_file(tmp_path / name / "weights.safetensors") for name in "12"]
     assert list(weights[0]) == list(weights[1])
     for name in weights[0]:

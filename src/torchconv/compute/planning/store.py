@@ -11,13 +11,13 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...text import write_atomically
+from .. import torch_bugs
 from ..native import library
 
 FOLDER_VARIABLE = "TORCHCONV_WISDOM"
@@ -34,16 +34,11 @@ def folder() -> Path:
         return Path(os.devnull)
 
 
-@lru_cache(maxsize=8)
 def processor(device: str) -> str:
     """The name of what computes."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    with suppress(OSError), open("/proc/cpuinfo") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return torch_bugs.processor().get("model name") or platform.processor() or platform.machine()
 
 
 def circumstances(device: str, threads: int) -> dict[str, Any]:
