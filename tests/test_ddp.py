@@ -26,7 +26,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     """All of it in a smooth network with NORM and DROPOUT, weights and metrics; 101 images do not divide evenly.
 
     Smooth, because the noise of sums taken in another order decides which of two equal values a POOL takes, and on
-    which side of 0 a RELU stands: the default recipe's weights were 1e-4 apart after two steps; these are 3e-7 after 12.
+    which side of 0 a RELU is: the default recipe's weights were 1e-4 apart after 2 steps, these are 3e-7 after 12.
     """
     if processes._devices()[0] < 2:
         pytest.skip("one device")
