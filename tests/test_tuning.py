@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from torchconv.compute import layouts
 from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.planning import choose, store, wisdom
 from torchconv.compute.planning.measure import Bench
+from torchconv.convert import tune as tuning
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +126,91 @@ def test_before_is_what_computed_it_before() -> None:
     assert layer.before["output"].name == "fft"
     before, after = layer.seconds("output")
     assert before / after < 50  # torch's kernels take hundreds of times as long
+
+
+class Planted:
+    """Measurements that find fft fastest everywhere, and a clock that knows what the whole model takes with it.
+
+    seconds: of the model by the sizes of the kernels of planned layers, and whether it is a training step.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, model: nn.Module, seconds: Callable) -> None:
+        self.model, self.seconds, self.trains = model, seconds, False
+        monkeypatch.setattr(Bench, "right", lambda self, algorithms, role: algorithms)
+        monkeypatch.setattr(
+            Bench, "seconds", lambda self, found, role, most: {one.name: 0.1 + (one.name != "fft") for one in found}
+        )
+        monkeypatch.setattr(tuning, "step", self.step)
+        monkeypatch.setattr(tuning, "timed", self.timed)
+
+    def step(self, model: nn.Module, arguments: tuple) -> None:
+        self.trains = True
+
+    def timed(self, run: Callable[[], None]) -> float:
+        self.trains = False
+        run()
+        return self.seconds(self.sizes, self.trains)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Of the kernels of layers that are not torch's own."""
+        return [one.kernel_size[0] for one in self.model.modules() if isinstance(one, tc.nn.Conv)]
+
+
+def stack() -> nn.Sequential:
+    return nn.Sequential(*(nn.Conv2d(2, 2, size, padding=size // 2) for size in (9, 5, 7, 5)), nn.ReLU())
+
+
+X = torch.randn(1, 2, 16, 16)
+
+
+def test_layers_that_make_the_model_slower_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, costs = stack(), {9: 0.5, 5: -1.0, 7: 0.05}
+    planted = Planted(monkeypatch, model, lambda sizes, trains: 10 + sum(map(costs.__getitem__, sizes)))
+    found = tc.tune(model, X)
+    assert planted.sizes == [5, 5]
+    assert [layer.stayed is None for layer in found.layers] == [False, True, False]
+    assert found.inference == found.training == (10, 8)
+    assert str(found).count("the whole model is no faster with it") == 2
+
+
+def test_a_model_that_nothing_makes_faster_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = stack()
+    before = list(model)
+    Planted(monkeypatch, model, lambda sizes, trains: 10 + 0.1 * len(sizes))
+    found = tc.tune(model, X)
+    assert all(one is other for one, other in zip(model, before, strict=True))
+    assert found.inference == found.training == (10, 10)
+    assert not found.gained
+    assert str(found).endswith("nothing to gain: every layer is as it was")
+
+
+def test_training_decides_where_the_model_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    for model, kept in ((stack().train(), []), (stack().eval(), [9, 5, 7, 5])):
+        planted = Planted(monkeypatch, model, lambda sizes, trains: 10 + len(sizes) * (1 if trains else -1))
+        found = tc.tune(model, X)
+        assert planted.sizes == kept
+        assert found.training == (10, 10 + len(kept))
+
+
+def test_what_promises_little_is_tried_together_and_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(*(nn.Conv2d(2, 2, size, padding=size // 2) for size in (5, 7, 9, 11)))
+    planted = Planted(monkeypatch, model, lambda sizes, trains: 100 - 3 * (5 in sizes) + 4 * (11 in sizes))
+    monkeypatch.setattr(tuning._Kind, "gain", lambda self, roles: 1.9 - self.layer.plan.problem.sizes[0] / 1e3)
+    tc.tune(model, X)
+    assert planted.sizes == [5, 7]
+
+
+def test_own_layers_that_are_put_back_compute_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(tc.nn.Conv2d(2, 2, 5, padding=2), nn.ReLU()).eval()
+    layer, expected = model[0], model(X)
+    planted = Planted(monkeypatch, model, lambda sizes, trains: 10.0)
+    used: list[str] = []
+    output = Fourier.output
+    monkeypatch.setattr(Fourier, "output", lambda self, *given: used.append("fft") or output(self, *given))
+    tc.tune(model, X)
+    assert model[0] is layer
+    used.clear()
+    assert torch.equal(model(X), expected)
+    assert not used
+    assert planted.sizes == [5]
