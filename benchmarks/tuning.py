@@ -165,7 +165,8 @@ def show(name: str, report: bool) -> None:
     changed = sum(isinstance(one, tc.nn.Conv) for one in model.modules())
     model.eval(), plain.eval()
     output, grads = (_difference(*pair) for pair in zip(_results(model, x), _results(plain, x), strict=True))
-    assert output < 1e-3 and grads < 1e-2, f"outputs differ by {output:.1g} of their norm, gradients by {grads:.1g}"
+    assert output < 1e-3, f"outputs differ by {output:.1g} of their norm"
+    assert grads < 1e-2, f"gradients differ by {grads:.1g} of their norm"  # a rounded 0 may turn a ReLU
     ratios = [_ratios(run, plain, model, x) for run in (_infer, _step)]
     count = sum(len(layer.names) for layer in tuning.layers)
     print(f"{name:14}{ratios[0]:>22}{ratios[1]:>22}{f'{changed} of {count}':>12}{took:8.0f} s", flush=True)

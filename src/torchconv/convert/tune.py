@@ -28,7 +28,7 @@ from .equivalent import equivalent
 from .run_model import evaluating, step, timed
 
 KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-ROUNDS = 5
+ROUNDS, TWICE = 5, 2  # rounds of timing in turns; a gain has to show in two series of them
 NOISE = 0.02  # of the time of the whole model: what gains less cannot be told from noise
 LOSS = 0.01  # by which a median may be off where nothing changed
 SETTINGS = ("dtype", "device", "channels_last", "precision", "workspace")  # of a plan
@@ -231,7 +231,7 @@ class _Trial:
             kinds = waiting.pop(0)
             if sum(promises[kind] for kind in kinds) < NOISE:
                 continue
-            if _gains(self._timed(kept, [*kept, *kinds], way, ROUNDS) for way in self.deciding):
+            if all(self._gains(kept, [*kept, *kinds]) for _ in range(TWICE)):
                 kept += kinds
             elif len(kinds) > 1:
                 half = len(kinds) // 2
@@ -256,6 +256,9 @@ class _Trial:
         """What a kind gains on its own, in parts of the whole model's time."""
         roles = {"inference": (OUTPUT,), "training": choose.ROLES}
         return max(kind.gain(roles[way]) / seconds for way, seconds in whole.items())
+
+    def _gains(self, before: Sequence[_Kind], after: Sequence[_Kind]) -> bool:
+        return _gains(self._timed(before, after, way, ROUNDS) for way in self.deciding)
 
     def _timed(self, one: Sequence[_Kind], other: Sequence[_Kind], way: str, rounds: int) -> list[tuple[float, float]]:
         """Seconds with the kinds of each in place, in turns, after a first run of each that does not count."""
