@@ -191,7 +191,7 @@ class _Trial:
         self.model, self.arguments, self.kinds = model, arguments, kinds
         self.ways: dict[str, Callable[[nn.Module, tuple], Any]] = {"inference": _outputs, "training": step}
         self.deciding = ("inference", "training") if trains else ("inference",)
-        self._back = {new: old for kind in kinds for old, new in kind.planned.items()}
+        self._back: dict[nn.Module, nn.Module] = {new: old for kind in kinds for old, new in kind.planned.items()}
 
     @contextmanager
     def restoring(self) -> Iterator[None]:
@@ -276,13 +276,14 @@ class _Trial:
 
     def _put(self, kinds: Sequence[_Kind]) -> None:
         """Put the planned layers of some kinds in their places, and what was there before in all others."""
-        planned = {old: new for kind in kinds for old, new in kind.planned.items()}
+        planned: dict[nn.Module, nn.Module] = {old: new for kind in kinds for old, new in kind.planned.items()}
         for parent in list(self.model.modules()):
             for name, child in list(parent._modules.items()):  # also one that a parent has under two names
-                original = None if child is None else self._back.get(child, child)
-                wanted = planned.get(original, original)  # type: ignore[arg-type]
-                if wanted is not child:
-                    setattr(parent, name, wanted)
+                if child is not None:
+                    original = self._back.get(child, child)
+                    wanted = planned.get(original, original)
+                    if wanted is not child:
+                        setattr(parent, name, wanted)
 
 
 def _gains(times: Iterable[list[tuple[float, float]]]) -> bool:
