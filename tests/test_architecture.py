@@ -29,10 +29,11 @@ def test_repeats_are_written_out_and_channels_flow() -> None:
     assert str(network.output) == "5"
 
 
-def test_the_texts_own_input_wins() -> None:
+def test_the_texts_own_input_gives_way_to_what_is_given() -> None:
     architecture = parse("INPUT[96000x1] - CONV[4, 9, stride=4] - FC[3]")
     assert architecture.input == Volume(1, (96000,))
-    assert architecture.network(CIFAR).input == Volume(1, (96000,))
+    assert architecture.network().input == Volume(1, (96000,))
+    assert architecture.network(Volume(2, (800,))).input == Volume(2, (800,))
     assert parse("INPUT - FC").input is None
 
 

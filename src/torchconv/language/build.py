@@ -248,7 +248,7 @@ def _network(
         volume = volume or found.input or Volume(*DEFAULT_INPUT)
         network = found.network(volume, wanted or DEFAULT_CLASSES)
     if wanted is not None and network.output.channels != wanted:
-        last = f"{network.output}, which {network.without_softmax().nodes[-1].name} gives"
+        last = f"{network.output.channels}, which {network.without_softmax().nodes[-1].name} gives"
         raise SettingError(
             "classes", got=wanted, expected=last, fix="Write a bare FC at the end, or leave classes out."
         )
