@@ -117,3 +117,17 @@ def test_units_that_depend_on_nothing_are_refused():
         tc.effective_field(lambda x: x.detach(), (1, 5))
     with pytest.raises(tc.TorchconvError, match="share of the mass"):
         tc.effective_field(nn.Identity(), (1, 5)).size(0)
+
+
+def test_names_in_the_zoo_texts_and_networks_are_built_with_the_same_weights():
+    text = "INPUT - CONV[4] - RELU - POOL - CONV[4]"
+    one, two = (
+        tc.effective_field(text, (1, 16, 16), samples=2),
+        tc.effective_field(tc.parse(text), (1, 16, 16), samples=2),
+    )
+    assert torch.equal(one.map, two.map)
+    assert tc.effective_field("lenet5", (1, 32, 32), samples=1).map.shape == (32, 32)
+    state = torch.get_rng_state()
+    found = tc.equivariance(text, torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)), shift=2)
+    assert (found.equivariant, found.model) == (True, text)
+    assert torch.equal(state, torch.get_rng_state())

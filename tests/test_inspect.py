@@ -160,8 +160,17 @@ def test_paths_that_depend_on_numbers():
 
 def test_strides_that_do_not_fit():
     report = tc.inspect(nn.Conv2d(3, 4, 3, stride=3), (3, 11, 9))
-    lost = "conv: rows 9 to 10 of 11 on axis 0 are never read; padding (0, -2) or (0, 1) would fit"
+    lost = "conv: rows 9 to 10 of 11 on axis 0 are never read; padding (0, 1) would fit"
     assert report.warnings == (lost,)
+
+
+def test_windows_shorter_than_their_stride_leave_rows_out_on_purpose():
+    assert tc.inspect("resnet18").warnings == tc.inspect("resnet50").warnings == ()
+    assert tc.inspect(nn.Conv2d(3, 4, 1, stride=3), (3, 12, 12)).warnings == ()
+    lost = tc.inspect(nn.Conv2d(3, 4, 3, stride=5), (3, 11, 13)).warnings
+    assert lost == ("conv: rows 3 to 4, 8 to 10 of 11 on axis 0 are never read; padding (0, 2) would fit",)
+    fits = [tc.Convolution(1, 1, (3,), stride=3, padding=((1, high),)).fit((8,))[0] for high in range(-2, 4)]
+    assert all(high >= min(0, own) for own, fit in enumerate(fits, -2) for _, high in fit.paddings)
 
 
 def test_models_that_fail_on_the_shape():

@@ -130,3 +130,9 @@ def test_fields_over_images():
 def test_what_cannot_be_drawn(call, message):
     with pytest.raises(tc.TorchconvError, match=message):
         call()
+
+
+def test_a_drawing_says_in_a_line_what_it_is():
+    drawing = tc.Convolution(1, 1, (3, 3), padding=1).draw((8, 8))
+    assert repr(drawing).startswith("Drawing(width=")
+    assert len(repr(drawing)) < 200

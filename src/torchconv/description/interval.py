@@ -100,7 +100,7 @@ class Fit:
 
     remainder: samples at the high end of the padded input that no window reaches.
     unread: input samples that no window reads, as (first, last) runs, gaps between windows included.
-    paddings: the (low, high) paddings nearest to the present ones with which nothing remains.
+    paddings: the (low, high) paddings nearest to the present ones with which nothing remains; cutting off is none.
 
     >>> print(fit(Axis(3, stride=2, padding=1), 6))
     1 of 8 padded samples is never read (0 of them input); padding (1, 0) or (1, 2) would fit
@@ -133,7 +133,8 @@ def fit(axis: Axis, size: int) -> Fit:
     low, high = padding(axis, size)
     padded = dilated(axis, size) + low + high
     left = remainder(axis, size)
-    paddings = ((low, high - left), (low, high - left + axis.stride)) if left else ()
+    ways = (high - left, high - left + axis.stride) if left else ()
+    paddings = tuple((low, way) for way in ways if way >= min(high, 0))
     return Fit(size, padded, left, tuple(_runs(~_read(axis, size))), paddings)
 
 

@@ -128,7 +128,7 @@ class Scene:
     def is_real(self, position: Sequence[int]) -> bool:
         """Whether a sample of the input stands at a position."""
         triples = zip(position, self.axes, self.size, strict=True)
-        return all(0 <= at < shapes.dilated(a, n) and at % a.input_dilation == 0 for at, a, n in triples)
+        return all(0 <= at < shapes.dilated(a, n) and shapes.spaced(at, a.input_dilation)[1] for at, a, n in triples)
 
     def input_colour(self, position: Sequence[int]) -> str:
         """Samples, zeros between them, and padding."""
@@ -230,7 +230,7 @@ def scatter(scene: Scene, seconds: float, title: str) -> Drawing:
     for output in product(*map(range, scene.outputs)):
         for tap in scene.taps(output):
             if scene.is_real(tap):
-                source = tuple(at // step for at, step in zip(tap, steps, strict=True))
+                source = tuple(shapes.spaced(at, step)[0] for at, step in zip(tap, steps, strict=True))
                 reached[source].append(output)
     corners = [layout.at([at * step for at, step in zip(place, steps, strict=True)]) for place in places]
     found = [*layout.grids(), *layout.kernels(), _moving(corners, seconds)]

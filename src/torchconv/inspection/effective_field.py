@@ -1,4 +1,4 @@
-"""Which inputs really matter to an output: the empirical effective receptive field, `tc.effective_field`."""
+"""The effective receptive field, measured: how much each input sample matters to one output, `tc.effective_field`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, SettingError, ShapeError
-from .network_of import output, running
+from .network_of import module_of, output, running
 
 STEP = 8  # images at a time
 TWO_SIGMA = 0.9545  # of the mass of a Gaussian lie as near as this to its middle
@@ -18,7 +18,7 @@ TWO_SIGMA = 0.9545  # of the mass of a Gaussian lie as near as this to its middl
 
 @dataclass(frozen=True)
 class EffectiveField:
-    """How much each input sample matters to one output unit, in the mean over random inputs.
+    """How much each input sample matters to one output element, in the mean over random inputs.
 
     map: (*size) float64, absolute gradients, summed over the input's channels. unit: the place of the output. The
     measures take the map as a distribution of mass over the samples.
@@ -101,9 +101,10 @@ def effective_field(
     seed: int = 0,
     theoretical: Sequence[int] | None = None,
 ) -> EffectiveField:
-    """Measure how much each input sample matters to one output unit: absolute gradients, averaged over random inputs.
+    """Measure how much each input sample matters to one output element: mean absolute gradients over random inputs.
 
-    model: a torch module (or a function of a tensor), which runs in evaluation mode and is left as it was.
+    model: a torch module (or a function of a tensor), which runs in evaluation mode and is left as it was; texts, names
+        in the zoo and networks are built for this input, with fresh weights, the same every time.
     input_shape: (channels, *size). The inputs are `samples` images of normal random numbers, the same for one seed.
     unit: the place of the output, as (y, x); by default the middle one. Its channels, or the values of an output
         without axes, are added with random signs, new for each image.
@@ -118,6 +119,7 @@ def effective_field(
     ([0.0, 0.0, 1.0, 2.0, 3.0, 2.0, 1.0, 0.0, 0.0], (3,))
     """
     shape = _checked(input_shape, samples)
+    model = module_of(model, shape)
     chance = torch.Generator().manual_seed(seed)
     total = torch.zeros(shape[1:], dtype=torch.float64)
     place: tuple[int, ...] = ()

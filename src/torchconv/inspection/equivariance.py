@@ -1,9 +1,9 @@
-"""Does a model move along when its input moves? Measured: `tc.equivariance`."""
+"""Whether the output of a model moves along when its input moves, measured: `tc.equivariance`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..description import shapes
 from ..errors import DataError, SettingError, ShapeError, TorchconvError
 from .motions import Transform, lattice, sampled, transform_of
-from .network_of import network_of, output, running
+from .network_of import module_of, network_of, output, running
 from .receptive_field import ReceptiveField, between
 
 
@@ -82,7 +83,7 @@ class Equivariance:
 
 
 def equivariance(
-    model: Callable[[Tensor], Tensor],
+    model: Callable[[Tensor], Tensor] | str,
     x: Tensor,
     transform: str | Transform = "translation",
     *,
@@ -92,7 +93,8 @@ def equivariance(
 ) -> Equivariance:
     """Measure how far a model f is from moving along with a transform g of its input: f(g(x)) against g(f(x)).
 
-    model: a torch module, or any function of a tensor; modules run in evaluation mode and are left as they were.
+    model: a torch module, or any function of a tensor; modules run in evaluation mode and are left as they were. Texts,
+        names in the zoo and networks are built for x, with fresh weights, the same every time.
     x: images, (batch, channels, *size). The output may have other sizes, as behind strides; of an output without axes,
         as of a classifier, the transform changes nothing, so that the error is that of invariance.
     transform: "translation" (shift=1: samples, for every axis or for each), "rotation" (angle=15 degrees), "scale"
@@ -117,12 +119,15 @@ def equivariance(
         if value is not None and not value >= 0:
             raise SettingError(f"{name} of equivariance", got=value, expected="a number >= 0, or None")
     asked.check(x.shape[2:])
-    with running(model), torch.no_grad():
-        still = _output(model, x)
+    built = module_of(model, x.shape[1:])
+    with running(built), torch.no_grad():
+        still = _output(built, x)
         near = float(torch.finfo(still.dtype).eps ** 0.5) if tolerance is None else tolerance
         if still.shape[2:].numel() == 1:
-            return _compared_vectors(model, x, still, asked, near)
-        return _compared_maps(model, x, still, asked, near, margin)
+            found = _compared_vectors(built, x, still, asked, near)
+        else:
+            found = _compared_maps(built, x, still, asked, near, margin)
+    return replace(found, model=model.strip()) if isinstance(model, str) else found
 
 
 def _compared_vectors(model: Any, x: Tensor, still: Tensor, asked: Transform, tolerance: float) -> Equivariance:
@@ -229,7 +234,7 @@ class OutputGrid:
 
     def units(self, places: Tensor) -> Tensor:
         """The inverse: places in the input as numbers of outputs, which may lie between two."""
-        return (places - self._first()) / self._strides()
+        return shapes.in_steps(places - self._first(), self._strides())
 
     def undisturbed(self, good: Tensor) -> Tensor:
         """Outputs, (*outputs), of which all that they read is inside and good; good: (*size) booleans."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..description import shapes
 from ..errors import SettingError, ShapeError
 
 ROUNDING = 1e-9  # samples; places that are nearer to a sample than this are that sample
@@ -75,7 +76,7 @@ class Translation(Transform):
 
     def on_strides(self, strides: Sequence[int | Fraction]) -> Transform:
         pairs = zip(self.along(len(strides)), (Fraction(one).numerator for one in strides), strict=True)
-        whole = tuple((-(-abs(one) // step) * step) * (1 if one > 0 else -1) for one, step in pairs)
+        whole = tuple(shapes.repeats(abs(one), step) * step * (1 if one > 0 else -1) for one, step in pairs)
         return self if whole == self.along(len(strides)) else Translation(whole)
 
     def source(self, places: Tensor, size: Sequence[int]) -> Tensor:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from math import gcd, lcm, prod
+from math import lcm, prod
 from typing import Any
 
+from ..description import shapes
 from ..description.axis import Axis
 from ..description.convolution import Convolution
 from ..description.interval import fit
@@ -161,10 +162,9 @@ def _equivariant(operation: Recorded, conv: Convolution | None) -> str:
         return operation.equivariant
     steps = []
     for number, axis in enumerate(operation.axes):
-        step = axis.stride // gcd(axis.stride, axis.input_dilation)
-        outputs = axis.input_dilation // gcd(axis.stride, axis.input_dilation)
+        outputs, samples = shapes.period(axis)
         period = (conv.sharing.periods[number] if conv else 1) or 1
-        steps.append(step * lcm(outputs, period) // outputs)
+        steps.append(samples * lcm(outputs, period) // outputs)
     if max(steps) == 1:
         return "yes"
     return f"by {steps[0]}" if len({*steps}) == 1 else f"by {'x'.join(map(str, steps))}"
@@ -188,9 +188,12 @@ def _warnings(node: Node, read: Sequence[Volume]) -> Iterator[str]:
 
 
 def _lost(axis: Axis, length: int) -> str:
-    """Which rows of an input no window reads, and what would fit; "" if all are read, or only gaps between windows."""
+    """Which rows of an input no window reads, and what would fit; "" if all are read, or no more than between windows.
+
+    A window that is shorter than its stride, as 1x1 with stride 2, leaves rows out on purpose.
+    """
     found = fit(axis, length)
-    if not found.remainder or not found.unread:
+    if found.remainder <= max(axis.stride - axis.span, 0) or not found.unread:
         return ""
     rows = sum(last - first + 1 for first, last in found.unread)
     runs = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in found.unread)
