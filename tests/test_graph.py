@@ -7,9 +7,9 @@ from torchconv.description.pooling import Pooling
 from torchconv.errors import SettingError, ShapeError
 from torchconv.network.graph import Network, Node, chain
 from torchconv.network.operations import Activation, Convolve, Dropout, FullyConnected, Input, Norm, Softmax, Volume
-from torchconv.network.pooling import ChannelPool, GlobalPool, GridPool, LearnedPool, Pool, Summary
+from torchconv.network.pooling import PoolAll, PoolChannels, PoolGrid, PoolLearned, PoolWindows, Summary
 
-HALVE = Pool(Pooling(2, ndim=2))
+HALVE = PoolWindows(Pooling(2, ndim=2))
 LENET = chain(
     [
         Input(Volume(1, (32, 32))),
@@ -64,28 +64,28 @@ def test_what_is_no_network_is_refused():
 
 def test_settings_of_operations():
     with pytest.raises(SettingError, match=r"median.*max, mean, l2, lp"):
-        GlobalPool("median")
+        PoolAll("median")
     with pytest.raises(SettingError, match="dropout rate"):
         Dropout(1.0)
     with pytest.raises(ShapeError, match="padding only"):
-        Pool(Pooling((2,), padding=((2, 0),))).output(Volume(1, (4,)))
+        PoolWindows(Pooling((2,), padding=((2, 0),))).output(Volume(1, (4,)))
     assert Norm().parameters(Volume(8, (4, 4))) == 16
 
 
 def test_pools_make_volumes_of_their_own():
     volume = Volume(12, (7, 5))
-    assert str(GridPool(((2, 2),)).output(volume)) == "2x2x12"
-    assert str(GridPool(((1, 1), (2, 3))).output(volume)) == "7x12"
-    assert str(ChannelPool(Pooling((4,))).output(volume)) == "7x5x3"
-    assert str(ChannelPool(Pooling((4,), 2)).output(volume)) == "7x5x5"
+    assert str(PoolGrid(((2, 2),)).output(volume)) == "2x2x12"
+    assert str(PoolGrid(((1, 1), (2, 3))).output(volume)) == "7x12"
+    assert str(PoolChannels(Pooling((4,))).output(volume)) == "7x5x3"
+    assert str(PoolChannels(Pooling((4,), 2)).output(volume)) == "7x5x5"
     learned = Pooling((3, 2), 2, 1, statistic="mean")
-    assert LearnedPool(learned).parameters(volume) == 6
-    assert LearnedPool(learned, True).parameters(volume) == 72
-    assert LearnedPool(learned).macs(volume) == 12 * 4 * 3 * 6
+    assert PoolLearned(learned).parameters(volume) == 6
+    assert PoolLearned(learned, True).parameters(volume) == 72
+    assert PoolLearned(learned).macs(volume) == 12 * 4 * 3 * 6
     with pytest.raises(ShapeError, match=r"12 channels, expected all in windows"):
-        ChannelPool(Pooling((5,))).output(volume)
+        PoolChannels(Pooling((5,))).output(volume)
     with pytest.raises(ShapeError, match=r"pooling to a grid 2x2.*1 axes|2 axes"):
-        GridPool(((2, 2),)).output(Volume(3, (8,)))
+        PoolGrid(((2, 2),)).output(Volume(3, (8,)))
     with pytest.raises(SettingError, match=r"weighted.*max, mean, l2, lp"):
         Summary("weighted")
 

@@ -12,27 +12,33 @@ from hypothesis import strategies as st
 from torchconv.errors import SettingError, TextError, TorchconvError
 from torchconv.language.architecture import Architecture
 from torchconv.language.parser import DEEPEST, parse
-from torchconv.language.syntax import Branches, Chain, Layer, Optional, Repeat, Setting
+from torchconv.language.syntax import Argument, Branches, Chain, LayerItem, Optional, Repeat
 from torchconv.network.operations import Volume
 
 TEXT = "INPUT[8x8x1] - (CONV[16, 3x3, same] - RELU)*2 - POOL[2x2, max] - FC[10] - SOFTMAX"
 
 SETTINGS = {
-    "CONV": [Setting("5"), Setting("3x3"), Setting("same"), Setting("2x1", "stride"), Setting("0:1x-1", "padding")],
-    "POOL": [Setting("2x2"), Setting("mean"), Setting("full"), Setting("1", "stride")],
-    "DROPOUT": [Setting("0.25")],
-    "FC": [Setting("10")],
+    "CONV": [
+        Argument("5"),
+        Argument("3x3"),
+        Argument("same"),
+        Argument("2x1", "stride"),
+        Argument("0:1x-1", "padding"),
+    ],
+    "POOL": [Argument("2x2"), Argument("mean"), Argument("full"), Argument("1", "stride")],
+    "DROPOUT": [Argument("0.25")],
+    "FC": [Argument("10")],
 }
 
 
 @st.composite
-def layers(draw: st.DrawFn) -> Layer:
+def layers(draw: st.DrawFn) -> LayerItem:
     word = draw(st.sampled_from([*SETTINGS, "RELU", "NORM", "SOFTMAX", "GLOBALPOOL", "UPSAMPLE", "IDENTITY"]))
     choices = [setting for setting in SETTINGS.get(word, []) if draw(st.booleans())]
     taken = {setting.name for setting in choices}
     if "padding" in taken:
         choices = [setting for setting in choices if setting.value not in ("same", "full")]
-    return Layer(word, tuple(choices))
+    return LayerItem(word, tuple(choices))
 
 
 def chains() -> st.SearchStrategy[Chain]:
@@ -48,7 +54,7 @@ def chains() -> st.SearchStrategy[Chain]:
         )  # fmt: skip
 
     items = st.recursive(layers(), nested, max_leaves=6)
-    return st.lists(items, min_size=1, max_size=4).map(lambda found: Chain((Layer("INPUT"), *found)))
+    return st.lists(items, min_size=1, max_size=4).map(lambda found: Chain((LayerItem("INPUT"), *found)))
 
 
 @given(chains())

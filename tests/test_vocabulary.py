@@ -9,9 +9,9 @@ import pytest
 from torchconv.description.convolution import Convolution
 from torchconv.description.pooling import Pooling
 from torchconv.errors import SettingError, TextError
-from torchconv.language import layers, words
-from torchconv.language.layers import Surroundings
+from torchconv.language import semantics, words
 from torchconv.language.parser import parse
+from torchconv.language.semantics import Surroundings
 from torchconv.language.words import operations
 from torchconv.network import operations as ops
 from torchconv.network import pooling
@@ -68,7 +68,7 @@ def test_conv(text: str, volume: str, convolution: str) -> None:
     ],
 )  # fmt: skip
 def test_pool(text: str, volume: str, pool: Pooling) -> None:
-    assert made(text, volume) == pooling.Pool(pool)
+    assert made(text, volume) == pooling.PoolWindows(pool)
 
 
 def test_the_other_words() -> None:
@@ -77,14 +77,14 @@ def test_the_other_words() -> None:
     assert made("SOFTMAX", classes=10) == ops.Softmax()
     assert made("NORM[group, groups=8, eps=1e-3]") == ops.Norm("group", 8, eps=1e-3)
     assert made("NORM[momentum=0.4]") == ops.Norm(momentum=0.4)
-    assert made("GLOBALPOOL") == pooling.GlobalPool("mean")
-    assert made("GLOBALPOOL[max]") == pooling.GlobalPool("max")
-    assert made("GLOBALPOOL[lp, p=3]") == pooling.GlobalPool("lp", 3.0)
-    assert made("GRIDPOOL") == pooling.GridPool(((2, 2),))
-    assert made("GRIDPOOL[1+2x3, mean]") == pooling.GridPool(((1, 1), (2, 3)), pooling.Summary("mean"))
-    assert made("MAXOUT[3]") == pooling.ChannelPool(Pooling((3,)))
-    assert made("CHANNELPOOL[3, l2, stride=1]", "4x4x8") == pooling.ChannelPool(Pooling((3,), 1, statistic="l2"))
-    assert made("LEARNEDPOOL[3, stride=2, per_channel=yes]") == pooling.LearnedPool(
+    assert made("GLOBALPOOL") == pooling.PoolAll("mean")
+    assert made("GLOBALPOOL[max]") == pooling.PoolAll("max")
+    assert made("GLOBALPOOL[lp, p=3]") == pooling.PoolAll("lp", 3.0)
+    assert made("GRIDPOOL") == pooling.PoolGrid(((2, 2),))
+    assert made("GRIDPOOL[1+2x3, mean]") == pooling.PoolGrid(((1, 1), (2, 3)), pooling.Summary("mean"))
+    assert made("MAXOUT[3]") == pooling.PoolChannels(Pooling((3,)))
+    assert made("CHANNELPOOL[3, l2, stride=1]", "4x4x8") == pooling.PoolChannels(Pooling((3,), 1, statistic="l2"))
+    assert made("LEARNEDPOOL[3, stride=2, per_channel=yes]") == pooling.PoolLearned(
         Pooling(3, 2, statistic="mean", ndim=2), True
     )
     assert made("LOCAL[4, 3, valid]") == made("CONV[4, 3, valid, sharing=none]")
@@ -92,14 +92,14 @@ def test_the_other_words() -> None:
     assert made("TILED[4]") == made("CONV[4, sharing=2]")
     assert made("UPSAMPLE") == ops.Upsample((2, 2), "nearest")
     assert made("UPSAMPLE[2x4, linear]") == ops.Upsample((2, 4), "linear")
-    assert made("SCALE") == ops.Scale()
+    assert made("SCALE") == ops.ScaleChannels()
     assert made("GELU") == ops.Activation("gelu")
     assert made("FC[7, bias=no]") == ops.FullyConnected(7, bias=False)
     assert made("DROPOUT") == ops.Dropout(0.5)
     assert made("DROPOUT[.25]") == ops.Dropout(0.25)
     assert made("FC[7]", last=True, classes=10) == ops.FullyConnected(7)
     assert made("FC", last=True, classes=10) == ops.FullyConnected(10)
-    assert made("FC", last=False, classes=10) == ops.FullyConnected(layers.FC_OUTPUTS)
+    assert made("FC", last=False, classes=10) == ops.FullyConnected(semantics.FC_OUTPUTS)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from ..language.build import DEFAULT_CLASSES, DEFAULT_INPUT, NetworkModule, buil
 from ..language.parser import parse
 from ..network import operations, pooling
 from ..network import operations as ops
-from ..network.graph import Network, Node, Row
+from ..network.graph import Network, Node, NodeRow
 from ..network.operations import Input, Operation, Volume
 from ..network.propagation import shape_of
 from ..network.reading import reading
@@ -275,7 +275,7 @@ def described(network: Network) -> Network:
     return Network(tuple(_recorded(row, volumes) for row in rows))
 
 
-def _recorded(row: Row, volumes: dict) -> Node:
+def _recorded(row: NodeRow, volumes: dict) -> Node:
     node, operation = row.node, row.node.operation
     if isinstance(operation, Input | Recorded):
         return node
@@ -291,7 +291,11 @@ def _recorded(row: Row, volumes: dict) -> Node:
         exact=row.macs,
         customary=customary,
         convolution=convolution,
-        axes=convolution.axes if convolution else operation.pooling.axes if isinstance(operation, pooling.Pool) else (),
+        axes=convolution.axes
+        if convolution
+        else operation.pooling.axes
+        if isinstance(operation, pooling.PoolWindows)
+        else (),
         module=node.name,
         bytes=4 * row.volume.numel,
         equivariant=_moves(operation),

@@ -15,7 +15,7 @@ import torch  # noqa: F401  (for the doctests)
 from ..description.interval import Interval
 from ..errors import SettingError, ShapeError
 from ..network.graph import Network
-from ..network.propagation import fields
+from ..network.propagation import propagate
 from ..receptive.field import Field
 from ..receptive.periodic import Progression
 from .network_of import network_of, on_larger_input
@@ -159,7 +159,7 @@ class ReceptiveField:
     def _flags(self) -> Field:
         if self.network is None:
             raise SettingError("the box of an element", got="no input size", fix="Give the input shape.")
-        *_, found = fields(self.network, self.start, self.goal, flags=True)
+        *_, found = propagate(self.network, self.start, self.goal, flags=True)
         return found.field
 
     def __str__(self) -> str:
@@ -175,9 +175,9 @@ def between(network: Network, start: str | None = None, goal: str | None = None)
     start, goal = start and _node(network, start), _node(network, goal or network.nodes[-1].name)
     notes: list[str] = []
     last = found = None
-    for found in fields(network, start, goal):
+    for found in propagate(network, start, goal):
         notes += found.notes
-        last = found if last is None or all(found.field.trends) else last
+        last = found if last is None or all(found.field.aligned) else last
     if found is None or found.node.name != goal:
         raise SettingError(f"the field of {goal} in {start or 'the input'}", got="no way from one to the other")
     answer = ReceptiveField.of_field(found.field, notes=tuple(notes), network=network, start=start, goal=goal)
@@ -203,8 +203,8 @@ def _node(network: Network, name: str) -> str:
 
 def _steady(found: Field, axis: int) -> Progression | None:
     """How fields move along an axis: as was followed, or, behind views, as those look that no border cuts."""
-    trend = found.trends[axis]
-    return trend.progression if trend else _seen(found.reads[axis], found.size[axis])
+    alignment = found.aligned[axis]
+    return alignment.progression if alignment else _seen(found.reads[axis], found.size[axis])
 
 
 def _seen(array: np.ndarray, size: int) -> Progression | None:

@@ -13,7 +13,7 @@ from ..description.convolution import Convolution
 from ..description.interval import fit
 from ..network.graph import Network, Node
 from ..network.operations import Input, Volume
-from ..network.propagation import fields, shape_of
+from ..network.propagation import propagate, shape_of
 from ..network.recorded import Recorded
 from ..receptive.field import Field
 from .receptive_field import ReceptiveField
@@ -67,7 +67,7 @@ def rows_of(network: Network, outputs: Sequence[str]) -> tuple[list[LayerRow], l
     rows, warnings = [], []
     shown: dict[str, tuple[str, ...]] = {}
     ndim = max(len(shape_of(volumes[network.nodes[0].name])) - 2, 0)
-    known = {found.node.name: found for found in fields(network)} if ndim else {}
+    known = {found.node.name: found for found in propagate(network)} if ndim else {}
     for node in network.nodes:
         operation = node.operation
         rearranges = isinstance(operation, Recorded) and operation.word in REARRANGED
@@ -118,9 +118,9 @@ def _row(node: Node, inputs: tuple[str, ...], volume: Volume, read: Sequence[Vol
 
 def _shown(volume: Volume, found: Field | None) -> str:
     """Sizes along the axes that fields move on, then channels, wherever the tensor keeps them."""
-    shape, trends = shape_of(volume), found.trends if found else ()
-    places = [trend.dim for trend in trends if trend]
-    if not places or len(places) != len(trends) or places == [*range(len(shape) - len(places), len(shape))]:
+    shape, aligned = shape_of(volume), found.aligned if found else ()
+    places = [alignment.dim for alignment in aligned if alignment]
+    if not places or len(places) != len(aligned) or places == [*range(len(shape) - len(places), len(shape))]:
         return str(volume)
     channels = prod(length for dim, length in enumerate(shape) if dim and dim not in places)
     return str(Volume(channels, tuple(shape[dim] for dim in places))) if shape[0] == 1 else str(volume)

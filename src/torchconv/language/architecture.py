@@ -12,13 +12,13 @@ from ..errors import SettingError, TextError, TorchconvError
 from ..network.graph import Growing, Network
 from ..network.operations import Input, Operation, Volume
 from ..text import did_you_mean
-from .layers import Surroundings
-from .syntax import NOTHING, Branches, Chain, Item, Layer, Optional, Place, Repeat, pointed
+from .semantics import Surroundings
+from .syntax import NOTHING, Branches, Chain, Item, LayerItem, Optional, Repeat, SourceLocation, pointed
 from .words import operations, read
 
 MOST_LAYERS = 10_000  # repeats multiply, so that a short text could ask for more than any memory holds
 
-Leaf = Layer | Branches
+Leaf = LayerItem | Branches
 
 
 class Construction:
@@ -33,10 +33,10 @@ class Construction:
         self._counts = {"layers": 0, "repeats": 0}
         self._marks: dict[str, str] = {}
         self._marking: dict[str, Leaf] = {}
-        self._places: dict[str, Place | None] = {}
+        self._places: dict[str, SourceLocation | None] = {}
         leaves = list(self._written_out(chain))
         starts = bool(leaves) and leaves[0].word == "INPUT"
-        first = leaves[0] if starts else Layer("INPUT", place=leaves[0].place if leaves else None)
+        first = leaves[0] if starts else LayerItem("INPUT", place=leaves[0].place if leaves else None)
         made = operations(first, Surroundings(Volume(0), input))[0]
         assert isinstance(made, Input)
         self._growing = Growing(made if input is None else Input(input))  # what the caller says wins
@@ -50,7 +50,7 @@ class Construction:
     def _written_out(self, chain: Chain) -> Iterator[Leaf]:
         """The layers one after another, with repeats written out."""
         for item in chain.items:
-            if isinstance(item, Layer | Branches):
+            if isinstance(item, LayerItem | Branches):
                 self._tally("layers", item.place)
                 yield item
             elif isinstance(item, Optional):
@@ -62,7 +62,7 @@ class Construction:
                     self._tally("repeats", item.place)
                     yield from self._written_out(item.body)
 
-    def _tally(self, what: str, place: Place | None) -> None:
+    def _tally(self, what: str, place: SourceLocation | None) -> None:
         self._counts[what] += 1
         if self._counts[what] > MOST_LAYERS:
             error = TextError("an architecture", got=f"more {what}", expected=f"at most {MOST_LAYERS} layers in all")
@@ -112,7 +112,7 @@ class Construction:
             raise pointed(TextError("FROM", got=name, expected=f"one of the marks before it: {known}"), leaf.place)
         return self._marks[name]
 
-    def _finished(self, end: str, place: Place | None) -> Network:
+    def _finished(self, end: str, place: SourceLocation | None) -> Network:
         """The network that ends in this node; raises TextError for layers that lead nowhere."""
         network = self._growing.network()
         used = {end}
@@ -175,7 +175,7 @@ class Architecture:
     def input(self) -> Volume | None:
         """The volume that INPUT says; None where it leaves it to the data."""
         first = next(self.chain.layers(), NOTHING)
-        if not isinstance(first, Layer) or first.word != "INPUT" or not first.settings:
+        if not isinstance(first, LayerItem) or first.word != "INPUT" or not first.settings:
             return None
         made = operations(first, Surroundings(Volume(0)))[0]
         return made.volume if isinstance(made, Input) else None

@@ -88,7 +88,7 @@ def _upsample(operation: ops.Upsample, volume: Volume) -> torch.nn.Module:
     return torch.nn.Upsample(scale_factor=factors, mode=mode, align_corners=None if mode == "nearest" else False)
 
 
-def _learned(operation: pooling.LearnedPool, volume: Volume) -> torch.nn.Module:
+def _learned(operation: pooling.PoolLearned, volume: Volume) -> torch.nn.Module:
     return LearnedPool(operation.pooling, volume.channels if operation.per_channel else None)
 
 
@@ -108,16 +108,16 @@ ACTIVATIONS: dict[str, Callable[[], torch.nn.Module]] = {
 }
 MODULES: dict[type[Operation], Callable[..., torch.nn.Module]] = {
     ops.Convolve: lambda operation, volume: Conv.of(operation.convolution, input_size=volume.size),
-    pooling.Pool: lambda operation, volume: Pool(operation.pooling),
-    pooling.LearnedPool: _learned,
-    pooling.GridPool: lambda operation, volume: GRIDS[len(volume.size)](operation.grids, *_summary(operation.summary)),
-    pooling.GlobalPool: lambda operation, volume: GlobalPool(*_summary(operation)),
-    pooling.ChannelPool: lambda operation, volume: ChannelPool.of(operation.pooling),
+    pooling.PoolWindows: lambda operation, volume: Pool(operation.pooling),
+    pooling.PoolLearned: _learned,
+    pooling.PoolGrid: lambda operation, volume: GRIDS[len(volume.size)](operation.grids, *_summary(operation.summary)),
+    pooling.PoolAll: lambda operation, volume: GlobalPool(*_summary(operation)),
+    pooling.PoolChannels: lambda operation, volume: ChannelPool.of(operation.pooling),
     ops.Upsample: _upsample,
     ops.FullyConnected: lambda operation, volume: FlattenedLinear(volume.numel, operation.features, operation.bias),
     ops.Activation: lambda operation, volume: ACTIVATIONS[operation.word](),
     ops.Norm: _norm,
-    ops.Scale: lambda operation, volume: ChannelScale(volume.channels),
+    ops.ScaleChannels: lambda operation, volume: ChannelScale(volume.channels),
     ops.Dropout: lambda operation, volume: torch.nn.Dropout(operation.rate),
     ops.Softmax: lambda operation, volume: torch.nn.Softmax(dim=1),
     ops.Sum: Merging,

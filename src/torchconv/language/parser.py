@@ -15,7 +15,7 @@ from ..errors import TextError, TorchconvError
 from ..text import did_you_mean
 from . import zoo
 from .architecture import Architecture
-from .syntax import Branches, Chain, Item, Layer, Optional, Place, Repeat, Setting, pointed
+from .syntax import Argument, Branches, Chain, Item, LayerItem, Optional, Repeat, SourceLocation, pointed
 from .words import read
 
 DEEPEST = 20  # brackets inside one another
@@ -117,27 +117,27 @@ class _Reader(Transformer_NonRecursive):
         place = self._place(word)
         return Branches(str(word), tuple(_shallow(chain, place) for chain in chains), settings or (), place)
 
-    def layer(self, parts: list[Any]) -> Layer:
+    def layer(self, parts: list[Any]) -> LayerItem:
         word, settings = parts
-        return Layer(str(word), settings or (), self._place(word))
+        return LayerItem(str(word), settings or (), self._place(word))
 
-    def settings(self, settings: list[Setting]) -> tuple[Setting, ...]:
+    def settings(self, settings: list[Argument]) -> tuple[Argument, ...]:
         return tuple(settings)
 
-    def setting(self, parts: list[Any]) -> Setting:
+    def setting(self, parts: list[Any]) -> Argument:
         first, second = parts
         place = self._place(first)
-        return Setting(str(first), None, place) if second is None else Setting(str(second), str(first), place)
+        return Argument(str(first), None, place) if second is None else Argument(str(second), str(first), place)
 
-    def _place(self, token: Token) -> Place:
-        return Place(self.text, token.start_pos or 0)
+    def _place(self, token: Token) -> SourceLocation:
+        return SourceLocation(self.text, token.start_pos or 0)
 
 
 def _body(what: Item | Chain) -> Chain:
     return what if isinstance(what, Chain) else Chain((what,))
 
 
-def _shallow(body: Chain, place: Place | None) -> Chain:
+def _shallow(body: Chain, place: SourceLocation | None) -> Chain:
     """The chain, unless too many brackets stand inside one another in it."""
     if body.depth >= DEEPEST:
         error = TextError("brackets inside one another", got=body.depth + 1, expected=f"at most {DEEPEST}")
@@ -145,7 +145,7 @@ def _shallow(body: Chain, place: Place | None) -> Chain:
     return body
 
 
-def _count(token: Token, place: Place) -> int | str:
+def _count(token: Token, place: SourceLocation) -> int | str:
     if token.isidentifier():
         return str(token)
     if not (token.isascii() and token.isdigit() and len(token) < 10):
@@ -165,4 +165,4 @@ def _explained(error: UnexpectedInput, text: str) -> TorchconvError:
     expected = " or ".join(word for name, word in TERMINALS.items() if name in terminals)
     fix = "Join layers with a hyphen, '-'." if found in ("'\u2013'", "'\u2014'", "'\u2212'") else ""
     wrong = TextError("an architecture cannot be read", got=found, expected=expected or None, fix=fix)
-    return pointed(wrong, Place(text, position))
+    return pointed(wrong, SourceLocation(text, position))

@@ -12,7 +12,7 @@ WIDTH = 100  # columns of a line that an error shows
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceLocation:
     """A character of a text, by its offset."""
 
     text: str
@@ -37,11 +37,11 @@ class Place:
         return f"  line {self.line}, column {self.column}:\n    {shown}\n    {' ' * (self.column - 1 - first)}^"
 
 
-def pointed(error: TorchconvError, place: Place | None) -> TorchconvError:
+def pointed(error: TorchconvError, place: SourceLocation | None) -> TorchconvError:
     """The same error with the line and the caret of `place` below it.
 
     >>> from torchconv.errors import SettingError
-    >>> print(pointed(SettingError("stride", got=0), Place("CONV[stride=0]", 5)))
+    >>> print(pointed(SettingError("stride", got=0), SourceLocation("CONV[stride=0]", 5)))
     stride: got 0
       line 1, column 6:
         CONV[stride=0]
@@ -53,28 +53,28 @@ def pointed(error: TorchconvError, place: Place | None) -> TorchconvError:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Argument:
     """A value in the brackets of a layer, with or without a name: `same`, `stride=2`."""
 
     value: str
     name: str | None = None
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: SourceLocation | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.value if self.name is None else f"{self.name}={self.value}"
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerItem:
     """A word and its settings.
 
-    >>> print(Layer("CONV", (Setting("16"), Setting("2", "stride"))))
+    >>> print(LayerItem("CONV", (Argument("16"), Argument("2", "stride"))))
     CONV[16, stride=2]
     """
 
     word: str
-    settings: tuple[Setting, ...] = ()
-    place: Place | None = field(default=None, compare=False, repr=False)
+    settings: tuple[Argument, ...] = ()
+    place: SourceLocation | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.word}[{', '.join(map(str, self.settings))}]" if self.settings else self.word
@@ -86,7 +86,7 @@ class Repeat:
 
     body: Chain
     count: int | str
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: SourceLocation | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"({self.body})*{self.count}"
@@ -96,17 +96,17 @@ class Repeat:
 class Optional:
     """A chain that is there or not: its name waits for True or False.
 
-    >>> pool = Chain((Layer("POOL"),))
+    >>> pool = Chain((LayerItem("POOL"),))
     >>> print(Optional(pool, "pool"), "or", Optional(pool, "halve"))
     POOL? or POOL?halve
     """
 
     body: Chain
     name: str
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: SourceLocation | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        single = len(self.body.items) == 1 and isinstance(self.body.items[0], Layer | Branches)
+        single = len(self.body.items) == 1 and isinstance(self.body.items[0], LayerItem | Branches)
         shown = str(self.body) if single else f"({self.body})"
         return f"{shown}?" if self.name == self.usual_name(self.body) else f"{shown}?{self.name}"
 
@@ -120,28 +120,28 @@ class Optional:
 class Branches:
     """Chains that all read the same volume, and the word that says how their outputs become one.
 
-    >>> print(Branches("SUM", (Chain((Layer("CONV"),)), Chain((Layer("IDENTITY"),)))))
+    >>> print(Branches("SUM", (Chain((LayerItem("CONV"),)), Chain((LayerItem("IDENTITY"),)))))
     SUM(CONV | IDENTITY)
     """
 
     word: str
     branches: tuple[Chain, ...]
-    settings: tuple[Setting, ...] = ()
-    place: Place | None = field(default=None, compare=False, repr=False)
+    settings: tuple[Argument, ...] = ()
+    place: SourceLocation | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        return f"{Layer(self.word, self.settings)}({' | '.join(map(str, self.branches))})"
+        return f"{LayerItem(self.word, self.settings)}({' | '.join(map(str, self.branches))})"
 
 
 @dataclass(frozen=True)
 class Chain:
     """Items one after another, each reading what is before it.
 
-    >>> print(Chain((Layer("INPUT"), Repeat(Chain((Layer("CONV"), Layer("RELU"))), 2), Layer("FC"))))
+    >>> print(Chain((LayerItem("INPUT"), Repeat(Chain((LayerItem("CONV"), LayerItem("RELU"))), 2), LayerItem("FC"))))
     INPUT - (CONV - RELU)*2 - FC
     """
 
-    items: tuple[Layer | Repeat | Optional | Branches, ...]
+    items: tuple[LayerItem | Repeat | Optional | Branches, ...]
 
     def __str__(self) -> str:
         return " - ".join(map(str, self.items))
@@ -151,36 +151,36 @@ class Chain:
         """How many brackets stand inside one another."""
         return max((1 + body.depth for item in self.items for body in bodies(item)), default=0)
 
-    def walk(self) -> Iterator[Layer | Repeat | Optional | Branches]:
+    def walk(self) -> Iterator[LayerItem | Repeat | Optional | Branches]:
         """All items as written, each once, outer ones before those inside them."""
         for item in self.items:
             yield item
             for body in bodies(item):
                 yield from body.walk()
 
-    def layers(self) -> Iterator[Layer | Branches]:
+    def layers(self) -> Iterator[LayerItem | Branches]:
         """The items that have a word, as written."""
-        return (item for item in self.walk() if isinstance(item, Layer | Branches))
+        return (item for item in self.walk() if isinstance(item, LayerItem | Branches))
 
     def bound(self, values: Mapping[str, Any]) -> Chain:
         """The same chain with values in place of these names; what is optional is there then, or is not."""
         return Chain(tuple(_joined([_bound(item, values) for item in self.items])))
 
 
-Item = Layer | Repeat | Optional | Branches
-NOTHING = Layer("IDENTITY")
+Item = LayerItem | Repeat | Optional | Branches
+NOTHING = LayerItem("IDENTITY")
 
 
 def bodies(item: Item) -> tuple[Chain, ...]:
     """The chains inside an item."""
     if isinstance(item, Branches):
         return item.branches
-    return () if isinstance(item, Layer) else (item.body,)
+    return () if isinstance(item, LayerItem) else (item.body,)
 
 
 def _bound(item: Item, values: Mapping[str, Any]) -> Sequence[Item]:
     """What stands in the place of an item once these names have values."""
-    if isinstance(item, Layer):
+    if isinstance(item, LayerItem):
         return (item,)
     if isinstance(item, Branches):
         kept = tuple(branch.bound(values) for branch in item.branches)

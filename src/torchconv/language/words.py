@@ -1,4 +1,40 @@
-"""How the values in the brackets of a layer are read."""
+"""The words of the language: what each may say in brackets, and what it makes.
+
+Whatever a layer does not say has its default, and all defaults are here:
+
+    word        in brackets                                          what is not said
+    INPUT       height x width x channels, as in 32x32x3             the volume of the data; INPUT may be left out
+    CONV        filters, kernel, same|valid|full, transposed,        32 filters, 3 along each axis, same, stride 1
+                name=value
+    LOCAL       the same: a kernel of its own at every position      the same
+    TILED       the same, period=: kernels that repeat               the same, period 2
+    POOL        kernel, max|mean|l2|lp|binomial|gaussian, p=,        2 along each axis, max, valid, stride = kernel
+                same|valid|full, name=value
+    LEARNEDPOOL kernel, same|valid|full, per_channel=yes, name=value 2 along each axis, valid, one set of weights
+    GRIDPOOL    grid or grids, as in 2x2 or 1x1+2x2, a statistic, p= 2 cells along each axis, max
+    GLOBALPOOL  max|mean|l2|lp, p=                                   mean
+    MAXOUT      channels                                             2
+    CHANNELPOOL channels, max|mean|l2|lp|binomial|gaussian, stride=  2, max, stride = channels
+    UPSAMPLE    factor, nearest|linear                               2 along each axis, nearest
+    FC          outputs, bias=                                       the number of classes if last, else 128
+    NORM        batch|layer|instance|group|local, groups=,           batch, 32 groups, momentum 0.1, eps 1e-5
+                momentum=, eps=
+    SCALE       nothing
+    DROPOUT     rate                                                 0.5
+    RELU, LEAKYRELU, ELU, GELU, SILU, TANH, SIGMOID: nothing
+    SOFTMAX     nothing; it stands at the end only                   FC to the classes first, unless scores are there
+    IDENTITY    nothing: it is what a branch without layers says
+    MARK, FROM  a name: FROM[a] goes on from where MARK[a] stands
+    SUM(a | b), CONCAT(a | b): branches; in brackets crop            branches of equal sizes
+
+Names that CONV takes: stride, padding, dilation, groups, connections, padding_mode, input_dilation, sharing, bias,
+bias_sharing, output_padding (LOCAL and TILED: but sharing); POOL and LEARNEDPOOL: stride, padding, dilation, ceil_mode,
+POOL also count_include_pad. They are written as `str(Convolution)` writes them:
+stride=2, padding=0:1x1. With `transposed`, stride, padding and output_padding mean what they mean in torch, and same
+makes every sample into `stride` samples. An FC is last if nothing or only SOFTMAX follows. FC, CONV, GLOBALPOOL,
+UPSAMPLE, SUM and CONCAT give scores; after anything else SOFTMAX is a softmax classifier, with an FC of its own.
+One number stands for all axes: CONV[16, 5] is 5x5 on images.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +51,9 @@ from ..network import operations as ops
 from ..network import pooling
 from ..network.operations import Operation
 from ..text import did_you_mean
-from . import layers
-from .layers import Surroundings, Values
-from .syntax import Branches, Layer, Place, Setting, pointed
+from . import semantics
+from .semantics import Surroundings, Values
+from .syntax import Argument, Branches, LayerItem, SourceLocation, pointed
 
 # A slot recognises a value without a name: it returns what it says, or None if it is not of its kind.
 Recognise = Callable[[str], Any]
@@ -111,7 +147,7 @@ class Word:
 
 _PADDING = ("padding", one_of(*PADDING_WORDS))
 _STATISTIC = ("statistic", one_of(*pooling.SUMMARIES))
-_WEIGHTED = ("statistic", one_of(*pooling.SUMMARIES, *layers.WEIGHTS))
+_WEIGHTED = ("statistic", one_of(*pooling.SUMMARIES, *semantics.WEIGHTS))
 _POWER = {"p": read_decimal}
 _CROP = ("crop", one_of("crop"))
 _GEOMETRY = {name: notation.READERS[name] for name in ("stride", "padding", "dilation")}
@@ -126,39 +162,39 @@ _ACTIVATIONS = {
     word.upper(): Word(lambda values, around, word=word: ops.Activation(word)) for word in ops.Activation.words
 }
 WORDS: dict[str, Word] = {
-    "INPUT": Word(layers.make_input, (("height x width x channels", sizes),)),
-    "CONV": Word(layers.make_conv, _CONV_SLOTS, _CONV_NAMES),
-    "LOCAL": Word(layers.make_local, _CONV_SLOTS, _UNSHARED),
-    "TILED": Word(layers.make_tiled, _CONV_SLOTS, {**_UNSHARED, "period": read_steps}),
+    "INPUT": Word(semantics.make_input, (("height x width x channels", sizes),)),
+    "CONV": Word(semantics.make_conv, _CONV_SLOTS, _CONV_NAMES),
+    "LOCAL": Word(semantics.make_local, _CONV_SLOTS, _UNSHARED),
+    "TILED": Word(semantics.make_tiled, _CONV_SLOTS, {**_UNSHARED, "period": read_steps}),
     "POOL": Word(
-        layers.make_pool,
+        semantics.make_pool,
         (("kernel", sizes), _WEIGHTED, _PADDING),
         {**_GEOMETRY, **_POWER, "count_include_pad": notation.read_switch},
     ),
     "LEARNEDPOOL": Word(
-        layers.make_learned_pool,
+        semantics.make_learned_pool,
         (("kernel", sizes), _PADDING),
         {**_GEOMETRY, "per_channel": notation.read_switch},
     ),
-    "GRIDPOOL": Word(layers.make_grid_pool, (("grid", grids), _STATISTIC), _POWER),
-    "GLOBALPOOL": Word(lambda values, around: pooling.GlobalPool(**values), (_STATISTIC,), _POWER),
-    "MAXOUT": Word(layers.make_channel_pool, (("channels", number),)),
+    "GRIDPOOL": Word(semantics.make_grid_pool, (("grid", grids), _STATISTIC), _POWER),
+    "GLOBALPOOL": Word(lambda values, around: pooling.PoolAll(**values), (_STATISTIC,), _POWER),
+    "MAXOUT": Word(semantics.make_channel_pool, (("channels", number),)),
     "CHANNELPOOL": Word(
-        layers.make_channel_pool,
+        semantics.make_channel_pool,
         (("channels", number), _WEIGHTED),
         {"stride": read_steps, **_POWER},
     ),
-    "UPSAMPLE": Word(layers.make_upsample, (("factor", sizes), ("mode", one_of(*ops.Upsample.modes)))),
+    "UPSAMPLE": Word(semantics.make_upsample, (("factor", sizes), ("mode", one_of(*ops.Upsample.modes)))),
     **_ACTIVATIONS,
     "NORM": Word(
-        layers.make_norm,
+        semantics.make_norm,
         (("kind", one_of(*ops.Norm.kinds)),),
         {"groups": notation.read_integer, "momentum": read_decimal, "eps": read_decimal},
     ),
-    "SCALE": Word(lambda values, around: ops.Scale()),
-    "DROPOUT": Word(lambda values, around: ops.Dropout(values.get("rate", layers.DROPOUT_RATE)), (("rate", rate),)),
-    "FC": Word(layers.make_fc, (("outputs", number),), {"bias": notation.read_switch}),
-    "SOFTMAX": Word(layers.make_softmax),
+    "SCALE": Word(lambda values, around: ops.ScaleChannels()),
+    "DROPOUT": Word(lambda values, around: ops.Dropout(values.get("rate", semantics.DROPOUT_RATE)), (("rate", rate),)),
+    "FC": Word(semantics.make_fc, (("outputs", number),), {"bias": notation.read_switch}),
+    "SOFTMAX": Word(semantics.make_softmax),
     "SUM": Word(lambda values, around: ops.Sum("crop" in values), (_CROP,), branches=True),
     "CONCAT": Word(lambda values, around: ops.Concat("crop" in values), (_CROP,), branches=True),
     "IDENTITY": Word(),
@@ -168,7 +204,7 @@ WORDS: dict[str, Word] = {
 CHOICES = (  # every word that a slot may know
     *PADDING_WORDS,
     *pooling.SUMMARIES,
-    *layers.WEIGHTS,
+    *semantics.WEIGHTS,
     *ops.Upsample.modes,
     *ops.Norm.kinds,
     "transposed",
@@ -176,11 +212,11 @@ CHOICES = (  # every word that a slot may know
 )
 
 
-def read(layer: Layer | Branches) -> Values:
+def read(layer: LayerItem | Branches) -> Values:
     """The settings of a layer by name; raises TextError or SettingError that points at the one that is wrong.
 
-    >>> from torchconv.language.syntax import Layer, Setting
-    >>> read(Layer("CONV", (Setting("16"), Setting("5x5"), Setting("2", "stride"))))
+    >>> from torchconv.language.syntax import LayerItem, Argument
+    >>> read(LayerItem("CONV", (Argument("16"), Argument("5x5"), Argument("2", "stride"))))
     {'filters': 16, 'kernel': (5, 5), 'stride': 2}
     """
     word = _word(layer)
@@ -199,7 +235,7 @@ def read(layer: Layer | Branches) -> Values:
     return found
 
 
-def operations(layer: Layer | Branches, around: Surroundings) -> list[Operation]:
+def operations(layer: LayerItem | Branches, around: Surroundings) -> list[Operation]:
     """The operations a layer stands for, on the volume it reads; raises what `read` and the operation raise."""
     found = read(layer)
     make = WORDS[layer.word].make
@@ -210,7 +246,7 @@ def operations(layer: Layer | Branches, around: Surroundings) -> list[Operation]
     return made if isinstance(made, list) else [made]
 
 
-def _word(layer: Layer | Branches) -> Word:
+def _word(layer: LayerItem | Branches) -> Word:
     """What the vocabulary says of a layer; raises TextError for unknown words, and branches too many or missing."""
     word = WORDS.get(layer.word)
     if word is None:
@@ -231,7 +267,7 @@ def _word(layer: Layer | Branches) -> Word:
     return word
 
 
-def _read_setting(text: str, word: Word, setting: Setting, taken: Values) -> tuple[str, Any]:
+def _read_setting(text: str, word: Word, setting: Argument, taken: Values) -> tuple[str, Any]:
     what = f"settings of {text}"
     if setting.name is None:
         fitting = [(name, value) for name, one in word.slots if (value := one(setting.value)) is not None]
@@ -245,7 +281,7 @@ def _read_setting(text: str, word: Word, setting: Setting, taken: Values) -> tup
     return setting.name, word.names[setting.name](setting.value)
 
 
-def _twice(layer: Layer | Branches, name: str, found: Values, second: Setting) -> TextError:
+def _twice(layer: LayerItem | Branches, name: str, found: Values, second: Argument) -> TextError:
     """The error of a setting that is given a second time."""
     first = layer.settings[list(found).index(name)]
     sized = name in ("kernel", "factor") and isinstance(found[name], int) and second.name is None
@@ -254,7 +290,7 @@ def _twice(layer: Layer | Branches, name: str, found: Values, second: Setting) -
     return TextError(f"settings of {layer.word}", got=got, expected="each once", fix=fix)
 
 
-def _blamed(layer: Layer | Branches, found: Values, error: TorchconvError) -> Place | None:
+def _blamed(layer: LayerItem | Branches, found: Values, error: TorchconvError) -> SourceLocation | None:
     """The place of the setting that an error names, or that of the layer."""
     named = error.what.replace("out_channels", "filters").replace("kernel_size", "kernel").split()
     places = {name: setting.place for name, setting in zip(found, layer.settings, strict=True) if name in named}

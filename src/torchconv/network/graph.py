@@ -21,7 +21,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Row:
+class NodeRow:
     """What there is to know about one node."""
 
     node: Node
@@ -63,7 +63,7 @@ class Network:
             known.add(node.name)
 
     @cached_property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[NodeRow, ...]:
         """Volume, parameters and multiply-accumulates of every node."""
         return tuple(self._fold())
 
@@ -99,7 +99,7 @@ class Network:
         """The same network up to its scores, for losses that take the logarithm themselves."""
         return Network(self.nodes[:-1]) if isinstance(self.nodes[-1].operation, Softmax) else self
 
-    def _fold(self) -> Iterator[Row]:
+    def _fold(self) -> Iterator[NodeRow]:
         volumes: dict[str, Volume] = {}
         for node in self.nodes:
             row = row_of(node, [volumes[name] for name in node.inputs])
@@ -107,11 +107,11 @@ class Network:
             yield row
 
 
-def row_of(node: Node, read: Sequence[Volume]) -> Row:
+def row_of(node: Node, read: Sequence[Volume]) -> NodeRow:
     """What there is to know about a node that reads these volumes; raises ShapeError naming the layer and them."""
     try:
         volume = node.operation.output(*read)
-        return Row(node, volume, node.operation.parameters(*read), node.operation.macs(*read))
+        return NodeRow(node, volume, node.operation.parameters(*read), node.operation.macs(*read))
     except TorchconvError as error:
         shown = ", ".join(map(str, read))
         raise ShapeError(
@@ -130,7 +130,7 @@ class Growing:
 
     def __init__(self, start: Input) -> None:
         self._counts: Counter[str] = Counter()
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, NodeRow] = {}
         self.add(start, ())
 
     def add(self, operation: Operation, inputs: Sequence[str]) -> str:

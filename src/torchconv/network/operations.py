@@ -195,7 +195,7 @@ class Norm(Elementwise):
 
 
 @dataclass(frozen=True)
-class Scale(Elementwise):
+class ScaleChannels(Elementwise):
     """Every channel times a coefficient plus a bias, both learned (LeCun et al. 1998, section II.B)."""
 
     word = "scale"

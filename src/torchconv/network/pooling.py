@@ -22,7 +22,7 @@ Grid = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Pool(Operation):
+class PoolWindows(Operation):
     """A statistic of every window, channel by channel."""
 
     pooling: Pooling
@@ -43,7 +43,7 @@ class Pool(Operation):
 
 
 @dataclass(frozen=True)
-class LearnedPool(Pool):
+class PoolLearned(PoolWindows):
     """An average of every window whose weights are learned: one set of them, or one for each channel."""
 
     per_channel: bool = False
@@ -57,7 +57,7 @@ class LearnedPool(Pool):
 
 
 @dataclass(frozen=True)
-class ChannelPool(Operation):
+class PoolChannels(Operation):
     """A statistic of neighbouring channels, place by place; the largest is Maxout (Goodfellow et al. 2013)."""
 
     pooling: Pooling
@@ -113,7 +113,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class GlobalPool(Summary, Operation):
+class PoolAll(Summary, Operation):
     """One number for each channel: a statistic over all places (Lin et al. 2014, Network in network, section 3.2)."""
 
     word, moves = "globalpool", "invariant"
@@ -130,13 +130,13 @@ class GlobalPool(Summary, Operation):
 
 
 @dataclass(frozen=True)
-class GridPool(Operation):
+class PoolGrid(Operation):
     """A statistic of each cell of a grid laid over an input of any size; of several grids, the cells one after another.
 
     Cell i of g on an axis of n samples is floor(i * n / g) up to ceil((i + 1) * n / g): neighbours may overlap.
     Source: Lazebnik, Schmid, Ponce 2006, Beyond bags of features; He et al. 2014, Spatial pyramid pooling.
 
-    >>> str(GridPool(((2, 2),)).output(Volume(8, (7, 5)))), str(GridPool(((1, 1), (2, 2))).output(Volume(8, (7, 5))))
+    >>> str(PoolGrid(((2, 2),)).output(Volume(8, (7, 5)))), str(PoolGrid(((1, 1), (2, 2))).output(Volume(8, (7, 5))))
     ('2x2x8', '5x8')
     """
 
@@ -186,13 +186,13 @@ Region = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class ClusterPool(Operation):
+class PoolClusters(Operation):
     """Pooling within each cluster of descriptors and each cell of a grid; of codes that belong to them if `codes`.
 
     channels: of the descriptors, None as long as there are no clusters. Comparing a descriptor with a centre takes a
     multiply-accumulate for each channel.
 
-    >>> str(ClusterPool(8, (2, 2)).output(Volume(3, (9, 9))))
+    >>> str(PoolClusters(8, (2, 2)).output(Volume(3, (9, 9))))
     '2x2x24'
     """
 
@@ -229,12 +229,12 @@ class ClusterPool(Operation):
 
 
 @dataclass(frozen=True)
-class RegionPool(Operation):
+class PoolRegions(Operation):
     """Pooling over every box of a grid's cells, or over some (channel, region) pairs if there are `pairs`.
 
-    >>> str(RegionPool((4, 4)).output(Volume(3, (9, 9))))
+    >>> str(PoolRegions((4, 4)).output(Volume(3, (9, 9))))
     '100x3'
-    >>> RegionPool((4, 4), pairs=((2, 0), (2, 9))).output(Volume(3, (9, 9)))
+    >>> PoolRegions((4, 4), pairs=((2, 0), (2, 9))).output(Volume(3, (9, 9)))
     Volume(channels=2, size=())
     """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..errors import ShapeError
-from ..receptive.access import Everything, Reading
+from ..receptive.access import AccessPattern, Everything
 from ..receptive.field import Field
 from .graph import Network, Node
 from .operations import Volume
@@ -15,7 +15,7 @@ from .reading import reading
 
 
 @dataclass(frozen=True)
-class Found:
+class NodeField:
     """What the units of a node read, and remarks on inputs of it that do not read around the same places."""
 
     node: Node
@@ -23,7 +23,9 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def fields(network: Network, start: str | None = None, goal: str | None = None, flags: bool = False) -> Iterator[Found]:
+def propagate(
+    network: Network, start: str | None = None, goal: str | None = None, flags: bool = False
+) -> Iterator[NodeField]:
     """What each node reads of the output of `start`, by default the input; nodes that read nothing of it are left out.
 
     goal: only what that node needs. flags: every sample told apart. Fields are let go when nothing more reads them.
@@ -46,13 +48,15 @@ def fields(network: Network, start: str | None = None, goal: str | None = None, 
         else:
             continue
         known[node.name] = found
-        yield Found(node, found, notes)
+        yield NodeField(node, found, notes)
         for name in node.inputs:
             if last.get(name) == node.name:
                 known.pop(name, None)
 
 
-def _read(node: Node, way: Reading, read: Sequence[Field], shape: tuple[int, ...]) -> tuple[Field, tuple[str, ...]]:
+def _read(
+    node: Node, way: AccessPattern, read: Sequence[Field], shape: tuple[int, ...]
+) -> tuple[Field, tuple[str, ...]]:
     """The field of a node's output, of this shape, and remarks; constants of the model may have broadcast it.
 
     Where the access pattern and the shape do not agree, each element is taken to read everything, with a remark.
@@ -79,7 +83,7 @@ def nothing(shape: tuple[int, ...], like: Field) -> Field:
 
 def _misaligned(node: Node, read: Sequence[Field]) -> Iterator[str]:
     """Which inputs of a node do not read around the same places, and by how much."""
-    ways = {name: field.trends for name, field in zip(node.inputs, read, strict=False)}
+    ways = {name: field.aligned for name, field in zip(node.inputs, read, strict=False)}
     first, *others = ways
     for other in others:
         for axis, (one, two) in enumerate(zip(ways[first], ways[other], strict=True)):

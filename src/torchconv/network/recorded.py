@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..description.convolution import Convolution
-from ..receptive.access import Reading
+from ..receptive.access import AccessPattern
 from .operations import Operation, Volume
 
 
 @dataclass(frozen=True)
-class Batch(Volume):
+class TensorVolume(Volume):
     """Several images, or a tensor with any axes; `channels` and `size` are those of its shape after the batch."""
 
     shape: tuple[int, ...] = ()
@@ -19,7 +19,7 @@ class Batch(Volume):
     def of(cls, shape: tuple[int, ...]) -> Volume:
         """A volume where it is one image, else the tensor; the batch is counted by `numel`.
 
-        >>> str(Batch.of((1, 3, 8, 8))), str(Batch.of((5, 3)))
+        >>> str(TensorVolume.of((1, 3, 8, 8))), str(TensorVolume.of((5, 3)))
         ('8x8x3', '(5, 3)')
         """
         shape = tuple(shape)
@@ -40,12 +40,12 @@ class Batch(Volume):
 class Recorded(Operation):
     """What a model did at one place, and what that took.
 
-    word: its name in tables. reading: how it reads; known: whether that, and the numbers, are sure.
+    word: its name in tables. pattern: which elements it reads; known: whether that, and the numbers, are sure.
     customary: multiply-accumulates with those on padding, as most programs count.
     """
 
     word: str
-    reading: Reading
+    pattern: AccessPattern
     volume: Volume
     inputs: int = 1
     weights: int = 0

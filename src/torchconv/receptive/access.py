@@ -1,7 +1,7 @@
-"""What the outputs of an operation read of its inputs: a few ways, of which every known operation is one or several.
+"""Access patterns: which input elements each output element of an operation depends on.
 
-A way says nothing about the numbers, only about the places; so a max pooling and a convolution with one window are the
-same here. Together with `field.py` this is all that receptive fields, and the boxes of single units, are made of.
+A pattern says nothing about the numbers, so a max pooling and a convolution with one window are the same here. Every
+known operation is one pattern, or several composed; `field.py` follows fields through them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .field import Field, union
 from .periodic import Progression
 
 
-class Reading(ABC):
-    """One way of reading tensors; `field` says what the output reads if the inputs read so."""
+class AccessPattern(ABC):
+    """Which elements of its inputs an output depends on; `field` composes that with what the inputs depend on."""
 
     @abstractmethod
     def field(self, *fields: Field) -> Field:
-        """Of the output."""
+        """The field of the output, from those of the inputs."""
 
     def output(self, shape: tuple[int, ...], *fields: Field) -> Field:
         """Of an output of this shape, to which constants may have broadcast it; raises ShapeError for another one."""
@@ -34,20 +34,20 @@ class Reading(ABC):
         return found if found.shape == shape else union([found], shape)
 
     def parts(self, *fields: Field) -> tuple[Field, ...]:
-        """What of the inputs meets at the same places."""
+        """The fields of what meets at the same places: of the inputs, once they are cropped."""
         return fields
 
 
 @dataclass(frozen=True)
-class Same(Reading):
-    """Each output reads the unit at its place in every input, broadcast."""
+class Pointwise(AccessPattern):
+    """Each output reads the element at its place in every input, broadcast."""
 
     def field(self, *fields: Field) -> Field:
         return union(fields, np.broadcast_shapes(*(field.shape for field in fields)))
 
 
 @dataclass(frozen=True)
-class Windows(Reading):
+class SlidingWindows(AccessPattern):
     """Windows along the last axes; with connections also which channels, on the axis before, are read together."""
 
     axes: tuple[Axis, ...]
@@ -64,7 +64,7 @@ class Windows(Reading):
 
 
 @dataclass(frozen=True)
-class Resize(Reading):
+class Resize(AccessPattern):
     """The last axes in other lengths."""
 
     axes: tuple[Resampling, ...]
@@ -77,7 +77,7 @@ class Resize(Reading):
 
 
 @dataclass(frozen=True)
-class Reduce(Reading):
+class Reduce(AccessPattern):
     """One output of all along some axes."""
 
     dims: tuple[int, ...]
@@ -88,8 +88,8 @@ class Reduce(Reading):
 
 
 @dataclass(frozen=True)
-class Mix(Reading):
-    """Each output reads all along some axes; of further inputs the unit at its place."""
+class Mix(AccessPattern):
+    """Each output reads all along some axes; of further inputs the element at its place."""
 
     dims: tuple[int, ...]
 
@@ -98,7 +98,7 @@ class Mix(Reading):
 
 
 @dataclass(frozen=True)
-class Everything(Reading):
+class Everything(AccessPattern):
     """Each output reads all there is."""
 
     shape: tuple[int, ...]
@@ -109,7 +109,7 @@ class Everything(Reading):
 
 
 @dataclass(frozen=True)
-class Product(Reading):
+class MatrixProduct(AccessPattern):
     """A product of matrices: row i of the first with column j of the second; left: only the first is an input."""
 
     shape: tuple[int, ...]
@@ -127,7 +127,7 @@ class Product(Reading):
 
 
 @dataclass(frozen=True)
-class Attention(Reading):
+class Attention(AccessPattern):
     """Each query reads all keys and values of its head (Vaswani et al. 2017, section 3.2.1)."""
 
     shape: tuple[int, ...]
@@ -138,10 +138,10 @@ class Attention(Reading):
 
 
 @dataclass(frozen=True)
-class Steps(Reading):
+class Composed(AccessPattern):
     """One way after another."""
 
-    steps: tuple[Reading, ...]
+    steps: tuple[AccessPattern, ...]
 
     def field(self, *fields: Field) -> Field:
         for step in self.steps:
@@ -150,18 +150,18 @@ class Steps(Reading):
 
 
 @dataclass(frozen=True)
-class Cut(Reading):
+class Cropped(AccessPattern):
     """Inputs cut at the (low, high) ends of their last axes, then read in another way."""
 
     cuts: tuple[tuple[tuple[int, int], ...], ...]
-    then: Reading
+    then: AccessPattern
 
     def field(self, *fields: Field) -> Field:
         return self.then.field(*self.parts(*fields))
 
     def parts(self, *fields: Field) -> tuple[Field, ...]:
         return tuple(
-            Windows(tuple(Axis(1, padding=(-low, -high)) for low, high in cut)).field(field)
+            SlidingWindows(tuple(Axis(1, padding=(-low, -high)) for low, high in cut)).field(field)
             for field, cut in zip(fields, self.cuts, strict=True)
         )
 
@@ -176,11 +176,11 @@ def connected(field: Field, dim: int, channels: Connections) -> Field:
     rows = [list(channels.inputs_of(output)) for output in range(channels.out_channels)]
     width = max(map(len, rows))
     table = np.array([row + [-1] * (width - len(row)) for row in rows], dtype=np.int64)
-    return replace(field.gathered(dim, table), trends=field.trends)
+    return replace(field.gathered(dim, table), aligned=field.aligned)
 
 
 @dataclass(frozen=True)
-class Expand(Reading):
+class Expand(AccessPattern):
     """Broadcast to a shape."""
 
     shape: tuple[int, ...]
@@ -190,8 +190,8 @@ class Expand(Reading):
 
 
 @dataclass(frozen=True)
-class Slice(Reading):
-    """Every step-th unit of an axis, or padding and cutting: a window of one tap."""
+class Slice(AccessPattern):
+    """Every step-th element of an axis, or padding and cutting: a window of one tap."""
 
     dim: int
     axis: Axis
@@ -201,7 +201,7 @@ class Slice(Reading):
 
 
 @dataclass(frozen=True)
-class Pick(Reading):
+class Gather(AccessPattern):
     """Units of an axis by a table, one row for each output, -1 for none."""
 
     dim: int
@@ -212,7 +212,7 @@ class Pick(Reading):
 
 
 @dataclass(frozen=True)
-class Unfold(Reading):
+class Unfold(AccessPattern):
     """Windows of an axis, their taps on a new last axis."""
 
     dim: int
@@ -224,8 +224,8 @@ class Unfold(Reading):
 
 
 @dataclass(frozen=True)
-class Reshape(Reading):
-    """The same units in the same order, in another shape."""
+class Reshape(AccessPattern):
+    """The same elements in the same order, in another shape."""
 
     shape: tuple[int, ...]
 
@@ -234,7 +234,7 @@ class Reshape(Reading):
 
 
 @dataclass(frozen=True)
-class Permute(Reading):
+class Permute(AccessPattern):
     """The axes in another order."""
 
     order: tuple[int, ...]
@@ -244,7 +244,7 @@ class Permute(Reading):
 
 
 @dataclass(frozen=True)
-class Join(Reading):
+class Join(AccessPattern):
     """One input after another along an axis; an axis is made for them where `stack`."""
 
     dim: int
@@ -258,7 +258,7 @@ class Join(Reading):
 
 
 @dataclass(frozen=True)
-class Flatten(Reading):
+class Flatten(AccessPattern):
     """The axes from one on made one."""
 
     start: int
@@ -269,10 +269,10 @@ class Flatten(Reading):
 
 
 @dataclass(frozen=True)
-class Beside(Reading):
+class Beside(AccessPattern):
     """One input read in several ways, whose outputs stand one after another along an axis."""
 
-    ways: tuple[Reading, ...]
+    ways: tuple[AccessPattern, ...]
     dim: int
 
     def field(self, *fields: Field) -> Field:
@@ -280,7 +280,7 @@ class Beside(Reading):
 
 
 @dataclass(frozen=True)
-class Shuffle(Reading):
+class Shuffle(AccessPattern):
     """Channels to places, `factor` of them along each of the last two axes (Shi et al. 2016, section 3.2)."""
 
     factor: int
@@ -295,13 +295,13 @@ class Shuffle(Reading):
         for dim, length in ((n + 1, height), (n + 2, width)):
             way = Resampling(length, length * r)
             nearest = replace(
-                nearest, trends=nearest.moved(dim, lambda known, way=way: known.after(Progression.resampled(way)))
+                nearest, aligned=nearest.moved(dim, lambda known, way=way: known.after(Progression.resampled(way)))
             )
-        return replace(found, trends=nearest.trends)
+        return replace(found, aligned=nearest.aligned)
 
 
 @dataclass(frozen=True)
-class Unshuffle(Reading):
+class Unshuffle(AccessPattern):
     """Places to channels: the inverse of `Shuffle`."""
 
     factor: int
@@ -314,29 +314,29 @@ class Unshuffle(Reading):
         found = moved.reshaped((*front, channels * r * r, height // r, width // r))
         blocks = fields[0]
         for dim in (n + 1, n + 2):
-            trends = blocks.moved(dim, lambda known: known.through(Axis(r, stride=r), 0))
-            blocks = replace(blocks, trends=trends)
-        return replace(found, trends=blocks.trends)
+            aligned = blocks.moved(dim, lambda known: known.through(Axis(r, stride=r), 0))
+            blocks = replace(blocks, aligned=aligned)
+        return replace(found, aligned=blocks.aligned)
 
 
 @dataclass(frozen=True)
-class Each(Reading):
+class Each(AccessPattern):
     """Every input in a way of its own, all at the same places."""
 
-    ways: tuple[Reading, ...]
+    ways: tuple[AccessPattern, ...]
 
     def field(self, *fields: Field) -> Field:
         found = [way.field(field) for way, field in zip(self.ways, fields, strict=True)]
         return union(found, np.broadcast_shapes(*(field.shape for field in found)))
 
 
-def flattened(shape: Sequence[int], outputs: int) -> Reading:
+def flattened(shape: Sequence[int], outputs: int) -> AccessPattern:
     """Every output of a fully connected layer reads all of an image."""
-    return Steps((Reshape((shape[0], prod(shape[1:]))), Reduce((1,), keep=True), Expand((shape[0], outputs))))
+    return Composed((Reshape((shape[0], prod(shape[1:]))), Reduce((1,), keep=True), Expand((shape[0], outputs))))
 
 
 @dataclass(frozen=True)
-class Sum(Reading):
+class Contraction(AccessPattern):
     """A sum of products by letters: `own` for the axes of each input, `result` for those of the output, of a shape."""
 
     own: tuple[str, ...]

@@ -1,4 +1,9 @@
-"""Along which axis of a tensor the fields of its units move, and how arrays of marks are kept small."""
+"""Which samples of the input each element of a tensor depends on, followed from one tensor to the next.
+
+For every element and every axis of the input the first and the last sample (or, on demand, each sample) are kept, in
+arrays that are 1 long along the axes nothing depends on. Beside them stands which axis of the tensor each axis of the
+input is aligned with, and with what stride and offset.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +17,44 @@ import numpy as np
 
 from ..description import shapes
 from ..description.axis import Axis
-from ..description.interval import EMPTY, Interval
 from ..errors import ShapeError
 from .periodic import Progression
 
-NOTHING = -(2**40)  # the mark of a unit that reads no sample, in arrays of (-first, last)
+NOTHING = -(2**40)  # the mark of an element that reads no sample, in arrays of (-first, last)
 
 
 @dataclass(frozen=True)
-class Trend:
-    """The axis of the tensor along which fields move, and how they do where nothing ends it."""
+class Alignment:
+    """The axis of a tensor with which an axis of the input is aligned, and how fields move along it, borders apart."""
 
     dim: int
     progression: Progression
 
+    def at(self, dim: int | None) -> Alignment | None:
+        """The same along another axis; None where there is none any more."""
+        return None if dim is None else Alignment(dim, self.progression)
 
-def joint(trends: Sequence[tuple[Trend | None, ...]], joined: int | None = None) -> tuple[Trend | None, ...]:
-    """The trends of what reads several tensors; None where they go along other axes, or drift apart."""
-    found: list[Trend | None] = []
-    for ways in zip(*trends, strict=True):
-        known = [way for way in ways if way is not None]
-        dims = {way.dim for way in known}
-        both = known[0].progression if len(known) == len(ways) and len(dims - {joined}) == len(dims) == 1 else None
-        for way in known[1:]:
-            both = both and (both | way.progression)
-        found.append(Trend(dims.pop(), both) if both else None)
-    return tuple(found)
+
+Alignments = tuple[Alignment | None, ...]  # of each axis of the input; None where fields do not move along one axis
+
+
+def aligned_alike(fields: Sequence[Field], joined: int | None = None) -> Alignments:
+    """The alignments of what reads several tensors; None where they differ in axis or stride.
+
+    joined: the axis along which the tensors stand one after another, which aligns with nothing.
+    """
+    return tuple(_common(ways, joined) for ways in zip(*(field.aligned for field in fields), strict=True))
+
+
+def _common(ways: Sequence[Alignment | None], joined: int | None) -> Alignment | None:
+    known = [way for way in ways if way is not None]
+    dims = {way.dim for way in known}
+    if len(known) < len(ways) or len(dims) != 1 or joined in dims:
+        return None
+    found: Progression | None = known[0].progression
+    for way in known[1:]:
+        found = found and (found | way.progression)
+    return found and Alignment(dims.pop(), found)
 
 
 def folded(array: np.ndarray) -> np.ndarray:
@@ -77,15 +94,16 @@ def factors(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], lis
 
 @dataclass(frozen=True)
 class Field:
-    """What the units of a tensor of this shape read of each axis of an input of `size` samples.
+    """What the elements of a tensor of this shape read of each axis of an input of `size` samples.
 
-    reads: one array of marks per axis of the input. trends: None where fields do not move along one axis.
+    reads: one array of marks per axis of the input, (*shape or 1, marks): (-first, last) of the samples read, or
+    whether each is.
     """
 
     shape: tuple[int, ...]
     size: tuple[int, ...]
     reads: tuple[np.ndarray, ...]
-    trends: tuple[Trend | None, ...]
+    aligned: Alignments
 
     @classmethod
     def of_input(cls, shape: Sequence[int], ndim: int, flags: bool = False) -> Field:
@@ -96,25 +114,25 @@ class Field:
         for dim, length in enumerate(size, len(shape) - ndim):
             marks = np.eye(length, dtype=bool) if flags else np.stack([-np.arange(length), np.arange(length)], 1)
             reads.append(marks.reshape([length if at == dim else 1 for at in range(len(shape))] + [-1]))
-        return cls(shape, size, tuple(reads), tuple(Trend(len(shape) - ndim + at, Progression()) for at in range(ndim)))
+        aligned = tuple(Alignment(len(shape) - ndim + axis, Progression()) for axis in range(ndim))
+        return cls(shape, size, tuple(reads), aligned)
 
     @property
     def nothing(self) -> Any:
-        """The mark of a unit that reads nothing."""
+        """The mark of an element that reads nothing."""
         return False if self.reads[0].dtype == bool else NOTHING
 
-    def map(self, change: Callable[[np.ndarray], np.ndarray], shape: Sequence[int], trends: Any = None) -> Field:
-        """With every array changed by a function, and an own account of the trends."""
-        reads = tuple(change(array) for array in self.reads)
-        return Field(tuple(shape), self.size, reads, (None,) * len(self.size) if trends is None else tuple(trends))
+    def map(self, change: Callable[[np.ndarray], np.ndarray], shape: Sequence[int], aligned: Alignments) -> Field:
+        """With every array changed by a function."""
+        return Field(tuple(shape), self.size, tuple(change(array) for array in self.reads), aligned)
 
-    def moved(self, dim: int, change: Callable[[Progression], Progression | None]) -> tuple[Trend | None, ...]:
-        """The trends, those along `dim` changed."""
-        found = []
-        for trend in self.trends:
-            changed = change(trend.progression) if trend and trend.dim == dim else None
-            found.append(trend if not trend or trend.dim != dim else Trend(dim, changed) if changed else None)
-        return tuple(found)
+    def realigned(self, place: Callable[[int], int | None]) -> Alignments:
+        """The alignments once each axis of the tensor has become the one that `place` says, if any."""
+        return tuple(one and one.at(place(one.dim)) for one in self.aligned)
+
+    def moved(self, dim: int, change: Callable[[Progression], Progression]) -> Alignments:
+        """The alignments, those with `dim` changed."""
+        return tuple(Alignment(dim, change(one.progression)) if one and one.dim == dim else one for one in self.aligned)
 
     def through(self, dim: int, axis: Axis) -> Field:
         """What the windows of an axis read that slides along `dim`."""
@@ -126,16 +144,19 @@ class Field:
         def tap(number: int) -> np.ndarray:
             return shapes.samples(starts + number * axis.dilation, axis, length)
 
-        trends = self.moved(dim, lambda progression: progression.through(axis, low))
-        return self._gathered(dim, outputs, axis.kernel, tap, trends)
+        aligned = self.moved(dim, lambda known: known.through(axis, low))
+        return self._gathered(dim, outputs, axis.kernel, tap, aligned)
 
     def gathered(self, dim: int, table: np.ndarray, progression: Progression | None = None) -> Field:
-        """What units read that read those of a table along `dim`, (outputs, most), -1 for none."""
-        trends = self.moved(dim, lambda known: known.after(progression) if progression else None)
-        return self._gathered(dim, len(table), table.shape[1], lambda number: table[:, number], trends)
+        """What elements read that read those of a table along `dim`, (outputs, most), -1 for none."""
+        if progression is None:
+            aligned = self.realigned(lambda known: None if known == dim else known)
+        else:
+            aligned = self.moved(dim, lambda known: known.after(progression))
+        return self._gathered(dim, len(table), table.shape[1], lambda number: table[:, number], aligned)
 
     def _gathered(
-        self, dim: int, outputs: int, taps: int, tap: Callable[[int], np.ndarray], trends: tuple[Trend | None, ...]
+        self, dim: int, outputs: int, taps: int, tap: Callable[[int], np.ndarray], aligned: Alignments
     ) -> Field:
         shape = (*self.shape[:dim], outputs, *self.shape[dim + 1 :])
         along = [array.shape[dim] != 1 or self.shape[dim] == 1 for array in self.reads]
@@ -144,7 +165,7 @@ class Field:
             along[0], reads[0] = True, self._spread(reads[0], [dim])
         for number in (at for at, has in enumerate(along) if has):
             found: np.ndarray | None = None
-            if not reads[number].shape[dim]:  # of a tensor without units nothing can be read
+            if not reads[number].shape[dim]:  # of a tensor without elements nothing can be read
                 reads[number] = np.pad(reads[number], [(0, int(at == dim)) for at in range(len(shape) + 1)])
                 reads[number][...] = self.nothing
             for index in map(tap, range(taps)):
@@ -154,10 +175,10 @@ class Field:
                 found = taken if found is None else np.maximum(found, taken)
             assert found is not None
             reads[number] = found
-        return Field(shape, self.size, tuple(reads), trends).settled()
+        return Field(shape, self.size, tuple(reads), aligned).settled()
 
     def unfolded(self, dim: int, table: np.ndarray) -> Field:
-        """With the units of a table along `dim`, (outputs, taps), each tap on its own along a new last axis."""
+        """With the elements of a table along `dim`, (outputs, taps), each tap on its own along a new last axis."""
         shape = (*self.shape[:dim], len(table), *self.shape[dim + 1 :], table.shape[1])
         reads = []
         for array in self.reads:
@@ -169,18 +190,15 @@ class Field:
         return Field(shape, self.size, tuple(reads), (None,) * len(self.size)).settled()
 
     def reduced(self, dims: Sequence[int], keep: bool = False) -> Field:
-        """What units read that read all along some axes; keep: whether those stay, 1 long."""
+        """What elements read that read all along some axes; keep: whether those stay, 1 long."""
         dims = tuple(sorted(dim % len(self.shape) for dim in dims))
         kept = [dim for dim in range(len(self.shape)) if keep or dim not in dims]
         shape = tuple(1 if dim in dims else self.shape[dim] for dim in kept)
-        trends = [
-            Trend(kept.index(trend.dim), trend.progression) if trend and trend.dim not in dims else None
-            for trend in self.trends
-        ]
-        return self.map(lambda array: array.max(axis=dims, keepdims=keep), shape, trends)
+        aligned = self.realigned(lambda dim: None if dim in dims else kept.index(dim))
+        return self.map(lambda array: array.max(axis=dims, keepdims=keep, initial=self.nothing), shape, aligned)
 
     def mixed(self, dims: Sequence[int]) -> Field:
-        """The same shape, each unit reading all along some axes."""
+        """The same shape, each element reading all along some axes."""
         return self.reduced(dims, keep=True).expanded(self.shape)
 
     def expanded(self, shape: Sequence[int]) -> Field:
@@ -188,30 +206,19 @@ class Field:
         more = len(shape) - len(self.shape)
         if more < 0 or any(own not in (1, length) for own, length in zip(self.shape, shape[more:], strict=True)):
             raise ShapeError("broadcasting", got=f"{self.shape} to {tuple(shape)}", expected="equal lengths, or 1")
-        trends = [
-            Trend(trend.dim + more, trend.progression)
-            if trend and self.shape[trend.dim] == shape[trend.dim + more]
-            else None
-            for trend in self.trends
-        ]
-        return self.map(lambda array: array.reshape((1,) * more + array.shape), shape, trends)
+        aligned = self.realigned(lambda dim: dim + more if self.shape[dim] == shape[dim + more] else None)
+        return self.map(lambda array: array.reshape((1,) * more + array.shape), shape, aligned)
 
     def permuted(self, order: Sequence[int]) -> Field:
         """With its axes in another order."""
         order = [dim % len(self.shape) for dim in order]
-        trends = [trend and Trend(order.index(trend.dim), trend.progression) for trend in self.trends]
-        return self.map(
-            lambda array: array.transpose(*order, array.ndim - 1), [self.shape[dim] for dim in order], trends
-        )
+        shape = [self.shape[dim] for dim in order]
+        return self.map(lambda array: array.transpose(*order, -1), shape, self.realigned(order.index))
 
     def reshaped(self, shape: Sequence[int]) -> Field:
-        """In another shape with as many units; axes that nothing depends on stay so where they can."""
+        """In another shape with as many elements; axes that nothing depends on stay so where they can."""
         parts = factors(self.shape, tuple(shape))
         places = {old[0]: new[0] for old, new in parts if len(old) == len(new) == 1}
-        trends = [
-            Trend(places[trend.dim], trend.progression) if trend and trend.dim in places else None
-            for trend in self.trends
-        ]
 
         def change(array: np.ndarray) -> np.ndarray:
             wanted: list[int] = []
@@ -221,10 +228,10 @@ class Field:
                 wanted += [1 if plain else shape[dim] for dim in new]
             return array.reshape(*wanted, array.shape[-1])
 
-        return self.map(change, shape, trends).settled()
+        return self.map(change, shape, self.realigned(places.get)).settled()
 
     def settled(self) -> Field:
-        """With a unit that reads nothing of one axis reading nothing of any, and axes 1 long where they can be."""
+        """With an element that reads nothing of one axis reading nothing of any, and axes 1 long where they can be."""
         empty = [
             ~array.any(-1, keepdims=True) if array.dtype == bool else array[..., -1:] == NOTHING for array in self.reads
         ]
@@ -256,25 +263,11 @@ class Field:
                 for a, f in zip(arrays, fields, strict=True)
             )
             reads.append(np.concatenate(list(full), dim))
-        return Field(shape, self.size, tuple(reads), joint([field.trends for field in fields], dim))
-
-    def interval(self, axis: int, unit: Sequence[int]) -> Interval:
-        """What one unit reads of an axis of the input."""
-        marks = self.marks(axis, unit)
-        if marks.dtype == bool:
-            found = np.flatnonzero(marks)
-            return Interval(int(found[0]), int(found[-1])) if len(found) else EMPTY
-        return EMPTY if marks[1] == NOTHING else Interval(-int(marks[0]), int(marks[1]))
-
-    def marks(self, axis: int, unit: Sequence[int]) -> np.ndarray:
-        """The mark of one unit."""
-        array = self.reads[axis]
-        return array[tuple(0 if length == 1 else at for length, at in zip(array.shape, unit, strict=False))]
+        return Field(shape, self.size, tuple(reads), aligned_alike(fields, dim))
 
 
 def union(fields: Sequence[Field], shape: Sequence[int]) -> Field:
-    """What units read that read the units at their place in each of several tensors, broadcast to a shape."""
+    """What elements read that read the elements at their place in each of several tensors, broadcast to a shape."""
     spread = [field.expanded(shape) for field in fields]
     reads = tuple(reduce(np.maximum, arrays) for arrays in zip(*(field.reads for field in spread), strict=True))
-    trends = joint([field.trends for field in spread])
-    return Field(tuple(shape), fields[0].size, tuple(map(folded, reads)), trends)
+    return Field(tuple(shape), fields[0].size, tuple(map(folded, reads)), aligned_alike(spread))

@@ -1,7 +1,7 @@
-"""What the units of an axis read where nothing ends it: intervals that repeat, each period a step further.
+"""Receptive fields along an axis without ends: intervals that repeat, each period a step further.
 
-A convolution's units read windows one stride apart. Behind up-sampling, windows of several sizes take turns; they still
-repeat. Sizes, strides and paddings of receptive fields follow from this, whatever the size of the image.
+The outputs of a convolution read windows one stride apart. Behind up-sampling, windows of several sizes take turns;
+they still repeat. Sizes, strides and paddings of receptive fields follow from this, whatever the size of the image.
 Source: Araujo, Norris, Sim 2019, Computing receptive fields of convolutional neural networks (Distill), section 2.
 """
 
@@ -20,7 +20,7 @@ from ..description.resampling import Resampling
 
 @dataclass(frozen=True)
 class Progression:
-    """Unit q * period + r reads intervals[r], moved by q * step samples; samples before the first are negative.
+    """Element q * period + r reads intervals[r], moved by q * step samples; samples before the first are negative.
 
     >>> Progression().through(Axis(3, stride=2), low=1).through(Axis(3), low=1)
     Progression(intervals=(Interval(first=-3, last=3),), step=2)
@@ -42,58 +42,58 @@ class Progression:
 
     @property
     def size(self) -> int:
-        """Samples that a unit reads, from the first to the last; of the unit that reads most."""
+        """Samples that an element reads, from the first to the last; of the element that reads most."""
         return max(interval.size for interval in self.intervals)
 
     @property
     def stride(self) -> Fraction:
-        """Samples from one unit's field to the next one's, on average."""
+        """Samples from one element's field to the next one's, on average."""
         return Fraction(self.step, self.period)
 
     @property
     def padding(self) -> int:
-        """Samples that the first unit's field begins before the first sample."""
+        """Samples that the first element's field begins before the first sample."""
         first = next((at for at in range(self.period) if self.intervals[at].size), None)
         return 0 if first is None else -self.intervals[first].first
 
     @property
     def centre(self) -> Fraction:
-        """Where the field of unit 0 has its middle, in samples; over a period on average."""
+        """Where the field of element 0 has its middle, in samples; over a period on average."""
         middles = [
-            Fraction(interval.first + interval.last, 2) - unit * self.stride
-            for unit, interval in enumerate(self.intervals)
+            Fraction(interval.first + interval.last, 2) - element * self.stride
+            for element, interval in enumerate(self.intervals)
             if interval.size
         ]
         return sum(middles, Fraction()) / len(middles) if middles else Fraction()
 
-    def at(self, unit: int) -> Interval:
-        """What a unit reads."""
-        turns, place = divmod(unit, self.period)
+    def at(self, element: int) -> Interval:
+        """What an element reads."""
+        turns, place = divmod(element, self.period)
         found = self.intervals[place]
         return Interval(found.first + turns * self.step, found.last + turns * self.step) if found.size else EMPTY
 
     def through(self, axis: Axis, low: int) -> Progression:
-        """What the windows of an axis read of these units; low: samples padded in front of them."""
+        """What the windows of an axis read of these elements; low: samples padded in front of them."""
         windows, moved = shapes.period(axis)
         turns = self.period // gcd(self.period, moved)
         found = tuple(self._window(axis, low, output) for output in range(windows * turns))
         return Progression(found, moved * turns // self.period * self.step).reduced()
 
-    def after(self, units: Progression) -> Progression:
-        """What is read by units that themselves read intervals of these: `units` says which."""
-        turns = self.period // gcd(self.period, units.step)
+    def after(self, elements: Progression) -> Progression:
+        """What is read by elements that themselves read intervals of these: `elements` says which."""
+        turns = self.period // gcd(self.period, elements.step)
         found = []
-        for unit in range(units.period * turns):
-            read = units.at(unit)
+        for element in range(elements.period * turns):
+            read = elements.at(element)
             found.append(self._hull(range(read.first, read.last + 1)))
-        return Progression(tuple(found), units.step * turns // self.period * self.step).reduced()
+        return Progression(tuple(found), elements.step * turns // self.period * self.step).reduced()
 
     def __or__(self, other: Progression) -> Progression | None:
-        """What units read that read as both do; None where the strides differ, and the fields drift apart."""
+        """What elements read that read as both do; None where the strides differ, and the fields drift apart."""
         if self.stride != other.stride:
             return None
         period = lcm(self.period, other.period)
-        found = tuple(self.at(unit) | other.at(unit) for unit in range(period))
+        found = tuple(self.at(element) | other.at(element) for element in range(period))
         return Progression(found, int(self.stride * period)).reduced()
 
     def reduced(self) -> Progression:
@@ -102,26 +102,26 @@ class Progression:
             if (self.step * period) % self.period:
                 continue
             short = Progression(self.intervals[:period], self.step * period // self.period)
-            if all(short.at(unit) == found for unit, found in enumerate(self.intervals)):
+            if all(short.at(element) == found for element, found in enumerate(self.intervals)):
                 return short
         return self
 
     def _window(self, axis: Axis, low: int, output: int) -> Interval:
         positions = (output * axis.stride + tap * axis.dilation - low for tap in self._deciding(axis))
         met = (shapes.spaced(position, axis.input_dilation) for position in positions)
-        return self._hull(unit for unit, is_there in met if is_there)
+        return self._hull(element for element, is_there in met if is_there)
 
     def _deciding(self, axis: Axis) -> Iterator[int]:
-        """Taps among which are those that read the first and the last sample: fields move up with the units."""
+        """Taps among which are those that read the first and the last sample: fields move up with the elements."""
         enough = self.period * axis.input_dilation
         if axis.kernel <= 2 * enough:
             return iter(range(axis.kernel))
         return iter([*range(enough), *range(axis.kernel - enough, axis.kernel)])
 
-    def _hull(self, units: Iterator[int] | range) -> Interval:
-        if isinstance(units, range) and len(units) > 2 * self.period:
-            units = iter([*units[: self.period], *units[-self.period :]])
+    def _hull(self, elements: Iterator[int] | range) -> Interval:
+        if isinstance(elements, range) and len(elements) > 2 * self.period:
+            elements = iter([*elements[: self.period], *elements[-self.period :]])
         found = EMPTY
-        for unit in units:
-            found = found | self.at(unit)
+        for element in elements:
+            found = found | self.at(element)
         return found

@@ -83,10 +83,10 @@ def _sum_of_products(equation: str, *operands: Any) -> Tensor:
 _SEEN: list[Any] = []  # operations, by the numbers that stand for them in calls
 POOLS: tuple[Any, ...] = (Pool, GridPool1d.__base__, GlobalPool, ChannelPool, ClusterPool, RegionPool)
 AXES: dict[type, Callable[[Any], int]] = {
-    pooling.Pool: lambda operation: operation.pooling.ndim,
-    pooling.GridPool: lambda operation: len(operation.grids[0]),
-    pooling.ClusterPool: lambda operation: len(operation.grid),
-    pooling.RegionPool: lambda operation: len(operation.grid),
+    pooling.PoolWindows: lambda operation: operation.pooling.ndim,
+    pooling.PoolGrid: lambda operation: len(operation.grids[0]),
+    pooling.PoolClusters: lambda operation: len(operation.grid),
+    pooling.PoolRegions: lambda operation: len(operation.grid),
 }
 
 
@@ -110,7 +110,7 @@ def _volume(x: Tensor) -> Volume:
 def _step(call: Call) -> Step:
     operation, inputs = _SEEN[call["number"]], tuple(call["inputs"])
     volumes = [_volume(one) for one in inputs]
-    axes = operation.pooling.axes if isinstance(operation, pooling.Pool) else ()
+    axes = operation.pooling.axes if isinstance(operation, pooling.PoolWindows) else ()
     way, macs = reading(operation, volumes), operation.macs(*volumes)
     return Step(operation.title, way, inputs, macs, axes=axes, equivariant=operation.moves)
 

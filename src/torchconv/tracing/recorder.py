@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..network.graph import Node
 from ..network.operations import Input
-from ..network.recorded import Batch, Recorded
-from ..receptive.access import Everything, Same
+from ..network.recorded import Recorded, TensorVolume
+from ..receptive.access import Everything, Pointwise
 from .aten.call import Call, Step
 from .aten.spectral import Spectra
 from .aten.table import TABLE
@@ -43,7 +43,7 @@ class Recorder(TorchDispatchMode):
 
     def start(self, x: Tensor) -> None:
         """An input of the network."""
-        self._add("input", x, Input(Batch.of(tuple(x.shape))), ())
+        self._add("input", x, Input(TensorVolume.of(tuple(x.shape))), ())
 
     def source(self, tensor: Tensor) -> str | None:
         """The node whose output a tensor is."""
@@ -84,7 +84,7 @@ class Recorder(TorchDispatchMode):
             if not inputs:  # what it was is written over by what is known
                 self._sources.pop(id(one), None)
                 self._made_of[id(one)] = made_of
-            elif not step.word and isinstance(step.reading, Same):
+            elif not step.word and isinstance(step.pattern, Pointwise):
                 self._sources[id(one)] = self._sources[id(inputs[0])]
             elif id(step) in earlier:
                 self._sources[id(one)] = earlier[id(step)]
@@ -114,8 +114,8 @@ class Recorder(TorchDispatchMode):
         self._taken.update(fresh)
         operation = Recorded(
             step.word,
-            step.reading,
-            Batch.of(tuple(one.shape)),
+            step.pattern,
+            TensorVolume.of(tuple(one.shape)),
             inputs=len(inputs),
             weights=sum(self.places.sizes[name] for name in fresh),
             exact=step.exact,

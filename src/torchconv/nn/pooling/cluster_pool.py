@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...description.axis import integer, positive
 from ...errors import DataError, SettingError, ShapeError
-from ...network.pooling import ClusterPool as Described
+from ...network.pooling import PoolClusters as Described
 from ...text import install
 from . import grid_pool
 

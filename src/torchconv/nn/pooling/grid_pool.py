@@ -16,9 +16,9 @@ from ...compute.tensors import compile_time_constant
 from ...description.resampling import Resampling
 from ...description.shapes import sizes_of
 from ...errors import SettingError, ShapeError
-from ...network.pooling import GlobalPool as DescribedGlobal
 from ...network.pooling import Grid, Summary, grid_text, grids_of
-from ...network.pooling import GridPool as Described
+from ...network.pooling import PoolAll as DescribedGlobal
+from ...network.pooling import PoolGrid as Described
 
 STATISTICS = ("mean", "max")
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...description.axis import integer
 from ...errors import DataError, SettingError, ShapeError, TorchconvError
+from ...network.pooling import PoolRegions as Described
 from ...network.pooling import Region, runs
-from ...network.pooling import RegionPool as Described
 from . import grid_pool
 
 

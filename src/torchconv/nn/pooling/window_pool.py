@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...compute.pooling.operator import PoolOperator
 from ...description.pooling import Pooling
-from ...network.pooling import Pool as Described
+from ...network.pooling import PoolWindows as Described
 from ..conv import FixedSetting
 
 

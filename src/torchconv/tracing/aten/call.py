@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...description.axis import Axis
 from ...description.convolution import Convolution
-from ...receptive.access import Reading, Same
+from ...receptive.access import AccessPattern, Pointwise
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Step:
     """What one result of a call is: how it reads, and what that takes. No word: nothing to show in a table."""
 
     word: str
-    reading: Reading = field(default_factory=Same)
+    pattern: AccessPattern = field(default_factory=Pointwise)
     inputs: tuple[Tensor, ...] | None = None
     exact: int = 0
     customary: int | None = None

@@ -45,16 +45,16 @@ def expand(call: Call) -> Step:
 def repeat(call: Call) -> Step:
     """Copies side by side."""
     shape = (1,) * (len(call["repeats"]) - call.x.ndim) + tuple(call.x.shape)
-    steps: list[access.Reading] = [access.Reshape(shape)]
+    steps: list[access.AccessPattern] = [access.Reshape(shape)]
     for dim, (length, times) in enumerate(zip(shape, call["repeats"], strict=True)):
         if int(times) != 1:
             steps.append(picked(dim, [at % length for at in range(length * int(times))]))
-    return Step("repeat", access.Steps(tuple(steps)), equivariant="no")
+    return Step("repeat", access.Composed(tuple(steps)), equivariant="no")
 
 
-def picked(dim: int, units: list[int]) -> access.Pick:
+def picked(dim: int, units: list[int]) -> access.Gather:
     """One unit for each output."""
-    return access.Pick(dim, tuple((unit,) for unit in units))
+    return access.Gather(dim, tuple((unit,) for unit in units))
 
 
 def select(call: Call) -> Step:
@@ -63,9 +63,9 @@ def select(call: Call) -> Step:
     return Step("select", _one(call.x, dim, int(call["index"]) % length))
 
 
-def _one(x: torch.Tensor, dim: int, index: int) -> access.Reading:
+def _one(x: torch.Tensor, dim: int, index: int) -> access.AccessPattern:
     shape = tuple(x.shape[:dim]) + tuple(x.shape[dim + 1 :])
-    return access.Steps((sliced(dim, x.shape[dim], index, 1, 1), access.Reshape(shape)))
+    return access.Composed((sliced(dim, x.shape[dim], index, 1, 1), access.Reshape(shape)))
 
 
 def unbind(call: Call) -> tuple[Step, ...]:
@@ -94,11 +94,11 @@ def join(call: Call) -> Step:
     for one in tensors:
         length = 1 if call.name == "stack" else one.shape[dim]
         if call.depends(one):
-            steps: list[access.Reading] = []
+            steps: list[access.AccessPattern] = []
             if call.name == "stack":
                 steps.append(access.Reshape((*one.shape[:dim], 1, *one.shape[dim:])))
             end = call.out.shape[dim] - start - length
-            parts.append(access.Steps((*steps, access.Slice(dim, Axis(1, padding=(start, end))))))
+            parts.append(access.Composed((*steps, access.Slice(dim, Axis(1, padding=(start, end))))))
         start += length
     return Step("concat", access.Each(tuple(parts)), equivariant="no")
 
@@ -114,8 +114,8 @@ def scatter(call: Call) -> Step:
     kept = picked(dim, [-1 if at in written else at for at in range(length)])
     places = {at: number for number, at in enumerate(written)}
     into = picked(dim, [places.get(at, -1) for at in range(length)])
-    parts: list[tuple[torch.Tensor, access.Reading]] = [(x, kept)]
-    parts.append((source, access.Steps((access.Reshape(tuple(shape)), into))))
+    parts: list[tuple[torch.Tensor, access.AccessPattern]] = [(x, kept)]
+    parts.append((source, access.Composed((access.Reshape(tuple(shape)), into))))
     used = [(tensor, way) for tensor, way in parts if call.depends(tensor)]
     if len(written) == length:
         used = [one for one in used if one[0] is source] or used
@@ -135,7 +135,7 @@ def constant(call: Call) -> tuple[Step, ...]:
 def flip(call: Call) -> Step:
     """Axes the other way round."""
     steps = tuple(picked(int(dim) % call.x.ndim, [*range(call.x.shape[dim])][::-1]) for dim in call["dims"])
-    return Step("flip", access.Steps(steps), equivariant="no")
+    return Step("flip", access.Composed(steps), equivariant="no")
 
 
 def roll(call: Call) -> Step:
@@ -143,10 +143,10 @@ def roll(call: Call) -> Step:
     dims, shifts = list(call["dims"]), list(call["shifts"])
     if not dims:
         flat = (access.Reshape((call.x.numel(),)), picked(0, _rolled(call.x.numel(), shifts[0])))
-        return Step("roll", access.Steps((*flat, access.Reshape(tuple(call.out.shape)))), equivariant="no")
+        return Step("roll", access.Composed((*flat, access.Reshape(tuple(call.out.shape)))), equivariant="no")
     moves = zip(dims, shifts, strict=True)
     steps = tuple(picked(int(d) % call.x.ndim, _rolled(call.x.shape[d], int(shift))) for d, shift in moves)
-    return Step("roll", access.Steps(steps))
+    return Step("roll", access.Composed(steps))
 
 
 def _rolled(length: int, shift: int) -> list[int]:
@@ -166,7 +166,7 @@ def channel_shuffle(call: Call) -> Step:
     groups, middle = int(call["groups"]), prod(size)
     split_ = access.Reshape((batch, groups, channels // groups, middle))
     steps = (split_, access.Permute((0, 2, 1, 3)), access.Reshape(tuple(call.out.shape)))
-    return Step("channelshuffle", access.Steps(steps))
+    return Step("channelshuffle", access.Composed(steps))
 
 
 def same_places(call: Call) -> Step:
@@ -177,7 +177,7 @@ def same_places(call: Call) -> Step:
 def looked_up(call: Call) -> Step:
     """A vector for each number."""
     shape = tuple(call.out.shape)
-    way = access.Steps((access.Reshape((*shape[:-1], 1)), access.Expand(shape)))
+    way = access.Composed((access.Reshape((*shape[:-1], 1)), access.Expand(shape)))
     return Step("embedding", way, (call["indices"],) if call.depends(call["indices"]) else None)
 
 
@@ -186,7 +186,7 @@ def complex_view(call: Call) -> Step:
     shape = tuple(call.out.shape)
     if call.name == "view_as_complex":
         return Step("complex", access.Reduce((-1,)))
-    return Step("real", access.Steps((access.Reshape((*shape[:-1], 1)), access.Expand(shape))))
+    return Step("real", access.Composed((access.Reshape((*shape[:-1], 1)), access.Expand(shape))))
 
 
 def rotate(call: Call) -> Step:
@@ -201,7 +201,7 @@ def rotate(call: Call) -> Step:
         2: (backward[one], backward[other]),
         3: (backward[one], access.Permute(tuple(order))),
     }
-    return Step("rotate", access.Steps(ways[turns]), equivariant="no")
+    return Step("rotate", access.Composed(ways[turns]), equivariant="no")
 
 
 def index(call: Call) -> Step:
@@ -215,7 +215,7 @@ def index(call: Call) -> Step:
         return Step("index", picked(dim, [unit % call.x.shape[dim] for unit in units]), (call.x,), equivariant="no")
     unknown = {"known": False, "note": "which units it takes is not known", "equivariant": "no"}
     if call.name == "gather":
-        way = access.Steps((access.Reduce(tuple(axes), keep=True), access.Expand(tuple(call.out.shape))))
+        way = access.Composed((access.Reduce(tuple(axes), keep=True), access.Expand(tuple(call.out.shape))))
         return Step("gather", way, (call.x,), **unknown)
     return Step("index", access.Everything(tuple(call.out.shape)), **unknown)
 

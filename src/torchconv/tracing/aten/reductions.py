@@ -20,11 +20,11 @@ def product(call: Call) -> Step:
     sides = "both" if call.depends(first) and call.depends(second) else "left" if call.depends(first) else "right"
     parts = [one for one in (first, second) if call.depends(one)]
     word = "linear" if sides == "left" else "matmul"
-    way: access.Reading = access.Product(tuple(call.out.shape), sides)
+    way: access.AccessPattern = access.MatrixProduct(tuple(call.out.shape), sides)
     if added and call.depends(tensors[0]):
         parts.append(tensors[0])
-        ways = (access.Product(tuple(call.out.shape), "left"),) if sides == "left" else ()
-        way = access.Each((*ways, access.Same())) if ways else access.Everything(tuple(call.out.shape))
+        ways = (access.MatrixProduct(tuple(call.out.shape), "left"),) if sides == "left" else ()
+        way = access.Each((*ways, access.Pointwise())) if ways else access.Everything(tuple(call.out.shape))
     return Step(word, way, tuple(parts), macs, macs)
 
 
@@ -34,7 +34,7 @@ def einsum(call: Call) -> Step:
     operands = list(zip(own, call["operands"], strict=True))
     sizes = {letter: length for letters, one in operands for letter, length in zip(letters, one.shape, strict=True)}
     parts = [(letters, one) for letters, one in operands if call.depends(one)]
-    way = access.Sum(tuple(letters for letters, _ in parts), result, tuple(call.out.shape))
+    way = access.Contraction(tuple(letters for letters, _ in parts), result, tuple(call.out.shape))
     macs = prod(sizes.values())
     return Step("einsum", way, tuple(one for _, one in parts), macs, macs, equivariant="no")
 
@@ -42,7 +42,7 @@ def einsum(call: Call) -> Step:
 def linear(call: Call) -> Step:
     """torch.nn.Linear where it is one operator."""
     macs = call.out.numel() * call.x.shape[-1]
-    return Step("linear", access.Product(tuple(call.out.shape), "left"), (call.x,), macs, macs)
+    return Step("linear", access.MatrixProduct(tuple(call.out.shape), "left"), (call.x,), macs, macs)
 
 
 def reduce(call: Call) -> tuple[Step, ...]:
@@ -63,7 +63,7 @@ def mix(call: Call) -> tuple[Step, ...]:
     """Each unit reads all along one axis: softmax, sorting, the largest of them."""
     dim = int(call["dim"]) % max(call.x.ndim, 1)
     word = "softmax" if "softmax" in call.name else call.name.strip("_")
-    way = access.Steps((access.Reduce((dim,), keep=True), access.Expand(tuple(call.out.shape))))
+    way = access.Composed((access.Reduce((dim,), keep=True), access.Expand(tuple(call.out.shape))))
     return (Step(word, way, (call.x,), equivariant="yes" if dim == 1 else "no"),) * len(call.results)
 
 
@@ -72,7 +72,7 @@ def running(call: Call) -> tuple[Step, ...]:
     dim = int(call["dim"]) % max(call.x.ndim, 1)
     length = call.x.shape[dim]
     table = tuple(tuple(at if at <= unit else -1 for at in range(length)) for unit in range(length))
-    return (Step(call.name, access.Pick(dim, table), (call.x,), equivariant="no"),) * len(call.results)
+    return (Step(call.name, access.Gather(dim, table), (call.x,), equivariant="no"),) * len(call.results)
 
 
 def batch_norm(call: Call) -> tuple[Step, ...]:
@@ -93,7 +93,7 @@ def group_norm(call: Call) -> tuple[Step, ...]:
     shape = tuple(x.shape)
     dims = tuple(range(2, x.ndim + 1))
     split = access.Reshape((shape[0], groups, shape[1] // groups, *shape[2:]))
-    way = access.Steps((split, access.Mix(dims), access.Reshape(shape)))
+    way = access.Composed((split, access.Mix(dims), access.Reshape(shape)))
     return (Step("groupnorm", way, (x,)),)
 
 
@@ -120,7 +120,7 @@ def glu(call: Call) -> Step:
     dim = int(call["dim"]) % call.x.ndim
     half = call.x.shape[dim] // 2
     table = tuple((at, at + half) for at in range(half))
-    return Step("glu", access.Pick(dim, table), (call.x,))
+    return Step("glu", access.Gather(dim, table), (call.x,))
 
 
 def anywhere(call: Call) -> Step:

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from ...description.interval import Interval
-from ...receptive.access import Everything, Reading, Reduce, Same, Steps, Sum
+from ...receptive.access import AccessPattern, Composed, Contraction, Everything, Pointwise, Reduce
 from ...receptive.field import Field, union
 from ...receptive.periodic import Progression
 from .call import Call, Step
@@ -23,7 +23,7 @@ Axes = dict[int, np.ndarray]  # by axis, counted from the end: which samples may
 
 
 @dataclass(frozen=True)
-class Circular(Reading):
+class Circular(AccessPattern):
     """A circular convolution along axes counted from the end, with samples of a kernel at these offsets."""
 
     shape: tuple[int, ...]
@@ -43,7 +43,7 @@ class Circular(Reading):
 
 
 @dataclass(frozen=True)
-class InFront(Reading):
+class InFront(AccessPattern):
     """Another shape of the axes in front of the last ones."""
 
     shape: tuple[int, ...]
@@ -57,10 +57,10 @@ class InFront(Reading):
 
 
 @dataclass(frozen=True)
-class OfSamples(Reading):
+class OfSamples(AccessPattern):
     """Of a spectrum, in the shape of the samples that it is the spectrum of."""
 
-    inner: Reading
+    inner: AccessPattern
 
     def field(self, *fields: Field) -> Field:
         return self.inner.field(*fields)
@@ -108,7 +108,7 @@ class Spectra:
         if call.name in ("_fft_r2c", "_fft_c2c") and call.given.get("forward", True):
             x = call.x
             axes = self._followed.get(id(x), frozenset()) | {int(dim) % x.ndim - x.ndim for dim in call["dim"]}
-            return self._spectrum(call, Step("fft", Same(), (x,), equivariant="no"), axes)
+            return self._spectrum(call, Step("fft", Pointwise(), (x,), equivariant="no"), axes)
         if not spectra:
             whole = Everything(tuple(call.out.shape))
             return Step("fft", whole, (call.x,), equivariant="no") if call.name.startswith("_fft") else None
@@ -116,11 +116,11 @@ class Spectra:
         if call.name in ("_fft_c2r", "_fft_c2c"):
             back = {int(dim) % call.x.ndim - call.x.ndim for dim in call["dim"]}
             if back <= axes and call.out.ndim == call.x.ndim:
-                return self._spectrum(call, Step("fft", Same(), (call.x,), equivariant="no"), axes - back)
+                return self._spectrum(call, Step("fft", Pointwise(), (call.x,), equivariant="no"), axes - back)
         elif any(self._followed.get(id(one)) != axes for one in call.inputs):
             pass
         elif call.name in ("add", "sub", "neg", "clone", "alias", "_conj_physical_", "detach"):
-            return self._spectrum(call, Step(call.name, Same()), axes)
+            return self._spectrum(call, Step(call.name, Pointwise()), axes)
         elif call.name in ("view", "unsqueeze", "squeeze", "expand"):
             count = -min(axes)
             if call.x.shape[-count:] == call.out.shape[-count:]:
@@ -139,7 +139,7 @@ class Spectra:
         x = call.inputs[0]
         others = [one for one in call.tensors() if one is not x]
         if not others or others[0].numel() == 1:
-            return Step("mul", Same(), (x,))
+            return Step("mul", Pointwise(), (x,))
         known = self._constant.get(id(others[0]), {})
         lengths = {axis: len(known[axis]) for axis in axes if axis in known}
         if set(lengths) != axes or not all(one.any() for one in known.values()):
@@ -151,14 +151,14 @@ class Spectra:
         first = left if call["operands"][0] is x else right
         if any(first[axis] != result[axis] or (left + right).count(first[axis]) != 2 for axis in axes):
             return None
-        way = Steps((Sum((first,), result, tuple(call.out.shape)), Circular(tuple(call.out.shape), offsets)))
+        way = Composed((Contraction((first,), result, tuple(call.out.shape)), Circular(tuple(call.out.shape), offsets)))
         return Step("einsum", way, (x,))
 
     def _spectrum(self, call: Call, step: Step, axes: frozenset[int]) -> Step:
         if not axes:
             return step
         self._followed[id(call.out)] = axes
-        return replace(step, reading=OfSamples(step.reading))
+        return replace(step, pattern=OfSamples(step.pattern))
 
     def _samples(self, x: Tensor, axis: int) -> np.ndarray:
         known = self._zeros.get(id(x), {})

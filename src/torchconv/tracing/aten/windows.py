@@ -40,7 +40,7 @@ def convolved(described: Convolution, x: Tensor) -> Step:
     moves = "no" if described.sharing.needs_size else "yes"
     return Step(
         "conv",
-        access.Windows(described.axes, described.channels),
+        access.SlidingWindows(described.axes, described.channels),
         exact=described.macs(size) * images,
         customary=described.macs_ignoring_borders(size) * images,
         convolution=described,
@@ -63,7 +63,7 @@ def pooling(call: Call) -> tuple[Step, ...]:
         if output_size(axis, size) != outputs:  # rounded up
             axis = Axis(k, s, d, (low, (outputs - 1) * s + axis.span - size - low))
         axes.append(axis)
-    step = Step(call.name.partition("_")[0] + "pool", access.Windows(tuple(axes)), (call.x,), axes=tuple(axes))
+    step = Step(call.name.partition("_")[0] + "pool", access.SlidingWindows(tuple(axes)), (call.x,), axes=tuple(axes))
     return (step,) * len(call.results)
 
 
@@ -112,7 +112,7 @@ def pad(call: Call) -> Step:
     )
     pairs = [*zip(given[::2], given[1::2], strict=True)][::-1]
     axes = tuple(Axis(1, padding=pair, boundary=boundary if max(pair) > 0 else "zeros") for pair in pairs)
-    return Step("pad", access.Windows(axes))
+    return Step("pad", access.SlidingWindows(axes))
 
 
 def cut(call: Call) -> Step:
@@ -145,7 +145,7 @@ def im2col(call: Call) -> Step:
         access.Permute((0, 1, 4, 5, 2, 3)),
         access.Reshape((x.shape[0], x.shape[1] * count[0] * count[1], call.out.shape[-1])),
     )
-    return Step("unfold", access.Steps(steps), axes=axes)
+    return Step("unfold", access.Composed(steps), axes=axes)
 
 
 def col2im(call: Call) -> Step:
@@ -170,10 +170,10 @@ def col2im(call: Call) -> Step:
         access.Reshape((batch, channels, ky, kx, *counts)),
         access.Permute((0, 1, 2, 4, 3, 5)),
         access.Reshape((batch, channels, ky * counts[0], kx * counts[1])),
-        access.Pick(2, tables[0]),
-        access.Pick(3, tables[1]),
+        access.Gather(2, tables[0]),
+        access.Gather(3, tables[1]),
     )
-    return Step("fold", access.Steps(steps))
+    return Step("fold", access.Composed(steps))
 
 
 def columns(call: Call) -> tuple[Axis, ...]:

@@ -14,7 +14,7 @@ from ...drawing import charts, filters
 from ...errors import DataError
 from ...network.graph import Network
 from ...network.operations import Convolve, Input, Operation
-from ...network.pooling import ChannelPool, GlobalPool, GridPool, Pool
+from ...network.pooling import PoolAll, PoolChannels, PoolGrid, PoolWindows
 from ...text import duration, megabytes, percent, printable, short_count, write_atomically
 from ..run import run_folder
 from .evaluate import mistakes as find_mistakes
@@ -162,13 +162,13 @@ def _rows(network: Network) -> list[tuple[str, str, str, int, int]]:
 def said(operation: Operation) -> str:
     """An operation in a few words.
 
-    >>> from torchconv.network.pooling import GlobalPool
-    >>> said(GlobalPool("max"))
+    >>> from torchconv.network.pooling import PoolAll
+    >>> said(PoolAll("max"))
     'max'
     """
     if isinstance(operation, Convolve):
         return f"{operation.convolution}"
-    if isinstance(operation, Pool | ChannelPool | GridPool | GlobalPool):
+    if isinstance(operation, PoolWindows | PoolChannels | PoolGrid | PoolAll):
         return str(operation)
     if isinstance(operation, Input) or not is_dataclass(operation):
         return ""

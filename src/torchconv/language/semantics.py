@@ -1,4 +1,4 @@
-"""What each word of the language makes of its settings: an operation, with the defaults of what is not said."""
+"""What each word of the language means: the operation that its settings make, and the defaults of what is not said."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NORM_SETTINGS = {"groups": ("group",), "momentum": ("batch",), "eps": ("batch", 
 Values = dict[str, Any]
 
 # What gives scores: SOFTMAX after one of these only turns them into probabilities.
-SCORES = (ops.FullyConnected, ops.Convolve, pooling.GlobalPool, ops.Upsample, operations.Merge)
+SCORES = (ops.FullyConnected, ops.Convolve, pooling.PoolAll, ops.Upsample, operations.Merge)
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,14 @@ def make_tiled(values: Values, around: Surroundings) -> Operation:
 
 def make_pool(values: Values, around: Surroundings) -> Operation:
     """POOL: a statistic of every window."""
-    return pooling.Pool(_pooling({**POOL_DEFAULTS, **values}, around, "POOL"))
+    return pooling.PoolWindows(_pooling({**POOL_DEFAULTS, **values}, around, "POOL"))
 
 
 def make_learned_pool(values: Values, around: Surroundings) -> Operation:
     """LEARNEDPOOL: an average of every window with learned weights."""
     settings = {**POOL_DEFAULTS, "statistic": "mean", **values}
     per_channel = settings.pop("per_channel", False)
-    return pooling.LearnedPool(_pooling(settings, around, "LEARNEDPOOL"), per_channel)
+    return pooling.PoolLearned(_pooling(settings, around, "LEARNEDPOOL"), per_channel)
 
 
 def _pooling(settings: Values, around: Surroundings, word: str) -> Pooling:
@@ -133,13 +133,13 @@ def _weighted(settings: Values) -> Values:
 def make_grid_pool(values: Values, around: Surroundings) -> Operation:
     """GRIDPOOL: a statistic of each cell of a grid, or of several grids."""
     given = [per_axis(grid, around.volume, "GRIDPOOL", "grid") for grid in values.get("grid", GRID)]
-    return pooling.GridPool(tuple(given), pooling.Summary(values.get("statistic", "max"), values.get("p")))
+    return pooling.PoolGrid(tuple(given), pooling.Summary(values.get("statistic", "max"), values.get("p")))
 
 
 def make_channel_pool(values: Values, around: Surroundings) -> Operation:
     """CHANNELPOOL, and MAXOUT where it takes the largest: a statistic of neighbouring channels."""
     settings = {"channels": MAXOUT_PIECES, **values}
-    return pooling.ChannelPool(Pooling((settings.pop("channels"),), **_weighted(settings)))
+    return pooling.PoolChannels(Pooling((settings.pop("channels"),), **_weighted(settings)))
 
 
 def make_upsample(values: Values, around: Surroundings) -> Operation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-FOLDER = Path(__file__).with_name("zoo")
+FOLDER = Path(__file__).parent
 SUFFIX = ".net"
 
 
