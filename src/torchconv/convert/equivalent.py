@@ -1,13 +1,16 @@
-"""Torch's own convolutions, and ours, as the one layer of a description."""
+"""The equivalent torchconv layer of a torch.nn convolution, sharing its parameters; and the numbers of a layer."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from ..compute import layouts
 from ..description import shapes
+from ..description.convolution import Convolution
 from ..errors import SettingError, ShapeError
 from ..nn.conv import Conv, Conv1d, Conv2d, Conv3d
 from ..nn.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -25,13 +28,13 @@ COMPUTING = {kind.forward.__module__ for pair in KINDS.items() for kind in pair}
 
 
 def equivalent(module: Any) -> Conv:
-    """The layer of torch.nn's convolution on the same parameters; a layer of torchconv is its own.
+    """The equivalent torchconv layer of a torch.nn convolution, on the same parameters; a layer of torchconv itself.
 
     A weight that is computed from other parameters, as by weight_norm, is copied as it is now.
     Raises SettingError for any other module, and for a subclass that computes something else.
 
     >>> theirs = nn.Conv2d(3, 8, 3, padding="same")
-    >>> str(twin(theirs).convolution), twin(theirs).weight is theirs.weight
+    >>> str(equivalent(theirs).convolution), equivalent(theirs).weight is theirs.weight
     ('3->8, 3x3, padding=1', True)
     """
     _check_inherited(module)
@@ -66,24 +69,54 @@ def _parameter(values: Any) -> nn.Parameter | None:
     return values if values is None or isinstance(values, nn.Parameter) else nn.Parameter(values.detach())
 
 
-def initialised(module: nn.Module, what: str) -> Conv:
-    """The same, with numbers; raises SettingError naming `what` for a layer whose parameters have no shape yet."""
-    if any(is_lazy(values) for values in module.parameters(recurse=False)):
-        fix = "Give the layer its input_size, or call it once."
-        raise SettingError(f"{what} of {module}", got="parameters without a shape yet", fix=fix)
-    return equivalent(module)
+@dataclass(frozen=True)
+class LayerValues:
+    """A layer's description, sizes of its input and output, if they are given, and its numbers.
+
+    weight: in the description's order, or the matrix of a fully connected layer. like: the layer that they are from.
+    """
+
+    convolution: Convolution
+    size: tuple[int, ...] | None
+    outputs: tuple[int, ...] | None
+    weight: Tensor
+    bias: Tensor | None
+    like: Any
+
+    @classmethod
+    def of(cls, module: nn.Module, input_size: Any, what: str) -> LayerValues:
+        """The values of a convolution; raises SettingError or ShapeError naming `what` for one that has none yet."""
+        if any(is_lazy(values) for values in module.parameters(recurse=False)):
+            fix = "Give the layer its input_size, or call it once."
+            raise SettingError(f"{what} of {module}", got="parameters without a shape yet", fix=fix)
+        layer = equivalent(module)
+        conv, size = layer.convolution, layer.input_size
+        if input_size is not None:
+            size = shapes.sizes_of(input_size, conv.ndim)
+            unshared = conv.sharing.needs_size or (conv.bias and conv.bias_sharing.needs_size)
+            if layer.input_size not in (None, size) and unshared:
+                expected = f"{layer.input_size}, for which its weights are made"
+                raise ShapeError(f"input_size of {conv}", got=size, expected=expected)
+        outputs = None if size is None else conv.output_size(size)  # raises where no window fits
+        return cls(conv, size, outputs, layouts.plain(layer.weight, layer.layout, conv), layer.bias, layer)
+
+    def sized(self) -> LayerValues:
+        """The same; raises SettingError where the size of the input is not known."""
+        if self.size is None:
+            raise SettingError(
+                f"the input size of {self.convolution}", got="none", fix="Give input_size, samples per axis."
+            )
+        return self
+
+    def module(self) -> Conv:
+        """The layer of these values, copies, and with everything else as it is in `like`."""
+        options = {name: getattr(self.like, name) for name in ("precision", "workspace") if isinstance(self.like, Conv)}
+        bias = None if self.bias is None else copied(self.bias, self.like.bias)
+        new = Conv.holding(self.convolution, self.size, copied(self.weight, self.like.weight), bias, **options)
+        return new.train(self.like.training)
 
 
-def size_for(layer: Conv, input_size: Any, required: bool) -> tuple[int, ...] | None:
-    """Of a layer's input: as given, or that which its weights are made for; raises errors where neither will do."""
-    conv, own = layer.convolution, layer.input_size
-    if input_size is None:
-        if own is None and required:
-            raise SettingError(f"the input size of {conv}", got="none", fix="Give input_size, samples per axis.")
-        return own
-    size = shapes.sizes_of(input_size, conv.ndim)
-    conv.output_size(size)  # raises where no window fits
-    unshared = conv.sharing.needs_size or (conv.bias and conv.bias_sharing.needs_size)
-    if own is not None and unshared and size != own:
-        raise ShapeError(f"input_size of {conv}", got=size, expected=f"{own}, for which its weights are made")
-    return size
+def copied(values: Tensor, like: Any) -> nn.Parameter:
+    """A parameter of its own, also where nothing had to be changed."""
+    values = values.detach()
+    return nn.Parameter(values.clone() if values.data_ptr() == like.data_ptr() else values, like.requires_grad)

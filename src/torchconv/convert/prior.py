@@ -7,14 +7,14 @@ at different places are equal (Goodfellow, Bengio, Courville 2016, Deep learning
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parameter import Parameter
+from torch import nn
 
-from ..compute import layouts
 from ..description import shapes
 from ..description.convolution import Convolution
 from ..description.matrix import checked_looser, joined
@@ -23,8 +23,8 @@ from ..errors import SettingError, ShapeError
 from ..nn.conv import Conv
 from ..nn.dense import Dense
 from ..text import megabytes
-from .equivalent import initialised, size_for
-from .projections import MatrixTie, PhaseTie, Tie, phase_tie, placed
+from .equivalent import LayerValues, copied
+from .projections import MatrixTie, Tie, dense_ties, phase_ties, placed
 
 DENSE = "dense"
 MOST_MEMORY = 0.5  # of the machine's, for the weights of a layer
@@ -53,22 +53,16 @@ def widen(module: nn.Module, sharing: Any, input_size: Any = None, *, bias_shari
         if bias_sharing is not None:
             raise SettingError("bias_sharing of a fully connected layer", got=repr(bias_sharing), expected="None")
         return as_linear(module, input_size)
-    layer = initialised(module, "widen")
-    conv = layer.convolution
+    values = LayerValues.of(module, input_size, "widen")
+    conv = values.convolution
     wanted = Sharing.of(sharing, conv.ndim)
     biases = joined(wanted, conv.bias_sharing) if bias_sharing is None else Sharing.of(bias_sharing, conv.ndim)
     checked_looser(conv.sharing, wanted)
     if conv.bias:
         checked_looser(conv.bias_sharing, biases)
-    size = size_for(layer, input_size, required=wanted.needs_size or (conv.bias and biases.needs_size))
-    new = Convolution.of_parts(conv.channels, conv.axes, wanted, conv.bias, biases)
-    _check_memory("widen", new, size, prod(new.weight_shape(size)) * layer.weight.element_size())
-    outputs = None if size is None else conv.output_size(size)
-    weight = placed(_weight(layer), conv.sharing.phases(outputs), wanted.phases(outputs))
-    bias = layer.bias
-    if bias is not None:
-        bias = placed(bias, conv.bias_sharing.phases(outputs), biases.phases(outputs))
-    return _layer(new, size, weight, bias, layer)
+    if wanted.needs_size or (conv.bias and biases.needs_size):
+        values = values.sized()
+    return _loosened(values, wanted, biases, "widen").module()
 
 
 @torch.no_grad()
@@ -105,20 +99,16 @@ def narrow(
         bias_sharing = described.bias_sharing if described is not None and bias_sharing is None else bias_sharing
     if isinstance(module, nn.Linear):
         return _narrow_dense(module, sharing, described, input_size, bias_sharing)
-    layer = initialised(module, "narrow")
-    conv, size = layer.convolution, size_for(layer, input_size, required=False)
+    values = LayerValues.of(module, input_size, "narrow")
+    conv = values.convolution
     if described is not None and (described.axes, described.channels) != (conv.axes, conv.channels):
-        return _narrow_dense(as_linear(layer, size), sharing, described, size, bias_sharing)  # by the whole matrix
+        dense = _dense(values.sized(), "narrow")  # by the whole matrix
+        return _narrow_dense(dense, sharing, described, values.size, bias_sharing)
     tight = _tied(conv, sharing, bias_sharing)
     common = joined(conv.sharing, tight.sharing), joined(conv.bias_sharing, tight.bias_sharing)
     if common != (conv.sharing, conv.bias_sharing):
-        layer = initialised(widen(layer, common[0], size, bias_sharing=common[1]), "narrow")
-    tie, bias_tie = phase_ties(layer.convolution, tight, size)
-    weight, squares = _projected(_weight(layer), tie)
-    bias, more = (None, 0.0) if layer.bias is None else _projected(layer.bias, bias_tie)
-    new = _layer(tight, size, weight, bias, layer)
-    new.distance = (squares + more) ** 0.5
-    return new
+        values = _loosened(values, *common, "narrow")
+    return _nearest(values, tight, phase_ties(values.convolution, tight, values.size, values.outputs))
 
 
 @torch.no_grad()
@@ -136,28 +126,44 @@ def as_linear(module: nn.Module, input_size: Any = None) -> Dense:
             [1, 0, 0, 0],
             [1, 1, 0, 0]], dtype=torch.int32)
     """
-    layer = initialised(module, "as_linear")
-    conv, size = layer.convolution, size_for(layer, input_size, required=True)
-    assert size is not None
-    outputs = conv.output_size(size)
+    return _dense(LayerValues.of(module, input_size, "as_linear").sized(), "as_linear").train(module.training)
+
+
+def _dense(values: LayerValues, what: str) -> Dense:
+    conv, size, outputs = values.convolution, values.size, values.outputs
+    assert size is not None, "of a layer on inputs of one size"
+    assert outputs is not None, "of a layer on inputs of one size"
     volumes = (conv.in_channels, *size), (conv.out_channels, *outputs)
-    _check_memory("as_linear", conv, size, prod(volumes[0]) * prod(volumes[1]) * layer.weight.element_size())
+    _check_memory(what, conv, size, prod(volumes[0]) * prod(volumes[1]) * values.weight.element_size())
     dense = Dense(*volumes, conv.bias, device="meta", convolution=conv)
-    matrix = MatrixTie(conv, size).loosened(_weight(layer).detach())
-    dense.weight = _parameter(matrix, layer.weight)
-    if layer.bias is not None:
-        spread = placed(layer.bias.detach(), conv.bias_sharing.phases(outputs), outputs)
-        dense.bias = _parameter(spread.movedim(-1, 0).reshape(-1), layer.bias)
-    return dense.train(module.training)
+    dense.weight = copied(MatrixTie(conv, size).loosened(values.weight.detach()), values.like.weight)
+    if values.bias is not None:
+        spread = placed(values.bias.detach(), conv.bias_sharing.phases(outputs), outputs)
+        dense.bias = copied(spread.movedim(-1, 0).reshape(-1), values.like.bias)
+    return dense
 
 
-def phase_ties(loose: Convolution, tight: Convolution, size: tuple[int, ...] | None) -> tuple[PhaseTie, ...]:
-    """Of the weights and of the biases, from a sharing to one that is a special case of it, on inputs of one size."""
-    outputs = None if size is None else loose.output_size(size)
-    return (
-        phase_tie(loose.axes, loose.sharing, tight.sharing, size, outputs),
-        phase_tie(None, loose.bias_sharing, tight.bias_sharing, size, outputs),
-    )
+def _loosened(values: LayerValues, sharing: Sharing, bias_sharing: Sharing, what: str) -> LayerValues:
+    """The same function with looser ties."""
+    conv, size, outputs, bias = values.convolution, values.size, values.outputs, values.bias
+    new = Convolution.of_parts(conv.channels, conv.axes, sharing, conv.bias, bias_sharing)
+    _check_memory(what, new, size, prod(new.weight_shape(size)) * values.weight.element_size())
+    weight = placed(values.weight, conv.sharing.phases(outputs), sharing.phases(outputs))
+    if bias is not None:
+        bias = placed(bias, conv.bias_sharing.phases(outputs), bias_sharing.phases(outputs))
+    return replace(values, convolution=new, weight=weight, bias=bias)
+
+
+def _nearest(values: LayerValues, tight: Convolution, ties: Sequence[Tie]) -> Conv:
+    """The layer of the nearest tied values, with its distance."""
+    squares, tied = 0.0, []
+    for loose, tie in zip((values.weight, values.bias), ties, strict=True):
+        tied.append(None if loose is None else tie.tightened(loose))
+        if loose is not None:
+            squares += float(tie.squared_norm(loose - tie.loosened(tied[-1])))
+    new = replace(values, convolution=tight, weight=tied[0], bias=tied[1]).module()
+    new.distance = squares**0.5
+    return new
 
 
 def _narrow_dense(
@@ -174,20 +180,8 @@ def _narrow_dense(
     if tuple(module.weight.shape) != wanted:
         got = f"a matrix of {module.out_features}x{module.in_features}"
         raise ShapeError(f"narrow to {tight} on inputs of {size}", got=got, expected="{}x{}".format(*wanted))
-    weight, squares = _projected(module.weight, MatrixTie(tight, size))
-    bias, more = None, 0.0
-    if module.bias is not None:
-        places = module.bias.reshape(tight.out_channels, *outputs).movedim(0, -1)
-        bias, more = _projected(places, phase_ties(_tied(tight, "none", None), tight, size)[1])
-    new = _layer(tight, size, weight, bias, module)
-    new.distance = (squares + more) ** 0.5
-    return new
-
-
-def _projected(values: Tensor, tie: Tie) -> tuple[Tensor, float]:
-    """The nearest tied values, and the squared distance."""
-    tied = tie.tightened(values)
-    return tied, float(tie.squared_norm(values - tie.loosened(tied)))
+    values = LayerValues(tight, size, outputs, module.weight, module.bias, module)
+    return _nearest(values, tight, dense_ties(tight, size, outputs))
 
 
 def _tied(conv: Convolution, sharing: Any, bias_sharing: Any, bias: bool | None = None) -> Convolution:
@@ -196,31 +190,10 @@ def _tied(conv: Convolution, sharing: Any, bias_sharing: Any, bias: bool | None 
     return Convolution.of_parts(conv.channels, conv.axes, wanted, conv.bias if bias is None else bias, biases)
 
 
-def _weight(layer: Conv) -> Tensor:
-    """In the description's order."""
-    return layouts.plain(layer.weight, layer.layout, layer.convolution)
-
-
-def _parameter(values: Tensor, like: Any) -> Parameter:
-    """A copy, also where nothing had to be changed."""
-    values = values.detach()
-    return Parameter(values.clone() if values.data_ptr() == like.data_ptr() else values, like.requires_grad)
-
-
-def _layer(conv: Convolution, size: tuple[int, ...] | None, weight: Tensor, bias: Tensor | None, like: Any) -> Conv:
-    """A layer with these numbers, and everything else as it was."""
-    options = {name: getattr(like, name) for name in ("precision", "workspace") if isinstance(like, Conv)}
-    new = Conv.of(conv, size, device="meta", **options)
-    new.weight = _parameter(weight, like.weight)
-    if bias is not None:
-        new.bias = _parameter(bias, like.bias)
-    return new.train(like.training)
-
-
 def _check_memory(what: str, conv: Convolution, size: tuple[int, ...] | None, count: int) -> None:
     there = MOST_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if count > there:
         got, expected = map(megabytes, (count, there))
         fix = "Ask for a smaller input or tighter ties, or for the sparse matrix, Convolution.matrix."
-        told = f"{what} to {conv} on {size}: its weights"
+        told = f"the weights of {what} to {conv}" + (f" on inputs of {size}" if size else "")
         raise SettingError(told, got=got, expected=f"{expected} at most", fix=fix)

@@ -17,8 +17,6 @@ from ..errors import SettingError
 from ..nn.conv import Conv
 from ..nn.dense import Dense
 from . import projections
-from .prior import phase_ties
-from .projections import MatrixTie
 
 Tied = tuple[nn.Parameter, projections.Tie]
 
@@ -121,16 +119,9 @@ class PriorPenalty:
         return [(values, tie) for values, tie in found if values is not None]
 
     def _of_dense(self, module: Dense, tight: Convolution) -> list:
-        size, outputs = module.volume[1:], module.outputs
-        key = (tight, size, "dense")
+        key = (tight, module.volume, "dense")
         if key not in self._known:
-            loose = Convolution.of_parts(tight.channels, tight.axes, tight.sharing, True, Sharing((None,) * tight.ndim))
-            bias = projections.ViewedTie(
-                phase_ties(loose, tight, size)[1],
-                lambda values: values.reshape(outputs).movedim(0, -1),
-                lambda values: values.movedim(-1, 0).reshape(-1),
-            )
-            self._known[key] = (MatrixTie(tight, size), bias)
+            self._known[key] = projections.dense_ties(tight, module.volume[1:], module.outputs[1:])
         return list(zip((module.weight, module.bias), self._known[key], strict=True))
 
     def _of_conv(self, module: Conv, tight: Convolution) -> list:
@@ -141,7 +132,8 @@ class PriorPenalty:
             return []
         key = (conv, tight, module.input_size, layout)
         if key not in self._known:
-            tie, bias = phase_ties(conv, tight, module.input_size)
+            size = module.input_size
+            tie, bias = projections.phase_ties(conv, tight, size, None if size is None else conv.output_size(size))
 
             def plain(values: Tensor) -> Tensor:
                 return layouts.plain(values, layout, conv)

@@ -137,7 +137,28 @@ class ViewedTie(Tie):
         return self.tie.squared_norm(self.view(loose))
 
 
-def phase_tie(
+def phase_ties(
+    loose: Convolution, tight: Convolution, size: tuple[int, ...] | None, outputs: tuple[int, ...] | None
+) -> tuple[PhaseTie, PhaseTie]:
+    """Of the weights and of the biases, from a sharing to one that is a special case of it, on inputs of one size."""
+    return (
+        _phase_tie(loose.axes, loose.sharing, tight.sharing, size, outputs),
+        _phase_tie(None, loose.bias_sharing, tight.bias_sharing, size, outputs),
+    )
+
+
+def dense_ties(tight: Convolution, size: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[Tie, Tie]:
+    """Of the matrix and of the flattened biases of a layer that reads and makes whole volumes, to a convolution's."""
+    unshared, channels = Sharing((None,) * tight.ndim), tight.out_channels
+    bias = ViewedTie(
+        _phase_tie(None, unshared, tight.bias_sharing, size, outputs),
+        lambda values: values.reshape(channels, *outputs).movedim(0, -1),
+        lambda values: values.movedim(-1, 0).reshape(-1),
+    )
+    return MatrixTie(tight, size), bias
+
+
+def _phase_tie(
     axes: Sequence[Axis] | None,
     loose: Sharing,
     tied: Sharing,
@@ -231,20 +252,20 @@ class MatrixTie(Tie):
     input_size: tuple[int, ...]
 
     def tightened(self, loose: Tensor) -> Tensor:
-        conv = self.convolution
+        conv, shape = self.convolution, self.convolution.weight_shape(self.input_size)
         places, numbers = self._entries
         places, numbers = places.to(loose.device), numbers.to(loose.device)
         each = loose.to(widest(loose.dtype)).reshape(-1)[places]
-        first = each.new_zeros(prod(conv.weight_shape(self.input_size)))
+        first = each.new_zeros(prod(shape))
         if all(axis.boundary == "zeros" for axis in conv.axes):  # each place holds one weight: differences from one of
             first[numbers] = each.detach()  # its places, so that tied values come back bit by bit
             each = each - first[numbers]
         sums = torch.zeros_like(first).index_add(0, numbers, each)
-        phases = conv.sharing.phases(conv.output_size(self.input_size)) or (1,) * conv.ndim
+        phases = (1,) * conv.ndim if conv.sharing.is_full else shape[: conv.ndim]
         values = sums.reshape(*phases, -1, *conv.kernel_size)
         for number, (axis, size) in enumerate(zip(conv.axes, self.input_size, strict=True)):
             values = along(number, values, np.linalg.pinv(gram(axis, size, phases[number]), hermitian=True))
-        return (first + values.reshape(-1)).reshape(conv.weight_shape(self.input_size)).to(loose.dtype)
+        return (first + values.reshape(-1)).reshape(shape).to(loose.dtype)
 
     def loosened(self, tied: Tensor) -> Tensor:
         places, numbers = (one.to(tied.device) for one in self._entries)

@@ -62,8 +62,7 @@ class Conv(LazilyInitialised):
         workspace: int | None = None,
     ) -> None:
         super().__init__()
-        self._operator = Operator(convolution, algorithm, self.layout, precision, workspace)
-        self.input_size = None if input_size is None else shapes.sizes_of(input_size, convolution.ndim)
+        self._describe(convolution, input_size, algorithm, precision, workspace)
         options = {"device": device, "dtype": dtype}
         needs_size = convolution.sharing.needs_size or convolution.bias_sharing.needs_size
         self._is_lazy = needs_size and input_size is None
@@ -80,6 +79,30 @@ class Conv(LazilyInitialised):
     def of(cls, convolution: Convolution, input_size: Any = None, **options: Any) -> Conv:
         """The layer of a description; options: algorithm, device, dtype, precision, workspace."""
         return Conv(convolution, input_size, **options)
+
+    @classmethod
+    def holding(
+        cls, convolution: Convolution, input_size: Any, weight: Parameter, bias: Parameter | None, **options: Any
+    ) -> Conv:
+        """The layer of a description with these very parameters; options: algorithm, precision, workspace."""
+        layer = Conv.__new__(Conv)
+        super(Conv, layer).__init__()
+        layer._describe(convolution, input_size, **options)
+        layer._is_lazy = False
+        layer.weight = weight
+        layer.register_parameter("bias", bias)
+        return layer
+
+    def _describe(
+        self,
+        convolution: Convolution,
+        input_size: Any,
+        algorithm: str = "auto",
+        precision: str = "auto",
+        workspace: int | None = None,
+    ) -> None:
+        self._operator = Operator(convolution, algorithm, self.layout, precision, workspace)
+        self.input_size = None if input_size is None else shapes.sizes_of(input_size, convolution.ndim)
 
     def reset_parameters(self) -> None:
         """Fill weight and bias anew, by torch.nn's distribution."""
