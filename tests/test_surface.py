@@ -1,69 +1,88 @@
-"""The public names: there, documented, typed, and imported only when used."""
+"""The public names: there, documented, typed, imported only when used, and all on the page of the API."""
 
 import ast
+import importlib
 import inspect
+import json
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from docs import make_api
 
 import torchconv as tc
 from torchconv import errors
 
-PUBLIC = [
-    "Convolution",
-    "Plan",
-    "PriorPenalty",
-    "TorchconvError",
-    "as_convolution",
-    "as_linear",
-    "build",
-    "conv",
-    "conv_input_grad",
-    "conv_weight_grad",
-    "convolve",
-    "correlate",
-    "draw_field",
-    "draw_network",
-    "effective_field",
-    "equivariance",
-    "inspect",
-    "inspection",
-    "narrow",
-    "nn",
-    "parse",
-    "plan",
-    "pooling_advice",
-    "receptive_field",
-    "tune",
-    "widen",
-]
+BARE = ("inspection", "nn", "Plan", "TorchconvError")  # no calls: they have no doctest
+CONSUMER = """
+import torchconv as tc
+from torchconv.inspection import Report
+
+report: Report = tc.inspect("lenet5")
+layer: tc.nn.Conv2d = tc.nn.Conv2d(1, 1, 3)
+y = tc.conv(*tc.nothing)
+z: int = tc.widen(layer, "none")
+"""
 
 
-def test_names():
-    assert sorted(tc.__all__) == sorted(PUBLIC)
-    assert set(tc.__all__) <= set(dir(tc))
-    tree = ast.parse(Path(tc.__file__).read_text())
-    typed = {
-        alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level for alias in node.names
+def typed(module):
+    """The names that a type checker reads, with their modules, where a face is lazy."""
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return {
+        alias.asname or alias.name: node.module or alias.name
+        for block in blocks
+        for node in block.body
+        for alias in node.names
     }
-    assert typed == set(tc.__all__)
+
+
+@pytest.mark.parametrize("face", make_api.FACES)
+def test_every_public_name_is_there_and_typed(face):
+    module = importlib.import_module(face)
+    for name in make_api.names_of(face):
+        assert inspect.getdoc(getattr(module, name)), f"{face}.{name}"
+        assert name in dir(module)
+    assert not typed(module) or sorted(typed(module)) == sorted(module.__all__)
+    assert typed(module) == getattr(module, "_PLACES", typed(module))
     with pytest.raises(AttributeError, match="convolve_all"):
-        _ = tc.convolve_all
+        _ = module.convolve_all
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_name_is_documented(name):
-    thing = getattr(tc, name)
-    assert inspect.getdoc(thing)
-    if name not in ("inspection", "nn", "Plan", "TorchconvError"):
-        assert ">>>" in inspect.getdoc(thing), f"{name} has no doctest"
+def test_the_page_of_the_api_has_every_public_name():
+    page = make_api.PAGE.read_text(encoding="utf-8")
+    sections = {part.partition("\n")[0]: part for part in page.split("\n## ")[1:]}
+    missing = [
+        f"{face}.{name}"
+        for face in make_api.FACES
+        for name in make_api.names_of(face)
+        if f"[`{name}`]" not in sections.get(face, "")
+    ]
+    assert not missing, f"not on docs/api.md: {', '.join(missing)}. Run {make_api.COMMAND}"
+    assert page == make_api.page(), f"docs/api.md is not as the faces are. Run {make_api.COMMAND}"
 
 
-@pytest.mark.parametrize("name", tc.nn.__all__)
-def test_every_layer_is_documented(name):
-    assert ">>>" in inspect.getdoc(getattr(tc.nn, name))
+@pytest.mark.parametrize(
+    "name", [*(name for name in tc.__all__ if name not in BARE), *(f"nn.{name}" for name in tc.nn.__all__)]
+)
+def test_every_public_name_has_a_doctest(name):
+    place, _, last = name.rpartition(".")
+    assert ">>>" in inspect.getdoc(getattr(getattr(tc, place) if place else tc, last)), f"{name} has no doctest"
+
+
+def test_type_checkers_of_others_see_the_names(tmp_path):
+    assert resources.files("torchconv").joinpath("py.typed").is_file()  # wheels hold every file of the package
+    (tmp_path / "user.py").write_text(CONSUMER)
+    settings = {"extraPaths": [str(Path(tc.__file__).parent.parent)], "include": ["user.py"]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
+    found = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout)
+    said = [(one["range"]["start"]["line"], one["message"]) for one in found["generalDiagnostics"]]
+    assert [line for line, _ in said] == [6, 7], said
+    assert '"nothing" is not a known attribute' in said[0][1]
+    assert '"Conv | Dense" is not assignable to declared type "int"' in said[1][1]
 
 
 def test_importing_waits_for_nothing():

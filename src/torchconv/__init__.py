@@ -1,6 +1,12 @@
 """torchconv: every convolution, every pooling and every ConvNet of the textbook, as one system on PyTorch.
 
-Names are imported when they are first used, so that `torchconv --help` does not wait for torch.
+From the ground up: `description` (what one convolution is), `receptive` (what outputs depend on), `network` (many
+descriptions in a graph), `compute` (how one convolution is computed), `signal` (arrays), `nn` (layers), `language`
+(text to network to module), `tracing` (module to network), `convert` (module to an equivalent one), `inspection`,
+`drawing`, `training`, `cli`. A folder imports only what is named before it.
+
+The names below are the usual ones; each folder lists its own. All are imported when they are first used, so that
+`torchconv --help` does not wait for torch. docs/api.md has every public name, docs/glossary.md the words.
 """
 
 from __future__ import annotations
@@ -10,24 +16,32 @@ from typing import TYPE_CHECKING
 from .faces import lazy
 
 if TYPE_CHECKING:
-    from . import inspection, nn
-    from .compute.functional import conv, conv_input_grad, conv_weight_grad
-    from .compute.planning.plan import Plan, plan
-    from .convert.prior import as_linear, narrow, widen
-    from .convert.prior_penalty import PriorPenalty
-    from .convert.sliding.convert import as_convolution
-    from .convert.tune import tune
-    from .description.convolution import Convolution
-    from .drawing.network import draw_field, draw_network
-    from .errors import TorchconvError
-    from .inspection.effective_field import effective_field
-    from .inspection.equivariance import equivariance
-    from .inspection.receptive_field import receptive_field
-    from .inspection.report import inspect
-    from .language.build import build
-    from .language.parser import parse
-    from .nn.pooling.advice import pooling_advice
-    from .signal.convolve import convolve, correlate
+    from . import inspection as inspection
+    from . import nn as nn
+    from .compute.functional import conv as conv
+    from .compute.functional import conv_input_grad as conv_input_grad
+    from .compute.functional import conv_weight_grad as conv_weight_grad
+    from .compute.planning.plan import Plan as Plan
+    from .compute.planning.plan import plan as plan
+    from .convert.prior import as_linear as as_linear
+    from .convert.prior import narrow as narrow
+    from .convert.prior import widen as widen
+    from .convert.prior_penalty import PriorPenalty as PriorPenalty
+    from .convert.sliding.convert import as_convolution as as_convolution
+    from .convert.tune import tune as tune
+    from .description.convolution import Convolution as Convolution
+    from .drawing.network import draw_field as draw_field
+    from .drawing.network import draw_network as draw_network
+    from .errors import TorchconvError as TorchconvError
+    from .inspection.effective_field import effective_field as effective_field
+    from .inspection.equivariance import equivariance as equivariance
+    from .inspection.receptive_field import receptive_field as receptive_field
+    from .inspection.report import inspect as inspect
+    from .language.build import build as build
+    from .language.parser import parse as parse
+    from .nn.pooling.advice import pooling_advice as pooling_advice
+    from .signal.convolve import convolve as convolve
+    from .signal.convolve import correlate as correlate
 
 __version__ = "0.1.0"
 
@@ -60,33 +74,6 @@ _PLACES = {
     "widen": "convert.prior",
 }
 
-__all__ = [
-    "Convolution",
-    "Plan",
-    "PriorPenalty",
-    "TorchconvError",
-    "as_convolution",
-    "as_linear",
-    "build",
-    "conv",
-    "conv_input_grad",
-    "conv_weight_grad",
-    "convolve",
-    "correlate",
-    "draw_field",
-    "draw_network",
-    "effective_field",
-    "equivariance",
-    "inspect",
-    "inspection",
-    "narrow",
-    "nn",
-    "parse",
-    "plan",
-    "pooling_advice",
-    "receptive_field",
-    "tune",
-    "widen",
-]
-
-__getattr__, __dir__ = lazy(__name__, _PLACES)
+if not TYPE_CHECKING:  # a type checker reads the imports above, which say the same
+    __all__ = sorted(_PLACES)
+    __getattr__, __dir__ = lazy(__name__, _PLACES)
