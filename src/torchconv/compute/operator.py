@@ -11,10 +11,12 @@ from torch import Tensor
 from ..description import shapes
 from ..description.convolution import Convolution
 from ..errors import ShapeError
+from ..network.operations import Convolve
 from . import connection_tables, layouts, padding
 from .algorithms import Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
 from .autograd import apply
+from .observer import THREAD, Observer
 from .planning import choose
 from .planning.choose import Choice
 from .tensors import INPUT, OUTPUT, WEIGHT, autocast_dtype, cast, check_tensors
@@ -60,6 +62,9 @@ class Operator:
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (batch, in, *size), or without a batch, to (batch, out, *output size)."""
+        observer = THREAD.observer
+        if observer is not None and not torch.compiler.is_compiling():
+            return self._observed(observer, x, weight, bias)
         try:
             if self._direct is not None and x.ndim == self._batched:
                 function, arguments = self._direct
@@ -67,6 +72,12 @@ class Operator:
         except (RuntimeError, TypeError, AttributeError):
             pass  # torch refuses: the general way says why in the words of the request, or finds a way
         return self._general(x, weight, bias)
+
+    def _observed(self, observer: Observer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        self.check_input(x)
+        if x.ndim == self._batched - 1:
+            return self._observed(observer, x.unsqueeze(0), weight, bias).squeeze(0)
+        return observer.whole(Convolve(self.convolution), [x, weight, *([] if bias is None else [bias])], self)
 
     def input_grad(self, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         """grad (batch, out, *output size) to (batch, in, *input_size); conjugates complex weights."""

@@ -25,8 +25,8 @@ from ..network.operations import Input, Operation, Volume
 from ..network.propagation import shape_of
 from ..network.reading import reading
 from ..network.recorded import Recorded
-from ..tracing.module_calls import Failed
-from ..tracing.trace import watch
+from ..tracing.model_copy import ModelFailed
+from ..tracing.trace import trace
 
 SIZES = (224, 32, 64, 128, 256, 28, 227, 299, 96, 48, 512, 331, 384, 192, 112, 572, 16, 8)
 LENGTHS = (256, 1024, 4096, 64, 16000, *SIZES)  # of one axis: frames; samples of sound come first for one channel
@@ -84,7 +84,7 @@ def on_larger_input(model: Any, found: ModelNetwork) -> ModelNetwork | None:
     batch, channels, *size = shape_of(found.network.input)
     try:
         return _traced(model, (_image(model, (batch, channels, *(length + 37 for length in size))),), found.name)
-    except Failed:
+    except ModelFailed:
         return None
 
 
@@ -149,21 +149,20 @@ def _of_module(model: torch.nn.Module, input_shape: Any, name: str) -> ModelNetw
         )
     if input_shape is None:
         return _first_that_fits(model, name)
-    problem: Failed | None = None
+    problem: ModelFailed | None = None
     for inputs in _readings_of(model, input_shape):
         try:
             return _traced(model, inputs, name)
-        except Failed as failed:
+        except ModelFailed as failed:
             problem = problem or failed
     assert problem is not None
     raise _explained(model, input_shape, name, problem)
 
 
 def _traced(model: torch.nn.Module, inputs: Any, name: str) -> ModelNetwork:
-    found = watch(model, inputs)
-    sizes = {key: one.numel() for key, one in model.named_parameters()}
-    unused = {key: sizes[key] for key in found.unused}
-    return ModelNetwork(name, found.network, found.outputs, found.used, unused, found.notes)
+    found = trace(model, inputs)
+    assert found.network is not None
+    return ModelNetwork(name, found.network, found.outputs, found.used, found.unused, found.notes)
 
 
 def _readings_of(model: torch.nn.Module, given: Any) -> Iterator[Any]:
@@ -229,7 +228,7 @@ def _first_that_fits(model: torch.nn.Module, name: str) -> ModelNetwork:
     for shape in _tried(model):
         try:
             return _traced(model, (_image(model, shape),), name)
-        except Failed:
+        except ModelFailed:
             continue
     got = f"no input shape, and none of those tried in {PATIENCE:g} seconds fits"
     raise ShapeError(f"inspecting {name}", got=got, fix="Give the input shape.")
@@ -244,15 +243,15 @@ def _tried(model: torch.nn.Module) -> Iterator[tuple[int, ...]]:
             return
 
 
-def _explained(model: torch.nn.Module, given: Any, name: str, problem: Failed) -> TorchconvError:
+def _explained(model: torch.nn.Module, given: Any, name: str, problem: ModelFailed) -> TorchconvError:
     fix = ""
     if isinstance(given, list | tuple) and all(isinstance(one, int) for one in given):
         for shape in _tried(model):
             try:
-                watch(model, (_image(model, shape),))
+                trace(model, (_image(model, shape),))
                 fix = f"An input of {'x'.join(map(str, shape[1:]))} works."
                 break
-            except Failed:
+            except ModelFailed:
                 continue
     where = f"layer {problem.layer} ({problem.kind})" if problem.layer else problem.kind or "the model"
     said = problem.expected if len(problem.expected) <= LONGEST else f"{problem.expected[:LONGEST]}..."

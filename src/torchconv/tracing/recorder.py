@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
 
+from ..compute.observer import observed
 from ..network.graph import Node
-from ..network.operations import Input
+from ..network.operations import Input, Operation
 from ..network.recorded import Recorded, TensorVolume
 from ..receptive.access import Everything, Pointwise
-from .aten.call import Call, Step
+from .aten.call import Draft, OperatorCall
 from .aten.spectral import Spectra
 from .aten.table import TABLE
-from .module_calls import Places
+from .aten.windows import described_layer, volume_of
+from .model_copy import ModuleCalls
+from .whole import LAYER
 
-KEPT = ("lift_fresh", "detach", "alias", "clone", "_to_copy")  # after which a constant's numbers are what they were
 HIDDEN = ("reshape", "permute", "expand", "")
+MOST_NUMBERS = 2**22  # of constants from which others are computed, so that weights are not
+
+
+class Sink(Protocol):
+    """What a trace is written into: one that keeps the nodes has the network, one that keeps tensors its values."""
+
+    def node(self, node: Node, tensor: Tensor) -> None:
+        """A node of the network, and what came out of it; without numbers where the trace runs without them."""
+        ...
 
 
 class Recorder(TorchDispatchMode):
-    """Notes every operator that reads the input, or what follows from it."""
+    """Tells a sink of every operator that reads the input, or what follows from it.
 
-    def __init__(self, places: Places, parameters: dict[int, str]) -> None:
+    fake: the mode in which tensors have no numbers; None: all have. constants: whether what follows from no input is
+    computed with numbers all the same, so that a model may look at it. own: tensors that may be written into.
+    """
+
+    def __init__(
+        self,
+        calls: ModuleCalls,
+        parameters: dict[str, tuple[Tensor, int]],
+        sink: Sink,
+        fake: FakeTensorMode | None,
+        constants: bool,
+        own: Iterable[Tensor],
+    ) -> None:
         super().__init__()
-        self.places, self.parameters = places, parameters
-        self.nodes: list[Node] = []
-        self.used: dict[str, tuple[str, ...]] = {}
-        self.notes: list[str] = []
-        self._sources: dict[int, str] = {}  # of tensors that follow from the input, by identity: the node
-        self._made_of: dict[int, frozenset[str]] = {}  # of tensors that do not: the parameters behind them
-        self._alive: list[Any] = []  # so that no identity is given twice
+        self.used: dict[str, tuple[str, ...]] = {}  # by node: the parameters of which it is the first to read
+        self.looked = False  # at numbers that follow from the input
+        self._calls, self._sink, self._fake, self._constants = calls, sink, fake, constants and fake is not None
+        self._sizes = {name: size for name, (_, size) in parameters.items()}
+        self._sources: Any = WeakIdKeyDictionary()  # of tensors that follow from the input: the node
+        self._made_of: Any = WeakIdKeyDictionary()  # of tensors that do not: the parameters behind them
+        for name, (tensor, _) in parameters.items():
+            self._made_of.setdefault(tensor, frozenset({name}))
+        self._own = {*map(_storage, own)}
         self._spectra = Spectra()
-        self.constants: dict[int, Tensor] = {}  # those whose numbers are at hand
         self._names: Counter[str] = Counter()
         self._taken: set[str] = set()
+        self._chance: Tensor | None = None  # the state of the numbers by chance that are drawn here
+        self._layer: tuple[Operation, Callable[..., Tensor]] | None = None
 
     def start(self, x: Tensor) -> None:
         """An input of the network."""
@@ -47,56 +75,113 @@ class Recorder(TorchDispatchMode):
 
     def source(self, tensor: Tensor) -> str | None:
         """The node whose output a tensor is."""
-        return self._sources.get(id(tensor))
+        return self._sources.get(tensor)
+
+    def whole(self, operation: Operation, tensors: Sequence[Tensor], compute: Callable[..., Tensor]) -> Tensor:
+        """The output of an operation that is one node."""
+        self._layer = operation, compute
+        return LAYER(list(tensors))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func.namespace != "prim":
-            self._note(func, args, kwargs or {}, result)
+        kwargs = kwargs or {}
+        if func.namespace == "prim":
+            return func(*args, **kwargs)
+        leaves = _tensors((args, kwargs))
+        result = self._result(func, args, kwargs, leaves)
+        with unset_fake_temporarily():  # so that the numbers of constants can be read
+            self._note(func, args, kwargs, leaves, result)
         return result
 
-    def _note(self, func: Any, args: tuple, kwargs: dict, result: Any) -> None:
+    def _result(self, func: Any, args: tuple, kwargs: dict, leaves: list[Tensor]) -> Any:
+        """Of an operator: with numbers, without them, or with those of constants."""
+        if self._fake is None:
+            if torch.Tag.nondeterministic_seeded in func.tags:
+                return self._drawn(func, args, kwargs)
+            return self._computed(*args) if func is LAYER else func(*args, **kwargs)
+        constant = self._is_constant(func, leaves)
+        if func._schema.is_mutable and not constant:
+            return self._written(func, args, kwargs)
+        if not constant or (not leaves and _numel(func(*args, **kwargs)) > MOST_NUMBERS):
+            return self._shaped(*args) if func is LAYER else func(*args, **kwargs)
+        with unset_fake_temporarily():
+            result = self._computed(*args) if func is LAYER else func(*args, **kwargs)
+        self._own.update(map(_storage, _tensors(result)))
+        return result
+
+    def _is_constant(self, func: Any, leaves: list[Tensor]) -> bool:
+        """Whether an operator is to be computed with numbers, and if it writes, into nothing but our own."""
+        if not self._constants or torch.Tag.nondeterministic_seeded in func.tags:
+            return False
+        if any(isinstance(one, FakeTensor) or one in self._sources for one in leaves):
+            return False
+        return _numel(leaves) <= MOST_NUMBERS and not (func._schema.is_mutable and {*map(_storage, leaves)} - self._own)
+
+    def _written(self, func: Any, args: tuple, kwargs: dict) -> Any:
+        """Of an operator that writes: the numbers of what has some stay, and it is known to follow from the input."""
+        assert self._fake is not None
+        fake = self._fake.from_tensor
+        apart = pytree.tree_map_only(Tensor, lambda x: x if isinstance(x, FakeTensor) else fake(x), (args, kwargs))
+        result = func(*apart[0], **apart[1])
+        return args[0] if isinstance(result, Tensor) and result is apart[0][0] else result
+
+    def _drawn(self, call: Callable[..., Any], args: tuple, kwargs: dict) -> Any:
+        """By chance, and torch's generator as it was."""
+        with torch.random.fork_rng(devices=()):
+            if self._chance is not None:
+                torch.set_rng_state(self._chance)
+            result = call(*args, **kwargs)
+            self._chance = torch.get_rng_state()
+        return result
+
+    def _computed(self, tensors: list[Tensor]) -> Tensor:
+        assert self._layer is not None
+        with observed(None):
+            return self._layer[1](*tensors)
+
+    def _shaped(self, tensors: list[Tensor]) -> Tensor:
+        assert self._layer is not None
+        operation = self._layer[0]
+        made = operation.output(*map(volume_of, tensors[: operation.reads]))
+        return torch.empty((tensors[0].shape[0], made.channels, *made.size), dtype=tensors[0].dtype)
+
+    def _note(self, func: Any, args: tuple, kwargs: dict, leaves: list[Tensor], result: Any) -> None:
         schema = [argument.name for argument in func._schema.arguments]
         given = {argument.name: argument.default_value for argument in func._schema.arguments}
         given |= dict(zip(schema, args, strict=False)) | kwargs
-        results = tuple(one for one in pytree.tree_leaves(result) if isinstance(one, Tensor))
-        self._alive.append((args, kwargs, result))
+        results = tuple(_tensors(result))
         name = func.overloadpacket.__name__
-        call = Call(name, given, results, lambda tensor: id(tensor) in self._sources, self._numbers_of)
-        made_of = self._parameters(pytree.tree_leaves((args, kwargs)))
+        call = OperatorCall(name, given, results, lambda tensor: tensor in self._sources)
+        made_of = self._parameters(leaves)
         if not call.inputs:
-            self._spectra.constant(call)
-            if name in KEPT and results and self._numbers_of(call.x) is not None:
-                self.constants[id(call.out)] = self._numbers_of(call.x)  # type: ignore[assignment]
+            if results:
+                self._spectra.constant(call)
             for one in results:
-                self._made_of[id(one)] = made_of
+                self._made_of[one] = made_of
             return
-        if name in ("_local_scalar_dense", "nonzero", "is_nonzero"):
-            self.notes.append("its path depends on the numbers: the one taken for an image of zeros is shown")
+        self.looked |= name in ("_local_scalar_dense", "nonzero", "is_nonzero")
         if results:
-            self.record(call, self._steps(call, func), made_of)
+            self._record(call, self._drafts(call, func), made_of)
 
-    def record(self, call: Call, steps: tuple[Step, ...], made_of: frozenset[str]) -> None:
+    def _record(self, call: OperatorCall, drafts: tuple[Draft, ...], made_of: frozenset[str]) -> None:
         """Nodes for the results of a call."""
         earlier: dict[int, str] = {}
-        for one, step in zip(call.results, steps, strict=False):
-            inputs = call.inputs if step.inputs is None else tuple(t for t in step.inputs if call.depends(t))
+        for one, draft in zip(call.results, drafts, strict=False):
+            inputs = call.inputs if draft.inputs is None else tuple(t for t in draft.inputs if call.depends(t))
             if not inputs:  # what it was is written over by what is known
-                self._sources.pop(id(one), None)
-                self._made_of[id(one)] = made_of
-            elif not step.word and isinstance(step.pattern, Pointwise):
-                self._sources[id(one)] = self._sources[id(inputs[0])]
-            elif id(step) in earlier:
-                self._sources[id(one)] = earlier[id(step)]
+                self._sources.pop(one, None)
+                self._made_of[one] = made_of
+            elif not draft.word and isinstance(draft.pattern, Pointwise):
+                self._sources[one] = self._sources[inputs[0]]
+            elif id(draft) in earlier:
+                self._sources[one] = earlier[id(draft)]
             else:
-                earlier[id(step)] = self._add_step(one, step, inputs, made_of)
+                earlier[id(draft)] = self._add_draft(one, draft, inputs, made_of)
                 made_of = frozenset()
 
-    def _numbers_of(self, tensor: Tensor) -> Tensor | None:
-        return self.constants.get(id(tensor), None if isinstance(tensor, FakeTensor) else tensor)
-
-    def _steps(self, call: Call, func: Any) -> tuple[Step, ...]:
-        spectral = self._spectra.steps(call)
+    def _drafts(self, call: OperatorCall, func: Any) -> tuple[Draft, ...]:
+        if func is LAYER and self._layer is not None:
+            return (described_layer(self._layer[0], call),)
+        spectral = self._spectra.draft(call)
         if spectral is not None:
             return (spectral,)
         builder = TABLE.get(call.name) or TABLE.get(call.name.removesuffix("_"))
@@ -105,46 +190,54 @@ class Recorder(TorchDispatchMode):
             return found if isinstance(found, tuple) else (found,)
         word = call.name.strip("_")
         if torch.Tag.pointwise in func.tags:
-            return (Step(word),)
+            return (Draft(word),)
         shape = tuple(call.out.shape)
-        return (Step(word, Everything(shape), known=False, note=f"{func} is not understood"),) * len(call.results)
+        return (Draft(word, Everything(shape), known=False, note=f"{func} is not understood"),) * len(call.results)
 
-    def _add_step(self, one: Tensor, step: Step, inputs: tuple[Tensor, ...], made_of: frozenset[str]) -> str:
+    def _add_draft(self, one: Tensor, draft: Draft, inputs: tuple[Tensor, ...], made_of: frozenset[str]) -> str:
         fresh = tuple(sorted(made_of - self._taken))
         self._taken.update(fresh)
         operation = Recorded(
-            step.word,
-            step.pattern,
+            draft.word,
+            draft.pattern,
             TensorVolume.of(tuple(one.shape)),
             inputs=len(inputs),
-            weights=sum(self.places.sizes[name] for name in fresh),
-            exact=step.exact,
-            customary=step.exact if step.customary is None else step.customary,
-            known=step.known,
-            convolution=step.convolution,
-            axes=step.axes,
-            module=self.places.here,
-            bytes=0 if step.word in HIDDEN else one.numel() * one.element_size(),
-            equivariant=step.equivariant,
-            notes=(step.note,) if step.note else (),
+            weights=sum(self._sizes[name] for name in fresh),
+            exact=draft.exact,
+            customary=draft.exact if draft.customary is None else draft.customary,
+            known=draft.known,
+            convolution=draft.convolution,
+            axes=draft.axes,
+            module=self._calls.here,
+            bytes=0 if draft.word in HIDDEN else one.numel() * one.element_size(),
+            equivariant=draft.equivariant,
+            notes=(draft.note,) if draft.note else (),
         )
-        name = self._add(self.places.name(step.word), one, operation, tuple(self._sources[id(t)] for t in inputs))
+        name = self._add(self._calls.name(draft.word), one, operation, tuple(self._sources[t] for t in inputs))
         self.used[name] = fresh
         return name
 
     def _add(self, name: str, one: Tensor, operation: Any, inputs: tuple[str, ...]) -> str:
         self._names[name] += 1
         name = name if self._names[name] == 1 else f"{name}#{self._names[name]}"
-        self.nodes.append(Node(name, operation, inputs))
-        self._sources[id(one)] = name
-        self._alive.append(one)
+        self._sources[one] = name
+        self._sink.node(Node(name, operation, inputs), one)
         return name
 
-    def _parameters(self, values: list[Any]) -> frozenset[str]:
-        found: frozenset[str] = frozenset()
-        for one in values:
-            if isinstance(one, Tensor) and id(one) not in self._sources:
-                if id(one) in self.parameters:
-                    found |= {self.parameters[id(one)]}
-                found |= self._made_of.get(id(one), frozenset())
-        return found
+    def _parameters(self, leaves: list[Tensor]) -> frozenset[str]:
+        """Those behind the tensors that follow from no input."""
+        made_of = (self._made_of.get(one) for one in leaves if one not in self._sources)
+        return frozenset().union(*(one for one in made_of if one))
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [one for one in pytree.tree_leaves(values) if isinstance(one, Tensor)]
+
+
+def _numel(values: Any) -> int:
+    return sum(one.numel() for one in _tensors(values))
+
+
+def _storage(tensor: Tensor) -> int | None:
+    """Which memory a tensor is in; None: none."""
+    return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else None

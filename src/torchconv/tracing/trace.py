@@ -1,129 +1,163 @@
-"""Parameters and buffers that stand for a model's own, without their numbers: they take no memory."""
+"""A run of any torch module, written down as a network, or into a sink of the caller's own."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-)
-from torch.func import functional_call, functionalize
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.func import functionalize
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.nn.parameter import Parameter
 from torch.utils import _pytree as pytree
 
-from ..network.graph import Network
-from .module_calls import Failed, Places
-from .opaque_layers import whole_layers
-from .recorder import Recorder
+from ..compute.observer import THREAD, observed
+from ..network.graph import Network, Node
+from .model_copy import ModelCopy, ModelFailed, ModuleCalls
+from .recorder import MOST_NUMBERS, Recorder, Sink
+from .whole import WholeFunctions
+
+ZEROS = "its path depends on the numbers: the one taken for an image of zeros is shown"
+FEW_NUMBERS = 2**16  # of a parameter that a model may look at
+LOOKED = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
+logging.getLogger(FakeTensorMode.__module__).addFilter(lambda record: THREAD.observer is None)
 
 
-def weightless(model: torch.nn.Module, fake: FakeTensorMode | None) -> dict[str, Tensor]:
-    """Parameters and buffers, without their numbers where that will do; those with several names once."""
-    made: dict[int, Tensor] = {}
-    found = {}
-    named = (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
-    for name, one in itertools.chain(*named):
-        if id(one) not in made:
-            with fake or contextlib.nullcontext():
-                made[id(one)] = one.detach() if fake is None else torch.empty(one.shape, dtype=one.dtype)
-        found[name] = made[id(one)]
-    return found
-
-
-class Elsewise(Exception):
+class NeedsAnotherRun(Exception):
     """A model that must be run in another way: with numbers, or as it is."""
 
 
-# without numbers or with them, and first without writing in place, which functions of autograd of one's own forbid
-WAYS = tuple((fake, way) for way in (functionalize, lambda call: call) for fake in (True, False))
-LOOKED = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
+@dataclass(frozen=True)
+class TraceResult:
+    """What one run showed.
 
+    network: its nodes, where no other sink was given them. outputs: the nodes that come out. used: the parameters that
+    each node is the first to read. unused: how many numbers each of the other parameters has. notes: remarks.
+    """
 
-@dataclass
-class Watched:
-    """What was seen of one run: the network, the parameters that each node was the first to use, and remarks."""
-
-    network: Network
+    network: Network | None
     outputs: tuple[str, ...]
     used: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    unused: tuple[str, ...] = ()
+    unused: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-def watch(model: torch.nn.Module, inputs: Any) -> Watched:
-    """Run a model once on inputs (tensors in any nesting, as one argument or, where a dict, by name) and write it down.
+class NodeList:
+    """The sink that keeps the nodes of the network, and no tensor."""
 
-    Tensors are taken for their shape and type only; where the model looks at its numbers, it runs on zeros.
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+
+    def node(self, node: Node, tensor: Tensor) -> None:
+        self.nodes.append(node)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a model is run: without numbers or with them, and first without writing in place.
+
+    What writes in place is turned into what does not; functions of autograd of a model's own forbid it.
     """
-    modes = {module: module.training for module in model.modules()}
+
+    numbers: bool
+    functional: bool
+
+
+def trace(model: nn.Module, inputs: Any) -> TraceResult:
+    """Run a copy of a model once on inputs (tensors in any nesting, one by one or, where a dict, by name).
+
+    Tensors are taken for their shape and type only; where the model looks at its numbers, it runs on zeros. What does
+    not follow from the inputs has its numbers all the same. The model is left as it is, also when it fails.
+    Raises ModelFailed naming the layer where it does.
+    """
     problem: Exception | None = None
-    fastpath = torch.backends.mha.get_fastpath_enabled()
-    complaints = logging.getLogger(FakeTensorMode.__module__)
-    quiet = complaints.disabled
-    with contextlib.suppress(NotImplementedError):  # of exported programs, which have one mode
-        model.eval()
-    torch.backends.mha.set_fastpath_enabled(False)
-    complaints.disabled = True  # of models that fail: the one who asked is told
-    try:
-        for fake, way in WAYS:
+    for numbers in (False, True):
+        for functional in (True, False):
             try:
-                return _run(model, inputs, FakeTensorMode(allow_non_fake_inputs=True) if fake else None, way)
-            except Elsewise as error:
+                sink = NodeList()
+                found = _run(model, inputs, sink, _Way(numbers, functional), zeros=True)
+                return TraceResult(Network(tuple(sink.nodes)), *found)
+            except NeedsAnotherRun as error:
                 problem = error
-        raise Failed("", type(model).__name__, "a model", "one that torch can follow") from problem
-    finally:
-        complaints.disabled = quiet
-        torch.backends.mha.set_fastpath_enabled(fastpath)
-        for module, training in modes.items():
-            module.training = training
+    raise ModelFailed("", type(model).__name__, "a model", "one that torch can follow") from problem
 
 
-def _run(model: torch.nn.Module, inputs: Any, fake: FakeTensorMode | None, way: Callable[..., Any]) -> Watched:
-    places = Places(model)
-    state = weightless(model, fake)
-    recorder = Recorder(places, {id(state[name]): name for name, _ in model.named_parameters()})
-    recorder.constants |= {id(state[name]): one for name, one in model.named_buffers() if not one.is_meta}
-    with fake or contextlib.nullcontext():
-        given = pytree.tree_map_only(Tensor, lambda one: torch.zeros(one.shape, dtype=one.dtype), inputs)
+def trace_values(model: nn.Module, inputs: Any, sink: Sink) -> TraceResult:
+    """Run a copy of a model on the numbers of these inputs, and tell a sink of every node and its tensor.
+
+    The nodes are those of `trace`. In evaluation mode, without gradients; the model is left as it is.
+    """
+    try:
+        return TraceResult(None, *_run(model, inputs, sink, _Way(True, True), zeros=False))
+    except NeedsAnotherRun:
+        return TraceResult(None, *_run(model, inputs, sink, _Way(True, False), zeros=False))
+
+
+def _run(model: nn.Module, inputs: Any, sink: Sink, way: _Way, zeros: bool) -> tuple[Any, ...]:
+    fake = None if way.numbers else FakeTensorMode(allow_non_fake_inputs=True)
+    copied = ModelCopy(lambda one: _stand_in(one, fake, way.functional))
+    own = copied(model)
+    calls = ModuleCalls(own)
+    parameters = {name: (copied(one), one.numel()) for name, one in model.named_parameters()}
+    recorder = Recorder(calls, parameters, sink, fake, way.functional, copied.tensors)
+    given = pytree.tree_map_only(Tensor, lambda one: _input(one, fake, zeros), inputs)
     leaves, form = pytree.tree_flatten(given)
-    tensors = [one for one in leaves if isinstance(one, Tensor)]
 
-    def call(*values: Tensor) -> Any:
+    def call(*values: Tensor) -> tuple[Tensor, ...]:
         numbers = iter(values)
         whole = pytree.tree_unflatten([next(numbers) if isinstance(one, Tensor) else one for one in leaves], form)
-        arguments, words = ((), whole) if isinstance(whole, dict) else (tuple(whole), {})
-        result = functional_call(model, state, arguments, words)
+        result = own(**whole) if isinstance(whole, dict) else own(*whole)
         return tuple(one for one in pytree.tree_leaves(result) if isinstance(one, Tensor))
 
+    tensors = [one for one in leaves if isinstance(one, Tensor)]
+    results = _called(functionalize(call) if way.functional else call, own, tensors, recorder, calls, fake)
+    outputs = tuple(name for name in map(recorder.source, results) if name is not None)
+    taken = {name for names in recorder.used.values() for name in names}
+    unused = {name: size for name, (_, size) in parameters.items() if name not in taken}
+    return outputs, recorder.used, unused, (ZEROS,) if recorder.looked and zeros else ()
+
+
+def _called(
+    call: Callable[..., Any],
+    own: nn.Module,
+    tensors: list[Tensor],
+    recorder: Recorder,
+    calls: ModuleCalls,
+    fake: FakeTensorMode | None,
+) -> tuple[Tensor, ...]:
     for one in tensors:
         recorder.start(one)
-    with torch.no_grad(), fake or contextlib.nullcontext(), recorder, places.watched(), whole_layers():
+    with torch.no_grad(), fake or contextlib.nullcontext(), recorder, observed(recorder), WholeFunctions():
         try:
-            results = way(call)(*tensors)
+            with contextlib.suppress(NotImplementedError):  # of exported programs, which have one mode
+                own.eval()
+            return call(*tensors)
         except LOOKED as error:
-            raise Elsewise from error
+            raise NeedsAnotherRun from error
         except Exception as error:  # of any kind: it is the model's
             known = "an autograd.Function with functorch" in str(error)
-            raise (Elsewise() if known else places.failed(error)) from error
-    return _written(recorder, places, results)
+            raise (NeedsAnotherRun() if known else calls.failed(error)) from error
 
 
-def _written(recorder: Recorder, places: Places, results: tuple[Tensor, ...]) -> Watched:
-    outputs = [recorder.source(one) for one in results]
-    used = {name for names in recorder.used.values() for name in names}
-    return Watched(
-        Network(tuple(recorder.nodes)),
-        tuple(one for one in outputs if one is not None),
-        recorder.used,
-        tuple(name for name in places.sizes if name not in used),
-        tuple(dict.fromkeys(recorder.notes)),
-    )
+def _stand_in(one: Tensor, fake: FakeTensorMode | None, constants: bool) -> Tensor:
+    """What a copy of a model has in place of a parameter, a buffer or any other tensor; nothing can be written back."""
+    most = FEW_NUMBERS if isinstance(one, Parameter) else MOST_NUMBERS
+    plain = type(one) in (Tensor, Parameter) and one.device.type == "cpu" and one.layout == torch.strided
+    if fake is None:
+        return torch.zeros(one.shape, dtype=one.dtype) if one.is_meta else one.detach().cpu().clone()
+    if plain and constants and one.numel() <= most:
+        return one.detach().clone()
+    with fake:
+        return torch.empty(one.shape, dtype=one.dtype)
+
+
+def _input(one: Tensor, fake: FakeTensorMode | None, zeros: bool) -> Tensor:
+    if not zeros:
+        return one.detach().clone()
+    with fake or contextlib.nullcontext():
+        return torch.zeros(one.shape, dtype=one.dtype)

@@ -13,10 +13,12 @@ from ...description.connections import Connections
 from ...description.convolution import Convolution
 from ...description.pooling import Pooling
 from ...errors import SettingError, ShapeError
+from ...network.pooling import PoolWindows
 from .. import layouts
 from ..native import library
 from ..native.library import TYPES
 from ..native.pooling import Windows
+from ..observer import THREAD
 from ..operator import Operator
 from ..tensors import check_tensors, has_numbers
 from . import torch_backend
@@ -48,6 +50,11 @@ class PoolOperator:
         if torch.compiler.is_compiling():  # which follows what is prepared too, and must see no store
             self._check(x)
             return self._pooled(x)
+        if THREAD.observer is not None:
+            self._check(x)
+            if x.ndim == self.pooling.ndim + 1:
+                return self(x.unsqueeze(0)).squeeze(0)
+            return THREAD.observer.whole(PoolWindows(self.pooling), [x], self)
         direct = self._direct.get((x.shape, needs_gradient(x))) if isinstance(x, Tensor) else None
         if direct is not None:
             return direct(x)

@@ -12,10 +12,11 @@ from ...description.axis import positive
 from ...description.pooling import Pooling
 from ...errors import ShapeError
 from ...network.operations import Volume
-from ...network.pooling import PoolChannels as Described
+from ...network.pooling import ChannelPool as Described
+from ..described import DescribedLayer
 
 
-class ChannelPool(torch.nn.Module):
+class ChannelPool(DescribedLayer):
     """A statistic of neighbouring channels at every place: (batch, channels, *size) to (batch, fewer channels, *size).
 
     size: channels of a window. stride: channels from one window to the next; None: size, which must divide them then.
@@ -51,7 +52,7 @@ class ChannelPool(torch.nn.Module):
         """Its description as an operation of a network."""
         return Described(self.pooling)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _compute(self, x: Tensor) -> Tensor:
         if x.ndim < 2:
             shape = f"shape {tuple(x.shape)}"
             raise ShapeError("input of pooling over channels", got=shape, expected="(batch, channels, *size)")

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from math import prod
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ...compute.observer import THREAD
 from ...description.axis import integer, positive
 from ...errors import DataError, SettingError, ShapeError
 from ...network.pooling import PoolClusters as Described
 from ...text import install
+from ..described import DescribedLayer
 from . import grid_pool
 
 MOST_SCORES = 2**24  # of descriptors against centres at a time
 MOST_OUTPUTS = 2**22  # pooled at a time
 
 
-class ClusterPool(torch.nn.Module):
+class ClusterPool(DescribedLayer):
     """Pooling within each cluster of descriptors and each cell of a grid, for any number of axes.
 
     Input (batch, channels, *size), the batch may be missing; output (batch, clusters * channels, *grid): channel c of
@@ -110,6 +113,16 @@ class ClusterPool(torch.nn.Module):
 
     def forward(self, features: Tensor, codes: Tensor | None = None) -> Tensor:
         """Pool codes, which are the features themselves if left out, by the clusters that the features fall in."""
+        observer = THREAD.observer
+        if codes is None:
+            return super().forward(features)
+        if observer is None or torch.compiler.is_compiling():
+            return self._compute(features, codes)
+        if features.ndim == codes.ndim == self.ndim + 1:
+            return self.forward(features.unsqueeze(0), codes.unsqueeze(0)).squeeze(0)
+        return observer.whole(replace(self.operation, codes=True), [features, codes], self._compute)
+
+    def _compute(self, features: Tensor, codes: Tensor | None = None) -> Tensor:
         nearest = self.assign(features)
         codes = features if codes is None else codes
         whole, has_batch = grid_pool.batched(codes, self.ndim, None, "codes")

@@ -17,8 +17,8 @@ from ...description.resampling import Resampling
 from ...description.shapes import sizes_of
 from ...errors import SettingError, ShapeError
 from ...network.pooling import Grid, Summary, grid_text, grids_of
-from ...network.pooling import PoolAll as DescribedGlobal
-from ...network.pooling import PoolGrid as Described
+from ...network.pooling import GridPool as Described
+from ..described import DescribedLayer
 
 STATISTICS = ("mean", "max")
 
@@ -99,7 +99,7 @@ _MAX: tuple[Any, ...] = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptiv
 _MEAN: tuple[Any, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
 
 
-class _GridPool(torch.nn.Module):
+class _GridPool(DescribedLayer):
     """A statistic of each cell of a grid; `ndim` is all in which the ranks differ."""
 
     ndim: ClassVar[int]
@@ -113,9 +113,9 @@ class _GridPool(torch.nn.Module):
         """Its description."""
         return Described(self.grids, self.summary)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _compute(self, x: Tensor) -> Tensor:
         if x.ndim == self.ndim + 1:
-            return self(x.unsqueeze(0)).squeeze(0)
+            return self._compute(x.unsqueeze(0)).squeeze(0)
         if x.ndim != self.ndim + 2:
             sizes = ", ".join(["batch", "channels", *["size"] * self.ndim])
             raise ShapeError(f"input of {self}", got=f"shape {tuple(x.shape)}", expected=f"({sizes})")
@@ -199,7 +199,7 @@ class GridPool3d(_GridPool):
     ndim = 3
 
 
-class GlobalPool(torch.nn.Module):
+class GlobalPool(DescribedLayer):
     """A statistic of each channel over all places: (batch, channels, *size) to (batch, channels).
 
     statistic: "mean", "max", "l2", "lp" with p > 0. Raises SettingError for others, ShapeError without places.
@@ -218,7 +218,7 @@ class GlobalPool(torch.nn.Module):
         """Its description."""
         return DescribedGlobal(self.summary.statistic, self.summary.p)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _compute(self, x: Tensor) -> Tensor:
         if x.ndim < 3:
             shape = f"shape {tuple(x.shape)}"
             raise ShapeError("input of global pooling", got=shape, expected="(batch, channels, *size)")

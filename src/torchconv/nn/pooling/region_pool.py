@@ -13,10 +13,12 @@ from ...description.axis import integer
 from ...errors import DataError, SettingError, ShapeError, TorchconvError
 from ...network.pooling import PoolRegions as Described
 from ...network.pooling import Region, runs
+from ...network.pooling import RegionPool as Described
+from ..described import DescribedLayer
 from . import grid_pool
 
 
-class RegionPool(torch.nn.Module):
+class RegionPool(DescribedLayer):
     """Pooling over all boxes made of the cells of a grid, or over selected ones, for any number of axes.
 
     Input (batch, channels, *size), the batch may be missing; output (batch, channels, regions), region r being
@@ -72,7 +74,7 @@ class RegionPool(torch.nn.Module):
         groups = groupby(self.pairs.tolist(), key=lambda pair: pair[1])
         self._chosen = {region: [channel for channel, _ in group] for region, group in groups}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _compute(self, x: Tensor) -> Tensor:
         whole, has_batch = grid_pool.batched(x, self.ndim, None, "input")
         if self._chosen and whole.shape[1] <= (last := max(map(max, self._chosen.values()))):
             got, expected = f"{whole.shape[1]} in shape {tuple(x.shape)}", f"at least {last + 1} channels, as selected"

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from ...description.axis import Axis
 from ...description.convolution import Convolution
@@ -15,17 +16,16 @@ from ...receptive.access import AccessPattern, Pointwise
 
 
 @dataclass(frozen=True)
-class Call:
+class OperatorCall:
     """An operator with its arguments by name, and the tensors that came out.
 
-    depends: whether a tensor follows from the network's input. numbers: those of a constant, if they are at hand.
+    depends: whether a tensor follows from the network's input.
     """
 
     name: str
     given: dict[str, Any]
     results: tuple[Tensor, ...]
     depends: Callable[[Tensor], bool]
-    numbers: Callable[[Tensor], Tensor | None] = lambda tensor: None
 
     def __getitem__(self, name: str) -> Any:
         return self.given[name]
@@ -45,6 +45,10 @@ class Call:
         """The tensors among the arguments that follow from the network's input."""
         return tuple(one for one in self.tensors() if self.depends(one))
 
+    def numbers(self, tensor: Tensor) -> Tensor | None:
+        """Those of a constant, if they are at hand."""
+        return None if isinstance(tensor, FakeTensor) or self.depends(tensor) else tensor
+
     def tensors(self) -> Iterator[Tensor]:
         """All tensors among the arguments."""
         for value in self.given.values():
@@ -53,8 +57,8 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one result of a call is: how it reads, and what that takes. No word: nothing to show in a table."""
+class Draft:
+    """The node that one result of a call becomes: how it reads, and what that takes. No word: none, it is its input."""
 
     word: str
     pattern: AccessPattern = field(default_factory=Pointwise)

@@ -8,24 +8,24 @@ import torch
 
 from ...description.axis import Axis
 from ...receptive import access
-from .call import Call, Step
+from .call import Draft, OperatorCall
 from .windows import sliced
 
 
-def same(call: Call) -> Step:
+def same(call: OperatorCall) -> Draft:
     """The very tensor, or a copy of it."""
-    return Step("")
+    return Draft("")
 
 
-def reshape(call: Call) -> Step:
+def reshape(call: OperatorCall) -> Draft:
     """Any view with the units in the same order."""
     if call.name.startswith("as_strided") and not (call.out.numel() == call.x.numel() and call.out.is_contiguous()):
         whole = access.Everything(tuple(call.out.shape))
-        return Step("as_strided", whole, (call.x,), known=False, note="which units it takes is not known")
-    return Step("reshape", access.Reshape(tuple(call.out.shape)), (call.x,), equivariant="no")
+        return Draft("as_strided", whole, (call.x,), known=False, note="which units it takes is not known")
+    return Draft("reshape", access.Reshape(tuple(call.out.shape)), (call.x,), equivariant="no")
 
 
-def permute(call: Call) -> Step:
+def permute(call: OperatorCall) -> Draft:
     """Any permutation of the axes."""
     ndim = call.x.ndim
     order = list(range(ndim))
@@ -34,22 +34,22 @@ def permute(call: Call) -> Step:
     elif ndim > 1:
         one, other = (int(call.given.get(name, at)) % ndim for name, at in (("dim0", 0), ("dim1", 1)))
         order[one], order[other] = order[other], order[one]
-    return Step("permute", access.Permute(tuple(order)))
+    return Draft("permute", access.Permute(tuple(order)))
 
 
-def expand(call: Call) -> Step:
+def expand(call: OperatorCall) -> Draft:
     """Broadcast."""
-    return Step("expand", access.Expand(tuple(call.out.shape)))
+    return Draft("expand", access.Expand(tuple(call.out.shape)))
 
 
-def repeat(call: Call) -> Step:
+def repeat(call: OperatorCall) -> Draft:
     """Copies side by side."""
     shape = (1,) * (len(call["repeats"]) - call.x.ndim) + tuple(call.x.shape)
     steps: list[access.AccessPattern] = [access.Reshape(shape)]
     for dim, (length, times) in enumerate(zip(shape, call["repeats"], strict=True)):
         if int(times) != 1:
             steps.append(picked(dim, [at % length for at in range(length * int(times))]))
-    return Step("repeat", access.Composed(tuple(steps)), equivariant="no")
+    return Draft("repeat", access.Composed(tuple(steps)), equivariant="no")
 
 
 def picked(dim: int, units: list[int]) -> access.Gather:
@@ -57,10 +57,10 @@ def picked(dim: int, units: list[int]) -> access.Gather:
     return access.Gather(dim, tuple((unit,) for unit in units))
 
 
-def select(call: Call) -> Step:
+def select(call: OperatorCall) -> Draft:
     """x[..., index, ...]."""
     dim, length = int(call["dim"]) % call.x.ndim, call.x.shape[int(call["dim"])]
-    return Step("select", _one(call.x, dim, int(call["index"]) % length))
+    return Draft("select", _one(call.x, dim, int(call["index"]) % length))
 
 
 def _one(x: torch.Tensor, dim: int, index: int) -> access.AccessPattern:
@@ -68,28 +68,28 @@ def _one(x: torch.Tensor, dim: int, index: int) -> access.AccessPattern:
     return access.Composed((sliced(dim, x.shape[dim], index, 1, 1), access.Reshape(shape)))
 
 
-def unbind(call: Call) -> tuple[Step, ...]:
+def unbind(call: OperatorCall) -> tuple[Draft, ...]:
     """Each unit of an axis on its own."""
     dim = int(call["dim"]) % call.x.ndim
-    return tuple(Step("select", _one(call.x, dim, index)) for index in range(len(call.results)))
+    return tuple(Draft("select", _one(call.x, dim, index)) for index in range(len(call.results)))
 
 
-def split(call: Call) -> tuple[Step, ...]:
+def split(call: OperatorCall) -> tuple[Draft, ...]:
     """An axis in parts."""
     dim, start, found = int(call["dim"]) % call.x.ndim, 0, []
     for part in call.results:
-        found.append(Step("split", sliced(dim, call.x.shape[dim], start, 1, part.shape[dim])))
+        found.append(Draft("split", sliced(dim, call.x.shape[dim], start, 1, part.shape[dim])))
         start += part.shape[dim]
     return tuple(found)
 
 
-def join(call: Call) -> Step:
+def join(call: OperatorCall) -> Draft:
     """Tensors one after another; those that follow from no input take their place."""
     tensors = tuple(one for one in call["tensors"] if one.shape != (0,))
     dim = int(call["dim"]) % call.out.ndim
     if len(tensors) == len(call.inputs):
         spatial = "yes" if dim == 1 else "no"
-        return Step("concat", access.Join(dim, call.name == "stack"), tensors, equivariant=spatial)
+        return Draft("concat", access.Join(dim, call.name == "stack"), tensors, equivariant=spatial)
     start, parts = 0, []
     for one in tensors:
         length = 1 if call.name == "stack" else one.shape[dim]
@@ -100,10 +100,10 @@ def join(call: Call) -> Step:
             end = call.out.shape[dim] - start - length
             parts.append(access.Composed((*steps, access.Slice(dim, Axis(1, padding=(start, end))))))
         start += length
-    return Step("concat", access.Each(tuple(parts)), equivariant="no")
+    return Draft("concat", access.Each(tuple(parts)), equivariant="no")
 
 
-def scatter(call: Call) -> Step:
+def scatter(call: OperatorCall) -> Draft:
     """A part of a tensor written anew: x[..., start:end:step] = src."""
     x, source = call["self"], call["src"]
     dim, length = int(call["dim"]) % x.ndim, x.shape[int(call["dim"])]
@@ -119,77 +119,77 @@ def scatter(call: Call) -> Step:
     used = [(tensor, way) for tensor, way in parts if call.depends(tensor)]
     if len(written) == length:
         used = [one for one in used if one[0] is source] or used
-    return Step("assign", access.Each(tuple(way for _, way in used)), tuple(one for one, _ in used), equivariant="no")
+    return Draft("assign", access.Each(tuple(way for _, way in used)), tuple(one for one, _ in used), equivariant="no")
 
 
-def copied(call: Call) -> Step:
+def copied(call: OperatorCall) -> Draft:
     """One tensor's values in another's place; only the second is read."""
-    return Step("", access.Expand(tuple(call.out.shape)), (call["src"],) if call.depends(call["src"]) else ())
+    return Draft("", access.Expand(tuple(call.out.shape)), (call["src"],) if call.depends(call["src"]) else ())
 
 
-def constant(call: Call) -> tuple[Step, ...]:
+def constant(call: OperatorCall) -> tuple[Draft, ...]:
     """What has the shape of a tensor and none of its numbers."""
-    return (Step("", inputs=()),) * len(call.results)
+    return (Draft("", inputs=()),) * len(call.results)
 
 
-def flip(call: Call) -> Step:
+def flip(call: OperatorCall) -> Draft:
     """Axes the other way round."""
     steps = tuple(picked(int(dim) % call.x.ndim, [*range(call.x.shape[dim])][::-1]) for dim in call["dims"])
-    return Step("flip", access.Composed(steps), equivariant="no")
+    return Draft("flip", access.Composed(steps), equivariant="no")
 
 
-def roll(call: Call) -> Step:
+def roll(call: OperatorCall) -> Draft:
     """Units moved along axes, and around."""
     dims, shifts = list(call["dims"]), list(call["shifts"])
     if not dims:
         flat = (access.Reshape((call.x.numel(),)), picked(0, _rolled(call.x.numel(), shifts[0])))
-        return Step("roll", access.Composed((*flat, access.Reshape(tuple(call.out.shape)))), equivariant="no")
+        return Draft("roll", access.Composed((*flat, access.Reshape(tuple(call.out.shape)))), equivariant="no")
     moves = zip(dims, shifts, strict=True)
     steps = tuple(picked(int(d) % call.x.ndim, _rolled(call.x.shape[d], int(shift))) for d, shift in moves)
-    return Step("roll", access.Composed(steps))
+    return Draft("roll", access.Composed(steps))
 
 
 def _rolled(length: int, shift: int) -> list[int]:
     return [(at - shift) % length for at in range(length)]
 
 
-def shuffle(call: Call) -> Step:
+def shuffle(call: OperatorCall) -> Draft:
     """Pixel shuffle and its inverse."""
     if call.name == "pixel_shuffle":
-        return Step("pixelshuffle", access.Shuffle(int(call["upscale_factor"])))
-    return Step("pixelunshuffle", access.Unshuffle(int(call["downscale_factor"])))
+        return Draft("pixelshuffle", access.Shuffle(int(call["upscale_factor"])))
+    return Draft("pixelunshuffle", access.Unshuffle(int(call["downscale_factor"])))
 
 
-def channel_shuffle(call: Call) -> Step:
+def channel_shuffle(call: OperatorCall) -> Draft:
     """Channels of groups taken in turns (Zhang et al. 2018, section 3.1)."""
     batch, channels, *size = call.x.shape
     groups, middle = int(call["groups"]), prod(size)
     split_ = access.Reshape((batch, groups, channels // groups, middle))
     steps = (split_, access.Permute((0, 2, 1, 3)), access.Reshape(tuple(call.out.shape)))
-    return Step("channelshuffle", access.Composed(steps))
+    return Draft("channelshuffle", access.Composed(steps))
 
 
-def same_places(call: Call) -> Step:
+def same_places(call: OperatorCall) -> Draft:
     """Some units kept where they are, the others set to zero."""
-    return Step(call.name, equivariant="no")
+    return Draft(call.name, equivariant="no")
 
 
-def looked_up(call: Call) -> Step:
+def looked_up(call: OperatorCall) -> Draft:
     """A vector for each number."""
     shape = tuple(call.out.shape)
     way = access.Composed((access.Reshape((*shape[:-1], 1)), access.Expand(shape)))
-    return Step("embedding", way, (call["indices"],) if call.depends(call["indices"]) else None)
+    return Draft("embedding", way, (call["indices"],) if call.depends(call["indices"]) else None)
 
 
-def complex_view(call: Call) -> Step:
+def complex_view(call: OperatorCall) -> Draft:
     """Pairs of numbers as one, or the other way round."""
     shape = tuple(call.out.shape)
     if call.name == "view_as_complex":
-        return Step("complex", access.Reduce((-1,)))
-    return Step("real", access.Composed((access.Reshape((*shape[:-1], 1)), access.Expand(shape))))
+        return Draft("complex", access.Reduce((-1,)))
+    return Draft("real", access.Composed((access.Reshape((*shape[:-1], 1)), access.Expand(shape))))
 
 
-def rotate(call: Call) -> Step:
+def rotate(call: OperatorCall) -> Draft:
     """Quarter turns in a plane."""
     turns, (one, other) = int(call["k"]) % 4, (int(dim) % call.x.ndim for dim in call["dims"])
     order = list(range(call.x.ndim))
@@ -201,10 +201,10 @@ def rotate(call: Call) -> Step:
         2: (backward[one], backward[other]),
         3: (backward[one], access.Permute(tuple(order))),
     }
-    return Step("rotate", access.Composed(ways[turns]), equivariant="no")
+    return Draft("rotate", access.Composed(ways[turns]), equivariant="no")
 
 
-def index(call: Call) -> Step:
+def index(call: OperatorCall) -> Draft:
     """Units chosen by numbers; where these are not at hand, each output may read any of the axis."""
     single = isinstance(call.given.get("index"), torch.Tensor)
     chosen = [call["index"]] if single else [one for one in call["indices"] if one is not None]
@@ -212,12 +212,12 @@ def index(call: Call) -> Step:
     units = _units(call.numbers(chosen[0])) if call.name != "gather" and len(axes) == 1 else None
     if units is not None:
         dim = axes[0] % call.x.ndim
-        return Step("index", picked(dim, [unit % call.x.shape[dim] for unit in units]), (call.x,), equivariant="no")
+        return Draft("index", picked(dim, [unit % call.x.shape[dim] for unit in units]), (call.x,), equivariant="no")
     unknown = {"known": False, "note": "which units it takes is not known", "equivariant": "no"}
     if call.name == "gather":
         way = access.Composed((access.Reduce(tuple(axes), keep=True), access.Expand(tuple(call.out.shape))))
-        return Step("gather", way, (call.x,), **unknown)
-    return Step("index", access.Everything(tuple(call.out.shape)), **unknown)
+        return Draft("gather", way, (call.x,), **unknown)
+    return Draft("index", access.Everything(tuple(call.out.shape)), **unknown)
 
 
 def _units(known: torch.Tensor | None) -> list[int] | None:

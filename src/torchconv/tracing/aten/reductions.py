@@ -7,11 +7,11 @@ from math import prod
 from torch import Tensor
 
 from ...receptive import access
-from .call import Call, Step
+from .call import Draft, OperatorCall
 from .spectral import terms_of
 
 
-def product(call: Call) -> Step:
+def product(call: OperatorCall) -> Draft:
     """Products of matrices, with or without a sum."""
     tensors = [value for name, value in call.given.items() if isinstance(value, Tensor)]
     added = "addmm" in call.name or call.name in ("baddbmm", "addmv", "addbmm", "addr")
@@ -25,10 +25,10 @@ def product(call: Call) -> Step:
         parts.append(tensors[0])
         ways = (access.MatrixProduct(tuple(call.out.shape), "left"),) if sides == "left" else ()
         way = access.Each((*ways, access.Pointwise())) if ways else access.Everything(tuple(call.out.shape))
-    return Step(word, way, tuple(parts), macs, macs)
+    return Draft(word, way, tuple(parts), macs, macs)
 
 
-def einsum(call: Call) -> Step:
+def einsum(call: OperatorCall) -> Draft:
     """Sums of products by letters."""
     *own, result = terms_of(call["equation"])
     operands = list(zip(own, call["operands"], strict=True))
@@ -36,16 +36,16 @@ def einsum(call: Call) -> Step:
     parts = [(letters, one) for letters, one in operands if call.depends(one)]
     way = access.Contraction(tuple(letters for letters, _ in parts), result, tuple(call.out.shape))
     macs = prod(sizes.values())
-    return Step("einsum", way, tuple(one for _, one in parts), macs, macs, equivariant="no")
+    return Draft("einsum", way, tuple(one for _, one in parts), macs, macs, equivariant="no")
 
 
-def linear(call: Call) -> Step:
+def linear(call: OperatorCall) -> Draft:
     """torch.nn.Linear where it is one operator."""
     macs = call.out.numel() * call.x.shape[-1]
-    return Step("linear", access.MatrixProduct(tuple(call.out.shape), "left"), (call.x,), macs, macs)
+    return Draft("linear", access.MatrixProduct(tuple(call.out.shape), "left"), (call.x,), macs, macs)
 
 
-def reduce(call: Call) -> tuple[Step, ...]:
+def reduce(call: OperatorCall) -> tuple[Draft, ...]:
     """One number of all along some axes."""
     given = call.given.get("dim")
     ndim = call.x.ndim
@@ -56,73 +56,73 @@ def reduce(call: Call) -> tuple[Step, ...]:
         "invariant" if set(range(2, ndim)) <= set(dims) else "yes" if min(dims, default=0) == 1 == max(dims) else "no"
     )
     way = access.Reduce(dims, bool(call.given.get("keepdim", False)))
-    return (Step(word, way, (call.x,), equivariant=moves),) * len(call.results)
+    return (Draft(word, way, (call.x,), equivariant=moves),) * len(call.results)
 
 
-def mix(call: Call) -> tuple[Step, ...]:
+def mix(call: OperatorCall) -> tuple[Draft, ...]:
     """Each unit reads all along one axis: softmax, sorting, the largest of them."""
     dim = int(call["dim"]) % max(call.x.ndim, 1)
     word = "softmax" if "softmax" in call.name else call.name.strip("_")
     way = access.Composed((access.Reduce((dim,), keep=True), access.Expand(tuple(call.out.shape))))
-    return (Step(word, way, (call.x,), equivariant="yes" if dim == 1 else "no"),) * len(call.results)
+    return (Draft(word, way, (call.x,), equivariant="yes" if dim == 1 else "no"),) * len(call.results)
 
 
-def running(call: Call) -> tuple[Step, ...]:
+def running(call: OperatorCall) -> tuple[Draft, ...]:
     """Each unit reads all before it along one axis."""
     dim = int(call["dim"]) % max(call.x.ndim, 1)
     length = call.x.shape[dim]
     table = tuple(tuple(at if at <= unit else -1 for at in range(length)) for unit in range(length))
-    return (Step(call.name, access.Gather(dim, table), (call.x,), equivariant="no"),) * len(call.results)
+    return (Draft(call.name, access.Gather(dim, table), (call.x,), equivariant="no"),) * len(call.results)
 
 
-def batch_norm(call: Call) -> tuple[Step, ...]:
+def batch_norm(call: OperatorCall) -> tuple[Draft, ...]:
     """By known statistics a scaling; by those of the tensor, as instance normalisation does, over it."""
     training = bool(call.given.get("training", call.name != "_native_batch_norm_legit_no_training"))
     if call.name in ("_native_batch_norm_legit_no_training", "batch_norm_no_update"):
         training = False
     x = call.x
     if not training:
-        return (Step("batchnorm", inputs=(x,)),)
+        return (Draft("batchnorm", inputs=(x,)),)
     dims = (0, *range(2, x.ndim))
-    return (Step("instancenorm" if x.shape[0] == 1 else "batchnorm", access.Mix(dims), (x,)),)
+    return (Draft("instancenorm" if x.shape[0] == 1 else "batchnorm", access.Mix(dims), (x,)),)
 
 
-def group_norm(call: Call) -> tuple[Step, ...]:
+def group_norm(call: OperatorCall) -> tuple[Draft, ...]:
     """Over the channels of a group and all places."""
     x, groups = call.x, int(call["group"])
     shape = tuple(x.shape)
     dims = tuple(range(2, x.ndim + 1))
     split = access.Reshape((shape[0], groups, shape[1] // groups, *shape[2:]))
     way = access.Composed((split, access.Mix(dims), access.Reshape(shape)))
-    return (Step("groupnorm", way, (x,)),)
+    return (Draft("groupnorm", way, (x,)),)
 
 
-def layer_norm(call: Call) -> tuple[Step, ...]:
+def layer_norm(call: OperatorCall) -> tuple[Draft, ...]:
     """Over the last axes."""
     count = len(call["normalized_shape"])
     x = call.x
-    return (Step("layernorm", access.Mix(tuple(range(x.ndim - count, x.ndim))), (x,)),)
+    return (Draft("layernorm", access.Mix(tuple(range(x.ndim - count, x.ndim))), (x,)),)
 
 
-def attention(call: Call) -> tuple[Step, ...]:
+def attention(call: OperatorCall) -> tuple[Draft, ...]:
     """Queries, keys and values."""
     query, key, value = (call[name] for name in ("query", "key", "value"))
     macs = query.numel() * key.shape[-2] + call.out.numel() * key.shape[-2]
     parts = [query, *(one for one in (key, value) if call.depends(one))]
     if not call.depends(query):
         whole = access.Everything(tuple(call.out.shape))
-        return (Step("attention", whole, None, macs, macs, equivariant="no"),)
-    return (Step("attention", access.Attention(tuple(call.out.shape)), tuple(parts), macs, macs, equivariant="no"),)
+        return (Draft("attention", whole, None, macs, macs, equivariant="no"),)
+    return (Draft("attention", access.Attention(tuple(call.out.shape)), tuple(parts), macs, macs, equivariant="no"),)
 
 
-def glu(call: Call) -> Step:
+def glu(call: OperatorCall) -> Draft:
     """Half of an axis times a function of the other half."""
     dim = int(call["dim"]) % call.x.ndim
     half = call.x.shape[dim] // 2
     table = tuple((at, at + half) for at in range(half))
-    return Step("glu", access.Gather(dim, table), (call.x,))
+    return Draft("glu", access.Gather(dim, table), (call.x,))
 
 
-def anywhere(call: Call) -> Step:
+def anywhere(call: OperatorCall) -> Draft:
     """Places read that the numbers themselves say."""
-    return Step(call.name, access.Everything(tuple(call.out.shape)), equivariant="no")
+    return Draft(call.name, access.Everything(tuple(call.out.shape)), equivariant="no")

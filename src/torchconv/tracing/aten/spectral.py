@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ...description.interval import Interval
 from ...receptive.access import AccessPattern, Composed, Contraction, Everything, Pointwise, Reduce
 from ...receptive.field import Field, union
 from ...receptive.periodic import Progression
-from .call import Call, Step
+from .call import Draft, OperatorCall
 
 Axes = dict[int, np.ndarray]  # by axis, counted from the end: which samples may be other than 0
 
@@ -70,98 +72,98 @@ class OfSamples(AccessPattern):
 
 
 class Spectra:
-    """What is known of tensors that are spectra, and of the zeros in constants, by identity."""
+    """What is known of tensors that are spectra, and of the zeros in constants, while they live."""
 
     def __init__(self) -> None:
-        self._zeros: dict[int, Axes] = {}  # of constants: samples that may be other than 0
-        self._constant: dict[int, Axes] = {}  # of constants' spectra: the same of what they are the spectra of
-        self._followed: dict[int, frozenset[int]] = {}  # axes along which a tensor that reads the input is a spectrum
+        self._zeros: Any = WeakIdKeyDictionary()  # of constants: samples that may be other than 0
+        self._constant: Any = WeakIdKeyDictionary()  # of constants' spectra: the same of what they are the spectra of
+        self._followed: Any = WeakIdKeyDictionary()  # axes along which a tensor that reads the input is a spectrum
 
-    def constant(self, call: Call) -> None:
+    def constant(self, call: OperatorCall) -> None:
         """Note what a call that reads no input makes of a constant."""
         tensors = [one for one in call.given.values() if isinstance(one, Tensor)]
         if not tensors:
             return
-        x, out = tensors[0], id(call.out)
+        x, out = tensors[0], call.out
         if call.name == "constant_pad_nd" and not call["value"]:
             pads = [int(one) for one in call["pad"]]
             pairs = zip(range(-1, -len(pads) // 2 - 1, -1), pads[::2], pads[1::2], strict=True)
             self._zeros[out] = {axis: _padded(self._samples(x, axis), low, high) for axis, low, high in pairs}
         elif call.name == "flip":
             axes = {int(dim) % x.ndim - x.ndim for dim in call["dims"]}
-            known = {*self._zeros.get(id(x), {})} | axes
+            known = {*self._zeros.get(x, {})} | axes
             self._zeros[out] = {at: self._samples(x, at)[:: -1 if at in axes else 1] for at in known}
         elif call.name in ("_fft_r2c", "_fft_c2c") and call.given.get("forward", True):
             axes = {int(dim) % x.ndim - x.ndim for dim in call["dim"]}
-            self._constant[out] = self._constant.get(id(x), {}) | {axis: self._samples(x, axis) for axis in axes}
-        elif call.name in ("conj", "_conj", "_conj_physical", "conj_physical") and id(x) in self._constant:
-            self._constant[out] = {at: np.roll(one[::-1], 1) for at, one in self._constant[id(x)].items()}
+            self._constant[out] = self._constant.get(x, {}) | {axis: self._samples(x, axis) for axis in axes}
+        elif call.name in ("conj", "_conj", "_conj_physical", "conj_physical") and x in self._constant:
+            self._constant[out] = {at: np.roll(one[::-1], 1) for at, one in self._constant[x].items()}
         elif call.name in ("unsqueeze", "clone", "view", "resolve_conj", "mul", "div", "neg", "detach", "alias"):
             for kept in (self._zeros, self._constant):
-                axes = kept.get(id(x), {})
+                axes = kept.get(x, {})
                 if axes and len(tensors) == 1 and all(x.shape[axis] == call.out.shape[axis] for axis in axes):
                     kept[out] = axes
 
-    def steps(self, call: Call) -> Step | None:
+    def draft(self, call: OperatorCall) -> Draft | None:
         """What a call does that begins with, ends with or goes on with spectra; None where it has to do with none."""
-        spectra = [one for one in call.inputs if id(one) in self._followed]
+        spectra = [one for one in call.inputs if one in self._followed]
         if call.name in ("_fft_r2c", "_fft_c2c") and call.given.get("forward", True):
             x = call.x
-            axes = self._followed.get(id(x), frozenset()) | {int(dim) % x.ndim - x.ndim for dim in call["dim"]}
-            return self._spectrum(call, Step("fft", Pointwise(), (x,), equivariant="no"), axes)
+            axes = self._followed.get(x, frozenset()) | {int(dim) % x.ndim - x.ndim for dim in call["dim"]}
+            return self._spectrum(call, Draft("fft", Pointwise(), (x,), equivariant="no"), axes)
         if not spectra:
             whole = Everything(tuple(call.out.shape))
-            return Step("fft", whole, (call.x,), equivariant="no") if call.name.startswith("_fft") else None
-        axes = self._followed[id(spectra[0])]
+            return Draft("fft", whole, (call.x,), equivariant="no") if call.name.startswith("_fft") else None
+        axes = self._followed[spectra[0]]
         if call.name in ("_fft_c2r", "_fft_c2c"):
             back = {int(dim) % call.x.ndim - call.x.ndim for dim in call["dim"]}
             if back <= axes and call.out.ndim == call.x.ndim:
-                return self._spectrum(call, Step("fft", Pointwise(), (call.x,), equivariant="no"), axes - back)
-        elif any(self._followed.get(id(one)) != axes for one in call.inputs):
+                return self._spectrum(call, Draft("fft", Pointwise(), (call.x,), equivariant="no"), axes - back)
+        elif any(self._followed.get(one) != axes for one in call.inputs):
             pass
         elif call.name in ("add", "sub", "neg", "clone", "alias", "_conj_physical_", "detach"):
-            return self._spectrum(call, Step(call.name, Pointwise()), axes)
+            return self._spectrum(call, Draft(call.name, Pointwise()), axes)
         elif call.name in ("view", "unsqueeze", "squeeze", "expand"):
             count = -min(axes)
             if call.x.shape[-count:] == call.out.shape[-count:]:
-                return self._spectrum(call, Step("reshape", InFront(tuple(call.out.shape[:-count]), count)), axes)
+                return self._spectrum(call, Draft("reshape", InFront(tuple(call.out.shape[:-count]), count)), axes)
         elif call.name == "sum" and not axes & {int(dim) % call.x.ndim - call.x.ndim for dim in call["dim"]}:
             dims = tuple(int(dim) for dim in call["dim"])
             if call["keepdim"] or max(int(dim) % call.x.ndim for dim in dims) < call.x.ndim + min(axes):
-                return self._spectrum(call, Step("sum", Reduce(dims, bool(call["keepdim"]))), axes)
+                return self._spectrum(call, Draft("sum", Reduce(dims, bool(call["keepdim"]))), axes)
         elif call.name in ("mul", "einsum") and len(call.inputs) == 1:
             found = self._product(call, axes)
             if found is not None:
                 return self._spectrum(call, found, axes)
-        return Step(call.name, Everything(tuple(call.out.shape)), equivariant="no")
+        return Draft(call.name, Everything(tuple(call.out.shape)), equivariant="no")
 
-    def _product(self, call: Call, axes: frozenset[int]) -> Step | None:
+    def _product(self, call: OperatorCall, axes: frozenset[int]) -> Draft | None:
         x = call.inputs[0]
         others = [one for one in call.tensors() if one is not x]
         if not others or others[0].numel() == 1:
-            return Step("mul", Pointwise(), (x,))
-        known = self._constant.get(id(others[0]), {})
+            return Draft("mul", Pointwise(), (x,))
+        known = self._constant.get(others[0], {})
         lengths = {axis: len(known[axis]) for axis in axes if axis in known}
         if set(lengths) != axes or not all(one.any() for one in known.values()):
             return None
         offsets = tuple((axis, _offsets(known[axis])) for axis in sorted(axes))
         if call.name == "mul":
-            return Step("mul", Circular(tuple(call.out.shape), offsets), (x,))
+            return Draft("mul", Circular(tuple(call.out.shape), offsets), (x,))
         left, right, result = _terms(call["equation"])
         first = left if call["operands"][0] is x else right
         if any(first[axis] != result[axis] or (left + right).count(first[axis]) != 2 for axis in axes):
             return None
         way = Composed((Contraction((first,), result, tuple(call.out.shape)), Circular(tuple(call.out.shape), offsets)))
-        return Step("einsum", way, (x,))
+        return Draft("einsum", way, (x,))
 
-    def _spectrum(self, call: Call, step: Step, axes: frozenset[int]) -> Step:
+    def _spectrum(self, call: OperatorCall, step: Draft, axes: frozenset[int]) -> Draft:
         if not axes:
             return step
-        self._followed[id(call.out)] = axes
+        self._followed[call.out] = axes
         return replace(step, pattern=OfSamples(step.pattern))
 
     def _samples(self, x: Tensor, axis: int) -> np.ndarray:
-        known = self._zeros.get(id(x), {})
+        known = self._zeros.get(x, {})
         return known[axis] if axis in known else np.ones(x.shape[axis], dtype=bool)
 
 

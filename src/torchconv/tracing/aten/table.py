@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from . import rearranging, reductions, windows
-from .call import Call, Step
+from .call import Draft, OperatorCall
 
-Builder = Callable[[Call], Step | tuple[Step, ...]]
+Builder = Callable[[OperatorCall], Draft | tuple[Draft, ...]]
 
 GROUPS: dict[Builder, str] = {
     windows.convolution: "convolution _convolution convolution_overrideable",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
+from math import prod
 
 from torch import Tensor
 
@@ -12,15 +14,16 @@ from ...description.convolution import Convolution
 from ...description.resampling import Resampling
 from ...description.shapes import output_size
 from ...description.transposed import transposed_axes
+from ...network.operations import Convolve, Operation, Volume
+from ...network.pooling import PoolWindows
+from ...network.reading import reading
 from ...receptive import access
-from .call import Call, Step, spread
+from .call import Draft, OperatorCall, spread
 
 
-def convolution(call: Call) -> Step:
+def convolution(call: OperatorCall) -> Draft:
     """Any of torch's convolutions."""
     x, weight = call["input"], call["weight"]
-    if not call.depends(x) or call.depends(weight):  # a kernel made of the input: all of it is read
-        return Step("conv", access.Everything(tuple(call.out.shape)), known=False, note="its weights are computed")
     ndim = weight.ndim - 2
     stride, dilation, groups = spread(call["stride"], ndim), spread(call["dilation"], ndim), int(call["groups"])
     pads = tuple((pad, pad) for pad in spread(call["padding"], ndim))
@@ -30,26 +33,55 @@ def convolution(call: Call) -> Step:
     if call["transposed"]:
         axes = transposed_axes(described.axes, spread(call["output_padding"], ndim))
         described = Convolution.of_parts(Connections.of(*channels, groups), axes, bias=bias)
-    return convolved(described, x)
+    nominal = weight.numel() * x.numel() // channels[0] if call["transposed"] else None
+    return _convolved(described, call, (x, weight, call["bias"]), nominal)
 
 
-def convolved(described: Convolution, x: Tensor) -> Step:
-    """A convolution of a tensor (batch, in, *size)."""
+def volume_of(x: Tensor) -> Volume:
+    """Of a tensor (batch, channels, *size)."""
+    return Volume(x.shape[1], tuple(x.shape[2:]))
+
+
+def described_layer(operation: Operation, call: OperatorCall) -> Draft:
+    """A layer of this package, from the operation that it is."""
+    tensors = call["tensors"]
+    if isinstance(operation, Convolve):
+        return _convolved(operation.convolution, call, tensors)
+    volumes = [volume_of(one) for one in tensors]
+    axes = operation.pooling.axes if isinstance(operation, PoolWindows) else ()
+    way, macs = reading(operation, volumes), operation.macs(*volumes)
+    return Draft(operation.title, way, tuple(tensors), macs, axes=axes, equivariant=operation.moves)
+
+
+def _convolved(
+    described: Convolution, call: OperatorCall, tensors: Sequence[Tensor | None], nominal: int | None = None
+) -> Draft:
+    """A convolution of x by weights, which may be computed from the input too: then each output may read all of them.
+
+    nominal: multiply-accumulates as most programs count them, where the description does not say: those of a transposed
+    convolution are counted by its inputs.
+    """
+    x, *others = tensors
+    assert x is not None
     size = tuple(x.shape[-described.ndim :])
-    images = x.numel() // (described.in_channels * _product(size))
+    images = x.numel() // (described.in_channels * prod(size))
     moves = "no" if described.sharing.needs_size else "yes"
-    return Step(
+    parts: list[tuple[Tensor, access.AccessPattern]] = [(x, access.SlidingWindows(described.axes, described.channels))]
+    parts += [(one, access.Everything(tuple(call.out.shape))) for one in others if one is not None]
+    parts = [part for part in parts if call.depends(part[0])]
+    return Draft(
         "conv",
-        access.SlidingWindows(described.axes, described.channels),
+        parts[0][1] if len(parts) == 1 else access.Each(tuple(way for _, way in parts)),
+        tuple(one for one, _ in parts),
         exact=described.macs(size) * images,
-        customary=described.macs_ignoring_borders(size) * images,
+        customary=described.macs_ignoring_borders(size) * images if nominal is None else nominal,
         convolution=described,
         axes=described.axes,
         equivariant=moves,
     )
 
 
-def pooling(call: Call) -> tuple[Step, ...]:
+def pooling(call: OperatorCall) -> tuple[Draft, ...]:
     """Max and mean pooling: torch rounds sizes up where asked, and the last window ends behind the input."""
     ndim = int(call.name.partition("pool")[2][0])
     kernel = spread(call["kernel_size"], ndim)
@@ -63,18 +95,18 @@ def pooling(call: Call) -> tuple[Step, ...]:
         if output_size(axis, size) != outputs:  # rounded up
             axis = Axis(k, s, d, (low, (outputs - 1) * s + axis.span - size - low))
         axes.append(axis)
-    step = Step(call.name.partition("_")[0] + "pool", access.SlidingWindows(tuple(axes)), (call.x,), axes=tuple(axes))
+    step = Draft(call.name.partition("_")[0] + "pool", access.SlidingWindows(tuple(axes)), (call.x,), axes=tuple(axes))
     return (step,) * len(call.results)
 
 
-def adaptive(call: Call) -> tuple[Step, ...]:
+def adaptive(call: OperatorCall) -> tuple[Draft, ...]:
     """Pooling to a fixed grid."""
     ndim = int(call.name.partition("pool")[2][0])
     found = tuple(Resampling(a, b, "area") for a, b in zip(call.x.shape[-ndim:], call.out.shape[-ndim:], strict=True))
-    return (Step("adaptivepool", access.Resize(found), (call.x,), equivariant="no"),) * len(call.results)
+    return (Draft("adaptivepool", access.Resize(found), (call.x,), equivariant="no"),) * len(call.results)
 
 
-def resize(call: Call) -> Step:
+def resize(call: OperatorCall) -> Draft:
     """Interpolation; torch uses the scale it was given, where there is one."""
     name = call.name
     ndim = next(int(letter) for letter in name if letter.isdigit())
@@ -97,14 +129,14 @@ def resize(call: Call) -> Step:
         for size, outputs, scale in zip(call.x.shape[-ndim:], call.out.shape[-ndim:], scales, strict=True)
     )
     whole = all(axis.outputs % axis.size == 0 and not corners for axis in axes)
-    return Step("upsample", access.Resize(axes), (call.x,), equivariant="yes" if whole else "no")
+    return Draft("upsample", access.Resize(axes), (call.x,), equivariant="yes" if whole else "no")
 
 
 def _ratio(scale: float | None) -> Fraction | None:
     return Fraction(1 / scale).limit_denominator(10**6) if scale else None
 
 
-def pad(call: Call) -> Step:
+def pad(call: OperatorCall) -> Draft:
     """Padding of any kind; torch names the last axis first."""
     given = [int(one) for one in call.given["pad" if "pad" in call.given else "padding"]]
     boundary = {"reflection": "reflect", "replication": "replicate", "circular": "circular"}.get(
@@ -112,14 +144,14 @@ def pad(call: Call) -> Step:
     )
     pairs = [*zip(given[::2], given[1::2], strict=True)][::-1]
     axes = tuple(Axis(1, padding=pair, boundary=boundary if max(pair) > 0 else "zeros") for pair in pairs)
-    return Step("pad", access.SlidingWindows(axes))
+    return Draft("pad", access.SlidingWindows(axes))
 
 
-def cut(call: Call) -> Step:
+def cut(call: OperatorCall) -> Draft:
     """x[start:end:step] along one axis."""
     dim, length = int(call["dim"]) % call.x.ndim, call.x.shape[int(call["dim"])]
     start, _, step = slice(call["start"], call["end"], call["step"]).indices(length)
-    return Step("slice", sliced(dim, length, start, int(step), call.out.shape[dim]))
+    return Draft("slice", sliced(dim, length, start, int(step), call.out.shape[dim]))
 
 
 def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> access.Slice:
@@ -128,13 +160,13 @@ def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> access
     return access.Slice(dim, Axis(1, step, padding=(-start, high)))
 
 
-def unfold(call: Call) -> Step:
+def unfold(call: OperatorCall) -> Draft:
     """x.unfold(dim, size, step)."""
     dim = int(call["dimension"]) % max(call.x.ndim, 1)
-    return Step("unfold", access.Unfold(dim, Axis(int(call["size"]), int(call["step"]))))
+    return Draft("unfold", access.Unfold(dim, Axis(int(call["size"]), int(call["step"]))))
 
 
-def im2col(call: Call) -> Step:
+def im2col(call: OperatorCall) -> Draft:
     """F.unfold: the taps of every window as channels."""
     x = call.x
     axes = columns(call)
@@ -145,15 +177,15 @@ def im2col(call: Call) -> Step:
         access.Permute((0, 1, 4, 5, 2, 3)),
         access.Reshape((x.shape[0], x.shape[1] * count[0] * count[1], call.out.shape[-1])),
     )
-    return Step("unfold", access.Composed(steps), axes=axes)
+    return Draft("unfold", access.Composed(steps), axes=axes)
 
 
-def col2im(call: Call) -> Step:
+def col2im(call: OperatorCall) -> Draft:
     """F.fold: windows back to their places, sums where they overlap."""
     axes = columns(call)
     size = [int(one) for one in call["output_size"]]
     batch, channels = call.out.shape[:2]
-    counts = [(s + sum(a.padding) - a.span) // a.stride + 1 for s, a in zip(size, axes, strict=True)]  # type: ignore[arg-type]
+    counts = [output_size(axis, length) for axis, length in zip(axes, size, strict=True)]
     ky, kx = (axis.kernel for axis in axes)
     tables = []
     for axis, length, windows in zip(axes, size, counts, strict=True):
@@ -173,17 +205,10 @@ def col2im(call: Call) -> Step:
         access.Gather(2, tables[0]),
         access.Gather(3, tables[1]),
     )
-    return Step("fold", access.Composed(steps))
+    return Draft("fold", access.Composed(steps))
 
 
-def columns(call: Call) -> tuple[Axis, ...]:
+def columns(call: OperatorCall) -> tuple[Axis, ...]:
     """The axes of F.fold and F.unfold."""
     settings = (spread(call[name], 2) for name in ("kernel_size", "stride", "dilation", "padding"))
     return tuple(Axis(k, s, d, (p, p)) for k, s, d, p in zip(*settings, strict=True))
-
-
-def _product(size: tuple[int, ...]) -> int:
-    found = 1
-    for length in size:
-        found *= length
-    return found

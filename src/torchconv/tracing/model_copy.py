@@ -1,0 +1,167 @@
+"""A copy of a model to run in its place, and which of the copy's modules is being called.
+
+The model itself is read and never written: not its parameters and buffers, which the copy holds stand-ins for, under
+all their names, not its modules, settings, hooks and lists, and not whether it trains. So a look cannot change it, also
+when it fails, and other threads can go on using it.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import types
+import weakref
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+REARRANGING = ("", "view", "reshape", "permute", "expand")  # which do not take the name of their layer
+
+
+class ModelFailed(Exception):
+    """A model that did not run on these inputs: which layer, what came in, and what it says."""
+
+    def __init__(self, layer: str, kind: str, got: str, expected: str) -> None:
+        super().__init__(f"layer {layer}: {expected}")
+        self.layer, self.kind, self.got, self.expected = layer, kind, got, expected
+
+
+class ModelCopy:
+    """Copies whatever holds modules or tensors, each once; what holds none is shared.
+
+    stand_in: what takes the place of a tensor.
+    """
+
+    def __init__(self, stand_in: Callable[[Tensor], Tensor]) -> None:
+        self._stand_in = stand_in
+        self._made: dict[int, tuple[Any, Any]] = {}  # by identity: what was copied, which so stays alive, and its copy
+
+    def __call__(self, value: Any) -> Any:
+        """The copy of a value, the same one for the same value."""
+        if id(value) not in self._made:
+            self._made[id(value)] = value, value
+            self._copy(value)
+        return self._made[id(value)][1]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All stand-ins."""
+        return [made for value, made in self._made.values() if isinstance(value, Tensor)]
+
+    def _keep(self, value: Any, made: Any) -> Any:
+        self._made[id(value)] = value, made
+        return made
+
+    def _copy(self, value: Any) -> None:
+        kind = type(value)
+        if isinstance(value, Tensor):
+            self._keep(value, self._stand_in(value))
+        elif isinstance(value, torch.jit.ScriptModule | type | types.ModuleType):
+            pass
+        elif kind in (dict, OrderedDict, defaultdict):
+            made = self._keep(value, copy.copy(value))
+            made.clear()
+            made.update((self(key), self(one)) for key, one in value.items())
+        elif kind in (list, deque, set):
+            made = self._keep(value, copy.copy(value))
+            made.clear()
+            (made.update if kind is set else made.extend)([self(one) for one in value])
+        elif kind is tuple:
+            self._keep(value, tuple(map(self, value)))
+        elif callable(value) and not isinstance(value, nn.Module):
+            self._copy_function(value)
+        elif isinstance(value, nn.Module) or _holds(value):
+            made = self._keep(value, object.__new__(kind))
+            for name, one in vars(value).items():
+                made.__dict__[name] = None if name == "_compiled_call_impl" else self(one)
+
+    def _copy_function(self, value: Any) -> None:
+        """Functions that were given modules: methods of them, with arguments filled in, within others, with a cache."""
+        kind = type(value)
+        if kind is types.MethodType:
+            self._keep(value, types.MethodType(self(value.__func__), self(value.__self__)))
+        elif kind is functools.partial:
+            keywords = {name: self(one) for name, one in value.keywords.items()}
+            self._keep(value, functools.partial(self(value.func), *map(self, value.args), **keywords))
+        elif kind is functools._lru_cache_wrapper:
+            self._keep(value, self(value.__wrapped__))
+        elif kind is weakref.ref and value() is not None:
+            self._keep(value, weakref.ref(self(value())))
+        elif kind is types.FunctionType and value.__closure__:
+            cells = tuple(types.CellType() for _ in value.__closure__)
+            made = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
+            made.__kwdefaults__, made.__dict__ = value.__kwdefaults__, value.__dict__
+            self._keep(value, made)
+            for cell, old in zip(cells, value.__closure__, strict=True):
+                try:
+                    cell.cell_contents = self(old.cell_contents)
+                except ValueError:  # empty as yet
+                    continue
+
+
+def _holds(value: Any) -> bool:
+    """Whether an object of any class has modules or tensors as attributes."""
+    return any(isinstance(one, nn.Module | Tensor) for one in getattr(value, "__dict__", {}).values())
+
+
+@dataclass
+class ModuleCall:
+    """A call of a module: its name with the number of the call, and how many rows it has already."""
+
+    path: str
+    name: str
+    leaf: bool
+    kind: str
+    shapes: tuple[tuple[int, ...], ...] = ()
+    rows: int = 0
+
+
+class ModuleCalls:
+    """The calls of a copied model's modules that are going on, the outermost first."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._calls: list[ModuleCall] = []
+        self._counts: Counter[str] = Counter()
+        for path, module in model.named_modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                module.register_forward_pre_hook(functools.partial(self._enter, path), prepend=True)
+                module.register_forward_hook(self._leave)
+
+    @property
+    def here(self) -> str:
+        """The path of the innermost module, "" for the model itself."""
+        return self._calls[-1].path if self._calls else ""
+
+    def failed(self, error: Exception) -> ModelFailed:
+        """What to say of an error that the model has raised."""
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        if not self._calls:
+            return ModelFailed("", "", f"{type(error).__name__}", said)
+        call = self._calls[-1]
+        shapes = ", ".join(map(str, call.shapes)) or "no tensor"
+        return ModelFailed(call.path, call.kind, f"an input of shape {shapes}", f"what it takes: {said}")
+
+    def name(self, word: str) -> str:
+        """The name of a row of the module that is being called."""
+        if not self._calls or not self._calls[-1].name:
+            return word or "view"
+        call = self._calls[-1]
+        if not call.leaf or word in REARRANGING:
+            return f"{call.name}.{word or 'view'}"
+        call.rows += 1
+        return call.name if call.rows == 1 else f"{call.name}.{word}"
+
+    def _enter(self, path: str, module: nn.Module, arguments: Any) -> None:
+        self._counts[path] += 1
+        count = self._counts[path]
+        name = path if count == 1 else f"{path}#{count}"
+        shapes = tuple(tuple(one.shape) for one in arguments if isinstance(one, Tensor))
+        leaf = next(module.children(), None) is None
+        self._calls.append(ModuleCall(path, name, leaf, type(module).__name__, shapes))
+
+    def _leave(self, module: nn.Module, arguments: Any, result: Any) -> None:
+        self._calls.pop()
