@@ -71,9 +71,10 @@ def _numbers(method: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
     """A method that reads the memory of a tensor, which the wrappers of `functionalize` do not have."""
 
     def read(x: Tensor) -> Any:
-        while torch._is_functional_tensor(x):
-            torch._sync(x)
-            x = torch._from_functional_tensor(x)
+        functions: Any = torch
+        while functions._is_functional_tensor(x):
+            functions._sync(x)
+            x = functions._from_functional_tensor(x)
         return method(x)
 
     return read

@@ -12,7 +12,7 @@ from ...description.axis import positive
 from ...description.pooling import Pooling
 from ...errors import ShapeError
 from ...network.operations import Volume
-from ...network.pooling import ChannelPool as Described
+from ...network.pooling import PoolChannels as Described
 from ..described import DescribedLayer
 
 

@@ -17,7 +17,8 @@ from ...description.resampling import Resampling
 from ...description.shapes import sizes_of
 from ...errors import SettingError, ShapeError
 from ...network.pooling import Grid, Summary, grid_text, grids_of
-from ...network.pooling import GridPool as Described
+from ...network.pooling import PoolAll as DescribedGlobal
+from ...network.pooling import PoolGrid as Described
 from ..described import DescribedLayer
 
 STATISTICS = ("mean", "max")

@@ -13,7 +13,6 @@ from ...description.axis import integer
 from ...errors import DataError, SettingError, ShapeError, TorchconvError
 from ...network.pooling import PoolRegions as Described
 from ...network.pooling import Region, runs
-from ...network.pooling import RegionPool as Described
 from ..described import DescribedLayer
 from . import grid_pool
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from math import prod
+from typing import Any
 
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from ...description.convolution import Convolution
 from ...description.resampling import Resampling
 from ...description.shapes import output_size
 from ...description.transposed import transposed_axes
-from ...network.operations import Convolve, Operation, Volume
+from ...network.operations import Convolve, Volume
 from ...network.pooling import PoolWindows
 from ...network.reading import reading
 from ...receptive import access
@@ -42,7 +43,7 @@ def volume_of(x: Tensor) -> Volume:
     return Volume(x.shape[1], tuple(x.shape[2:]))
 
 
-def described_layer(operation: Operation, call: OperatorCall) -> Draft:
+def described_layer(operation: Any, call: OperatorCall) -> Draft:
     """A layer of this package, from the operation that it is."""
     tensors = call["tensors"]
     if isinstance(operation, Convolve):
