@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ..text import printable
+from .svg import Shape, document, points, styled
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 440, 250, 44, 28, 12, 12
 MOST_POINTS = 300
@@ -20,12 +22,12 @@ def curves(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], best: int
 
     label: what the picture shows, for readers that do not see it. Empty where there is nothing to draw.
     """
-    lines = [(name, _thinned(points)) for name, points in lines if points]
-    points = [point for _, found in lines for point in found]
-    if not points:
+    lines = [(name, _thinned(found)) for name, found in lines if found]
+    every = [point for _, found in lines for point in found]
+    if not every:
         return Markup("")
-    first, last = min(x for x, _ in points), max(x for x, _ in points)
-    ticks = _ticks(min(y for _, y in points), max(y for _, y in points))
+    first, last = min(x for x, _ in every), max(x for x, _ in every)
+    ticks = _ticks(min(y for _, y in every), max(y for _, y in every))
     low, high = ticks[0], ticks[-1]
 
     def across(x: float) -> float:
@@ -34,23 +36,21 @@ def curves(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], best: int
     def down(y: float) -> float:
         return round(TOP + (high - y) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
-    parts = [_opening(WIDTH, HEIGHT, label)]
+    shapes: list[Shape] = []
     for tick in ticks:
         y = down(tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text class="axis" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{tick:g}</text>')
+        shapes.append(styled("line", "grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y))
+        shapes.append(styled("text", "axis", f"{tick:g}", x=LEFT - 6, y=y + 4, text_anchor="end"))
     for x in sorted({round(first), round((first + last) / 2), round(last)}):
-        parts.append(f'<text class="axis" x="{across(x)}" y="{HEIGHT - 8}" text-anchor="middle">{x}</text>')
+        shapes.append(styled("text", "axis", str(x), x=across(x), y=HEIGHT - 8, text_anchor="middle"))
     if best is not None and first <= best <= last:
-        parts.append(f'<line class="best" x1="{across(best)}" x2="{across(best)}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+        shapes.append(styled("line", "best", x1=across(best), x2=across(best), y1=TOP, y2=HEIGHT - BOTTOM))
     for name, found in lines:
-        path = " ".join(f"{across(x)},{down(y)}" for x, y in found)
-        parts.append(f'<polyline class="line {escape(name)}" points="{path}"/>')
-        if len(found) == 1:
-            parts.append(
-                f'<circle class="dot {escape(name)}" cx="{across(found[0][0])}" cy="{down(found[0][1])}" r="3"/>'
-            )
-    return Markup("".join(parts) + "</svg>")
+        places = [(across(x), down(y)) for x, y in found]
+        shapes.append(styled("polyline", f"line {name}", points=points(places)))
+        if len(places) == 1:
+            shapes.append(styled("circle", f"dot {name}", cx=places[0][0], cy=places[0][1], r=3))
+    return _figure(WIDTH, HEIGHT, shapes, label)
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup:
@@ -59,31 +59,27 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup
     names = [short(name) for name in classes]
     margin = 14 + 7 * max(map(len, names))
     size = margin + side * len(classes) + 4
-    parts = [_opening(size, size, "confusion matrix, true classes down, predicted classes across")]
+    shapes: list[Shape] = []
     for number, name in enumerate(names):
         middle = margin + side * number + side / 2
-        parts.append(f'<text class="name" x="{margin - 6}" y="{middle + 4}" text-anchor="end">{escape(name)}</text>')
-        parts.append(
-            f'<text class="name" transform="translate({middle + 4} {margin - 6}) rotate(-90)">{escape(name)}</text>'
-        )
+        turned = f"translate({middle + 4} {margin - 6}) rotate(-90)"
+        shapes.append(styled("text", "name", name, x=margin - 6, y=middle + 4, text_anchor="end"))
+        shapes.append(styled("text", "name", name, transform=turned))
     for row, values in enumerate(counts):
         total = max(1, sum(values))
         for column, value in enumerate(values):
-            kind = "right" if row == column else "wrong"
             x, y = margin + side * column, margin + side * row
-            place = f'x="{x}" y="{y}" width="{side - 1}" height="{side - 1}"'
+            cell: dict[str, Any] = {"x": x, "y": y, "width": side - 1, "height": side - 1}
             if not value:
-                parts.append(f'<rect class="none" {place}/>')
+                shapes.append(styled("rect", "none", **cell))
                 continue
-            share = value / total
-            said = f"{names[row]}, taken for {names[column]}: {value}" if kind == "wrong" else f"{names[row]}: {value}"
-            strength = round(0.12 + 0.88 * math.sqrt(share), 3)
-            parts.append(f'<rect class="{kind}" {place} fill-opacity="{strength}"><title>{escape(said)}</title></rect>')
+            kind, taken = ("right", "") if row == column else ("wrong", f", taken for {names[column]}")
+            strength = 0.12 + 0.88 * math.sqrt(value / total)
+            shapes.append(styled("rect", kind, title=f"{names[row]}{taken}: {value}", fill_opacity=strength, **cell))
             if len(classes) <= NUMBERED:
-                strong = " strong" if strength > 0.6 else ""
-                place = f'x="{x + side / 2 - 0.5}" y="{y + side / 2 + 3}"'
-                parts.append(f'<text class="count{strong}" {place}>{_count(value)}</text>')
-    return Markup("".join(parts) + "</svg>")
+                strong = "count strong" if strength > 0.6 else "count"
+                shapes.append(styled("text", strong, _count(value), x=x + side / 2 - 0.5, y=y + side / 2 + 3))
+    return _figure(size, size, shapes, "confusion matrix, true classes down, predicted classes across")
 
 
 def most_confused(counts: Sequence[Sequence[int]]) -> list[int]:
@@ -105,9 +101,8 @@ def _count(value: int) -> str:
     return str(value) if value < 10_000 else f"{value / 1000:.0f}k"
 
 
-def _opening(width: float, height: float, label: str) -> str:
-    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    return f'<svg {size} role="img" aria-label="{escape(label)}">'
+def _figure(width: float, height: float, shapes: Sequence[Shape], label: str) -> Markup:
+    return Markup(document(width, height, shapes, role="img", aria_label=label))
 
 
 def _ticks(least: float, most: float) -> list[float]:

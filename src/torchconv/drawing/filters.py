@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 from ..description.convolution import Convolution
 from ..language.build import NetworkModule
 from ..network import operations as ops
+from .svg import data_uri, png_of
 
 MOST_SIDE = 96
 MOST_FILTERS, MOST_CHANNELS = 64, 16
@@ -31,12 +30,13 @@ class Filters:
 
 def png(pixels: Tensor) -> str:
     """uint8 (channels, height, width) as a PNG in a data URI; large ones made smaller. Other channels: the first."""
-    channels = pixels if pixels.shape[0] in (1, 3) else pixels[:1]
-    array = channels.permute(1, 2, 0).contiguous().numpy()
-    image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
-    if max(image.size) > MOST_SIDE:
+    channels = pixels if pixels.shape[0] == 3 else pixels[0]
+    array = (channels.permute(1, 2, 0) if channels.dim() == 3 else channels).contiguous().numpy()
+    if max(array.shape[:2]) > MOST_SIDE:
+        image = Image.fromarray(array)
         image.thumbnail((MOST_SIDE, MOST_SIDE), Image.Resampling.LANCZOS)
-    return _uri(image)
+        array = np.asarray(image)
+    return data_uri(png_of(array))
 
 
 def filters(module: NetworkModule) -> Filters | None:
@@ -59,8 +59,9 @@ def filters(module: NetworkModule) -> Filters | None:
     each = "in colour" if colour else "in grey" if channels == 1 else f"a row each, its {shown.shape[1]} inputs across"
     some = f"the first {len(shown)} of {count}" if count > len(shown) else f"all {count}"
     said = f"{node.name}: {some} filters of {weight.shape[-2]}x{weight.shape[-1]}, {each}{place}; mid grey is 0"
-    zoom = max(1, min(12, 860 // image.width))  # whole pixels, as wide as the page has room for
-    return Filters(_uri(image), image.width * zoom, image.height * zoom, said)
+    height, width = image.shape[:2]
+    zoom = max(1, min(12, 860 // width))  # whole pixels, as wide as the page has room for
+    return Filters(data_uri(png_of(image)), width * zoom, height * zoom, said)
 
 
 def _kernels(weight: Tensor, convolution: Convolution) -> tuple[Tensor, str]:
@@ -73,8 +74,8 @@ def _kernels(weight: Tensor, convolution: Convolution) -> tuple[Tensor, str]:
     return (weight[:, None] if own == 3 else weight), place
 
 
-def _grid(tiles: np.ndarray, across: int) -> Image.Image:
-    """Tiles (N, height, width, 3) in rows, a clear pixel between them."""
+def _grid(tiles: np.ndarray, across: int) -> np.ndarray:
+    """The page of tiles (N, height, width, 3) in rows, a clear pixel between them."""
     count, height, width, _ = tiles.shape
     down = -(-count // across)
     page = np.zeros((down * (height + 1) - 1, across * (width + 1) - 1, 4), np.uint8)
@@ -82,10 +83,4 @@ def _grid(tiles: np.ndarray, across: int) -> Image.Image:
         top, left = number // across * (height + 1), number % across * (width + 1)
         page[top : top + height, left : left + width, :3] = tile
         page[top : top + height, left : left + width, 3] = 255
-    return Image.fromarray(page)
-
-
-def _uri(image: Image.Image) -> str:
-    file = BytesIO()
-    image.save(file, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,21 +72,13 @@ def draw_field(image: Any, *boxes: Box) -> Drawing:
         pixels = (pixels.clip(0, 1) * 255).round()
     height, width = pixels.shape[:2]
     scale = max(1.0, 320 / max(height, width))
-    shapes: list[Shape] = [picture(10, 10, width * scale, height * scale, _png(pixels.astype(np.uint8)))]
+    shapes: list[Shape] = [picture(10, 10, width * scale, height * scale, svg.png_of(pixels.astype(np.uint8)))]
     for number, box in enumerate(boxes):
         (top, bottom), (left, right) = box
         own = {"stroke": svg.hue(number, 0.45), "stroke_width": 3, "fill_opacity": 0}
         size = ((right - left + 1) * scale, (bottom - top + 1) * scale)
         shapes.append(rect(10 + left * scale, 10 + top * scale, *size, "none", **own))
     return Drawing(width * scale + 20, height * scale + 20, tuple(shapes), "receptive fields over an image")
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    from PIL import Image
-
-    written = io.BytesIO()
-    Image.fromarray(pixels).save(written, "png")
-    return written.getvalue()
 
 
 def _volumes(network: Network) -> list[tuple[str, Volume]]:

@@ -1,11 +1,14 @@
-"""Colours: one for each kernel, by its phase, and lighter ones for its weights."""
+"""Shapes, colours and drawings, and the one place that writes them as SVG or PNG.
+
+Colours are one for each kernel, by its phase, and lighter ones for its weights.
+"""
 
 from __future__ import annotations
 
 import base64
 import colorsys
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -50,18 +53,25 @@ class Motion:
 
 @dataclass(frozen=True)
 class Shape:
-    """One shape: a tag of SVG with its attributes, a text inside, and what moves."""
+    """One shape: a tag of SVG with its attributes, a text inside, what moves, and what a pointer over it is told."""
 
     tag: str
     attributes: tuple[tuple[str, Any], ...]
     text: str = ""
     motions: tuple[Motion, ...] = ()
+    title: str = ""
 
     def svg(self) -> str:
         """As an element."""
-        written = " ".join(f'{name.replace("_", "-")}="{escape(_number(value))}"' for name, value in self.attributes)
-        inner = escape(self.text) + "".join(motion.svg() for motion in self.motions)
-        return f"<{self.tag} {written}>{inner}</{self.tag}>" if inner else f"<{self.tag} {written}/>"
+        written = "".join(f' {name.replace("_", "-")}="{escape(_number(value))}"' for name, value in self.attributes)
+        title = f"<title>{escape(self.title)}</title>" if self.title else ""
+        inner = title + escape(self.text) + "".join(motion.svg() for motion in self.motions)
+        return f"<{self.tag}{written}>{inner}</{self.tag}>" if inner else f"<{self.tag}{written}/>"
+
+
+def styled(tag: str, kind: str, text: str = "", title: str = "", **attributes: Any) -> Shape:
+    """A shape that takes its colours from the style sheet of the page around it, by its class."""
+    return Shape(tag, (("class", kind), *attributes.items()), text, title=title)
 
 
 def rect(x: float, y: float, width: float, height: float, fill: str, *motions: Motion, **more: Any) -> Shape:
@@ -80,10 +90,14 @@ def circle(x: float, y: float, radius: float, fill: str, **more: Any) -> Shape:
     return Shape("circle", tuple({"cx": x, "cy": y, "r": radius, "fill": fill, **more}.items()))
 
 
-def polygon(points: Sequence[tuple[float, float]], fill: str, **more: Any) -> Shape:
+def polygon(corners: Sequence[tuple[float, float]], fill: str, **more: Any) -> Shape:
     """A closed line of corners."""
-    written = " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
-    return Shape("polygon", tuple({"points": written, "fill": fill, **more}.items()))
+    return Shape("polygon", tuple({"points": points(corners), "fill": fill, **more}.items()))
+
+
+def points(places: Sequence[tuple[float, float]]) -> str:
+    """Places as the value of an attribute."""
+    return " ".join(f"{_number(x)},{_number(y)}" for x, y in places)
 
 
 def text(x: float, y: float, words: str, size: float = 12, anchor: str = "middle", fill: str = INK) -> Shape:
@@ -94,9 +108,37 @@ def text(x: float, y: float, words: str, size: float = 12, anchor: str = "middle
 
 def picture(x: float, y: float, width: float, height: float, png: bytes) -> Shape:
     """An image, its bytes inside the drawing."""
-    data = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    own = {"x": x, "y": y, "width": width, "height": height, "href": data, "style": "image-rendering:pixelated"}
+    own = {
+        "x": x,
+        "y": y,
+        "width": width,
+        "height": height,
+        "href": data_uri(png),
+        "style": "image-rendering:pixelated",
+    }
     return Shape("image", tuple(own.items()))
+
+
+def data_uri(png: bytes) -> str:
+    """The bytes of a PNG as an address that needs no file."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def png_of(pixels: Any) -> bytes:
+    """uint8 pixels (height, width), or (height, width, 3 or 4) with colours, as the bytes of a PNG."""
+    from PIL import Image
+
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "png", optimize=True)
+    return written.getvalue()
+
+
+def document(width: float, height: float, shapes: Iterable[Shape], **attributes: str) -> str:
+    """The <svg> element that holds these shapes."""
+    own = {**attributes, "width": width, "height": height, "viewBox": f"0 0 {_number(width)} {_number(height)}"}
+    body = "\n".join(["", *(shape.svg() for shape in shapes), ""])
+    head = Shape("svg", tuple(own.items())).svg().removesuffix("/>")
+    return f"{head}>{body}</svg>\n"
 
 
 @dataclass(frozen=True)
@@ -116,11 +158,8 @@ class Drawing:
     @property
     def svg(self) -> str:
         """The whole picture as text."""
-        size = f"{_number(self.width)} {_number(self.height)}"
-        width, height = size.split()
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {size}">'
-        lines = [head, f"<title>{escape(self.title)}</title>", rect(0, 0, self.width, self.height, PAPER).svg()]
-        return "\n".join([*lines, *(shape.svg() for shape in self.shapes), "</svg>", ""])
+        ground = (Shape("title", (), self.title), rect(0, 0, self.width, self.height, PAPER))
+        return document(self.width, self.height, (*ground, *self.shapes), xmlns="http://www.w3.org/2000/svg")
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -131,9 +170,7 @@ class Drawing:
         if path.suffix == ".svg":
             path.write_text(self.svg, encoding="utf-8")
         elif path.suffix == ".png":
-            pass
-
-            write(self, path)
+            write_png(self, path)
         else:
             raise SettingError("a drawing's file", got=path.name, expected="a name that ends in .svg or .png")
         return path
@@ -150,7 +187,7 @@ def _number(value: Any) -> str:
 ALIGNED = {"middle": "center", "start": "left", "end": "right"}
 
 
-def write(drawing: Drawing, path: Path) -> None:
+def write_png(drawing: Drawing, path: Path) -> None:
     """Write a drawing, twice as large as in pixels of its own; what moves is shown where it begins."""
     try:
         from matplotlib.figure import Figure
