@@ -148,3 +148,22 @@ def test_adaptive_pooling_is_torchs():
     x = torch.randn(2, 3, 17, 11)
     assert torch.equal(GridPool2d((4, 3))(x), F.adaptive_max_pool2d(x, (4, 3)))
     assert torch.equal(GridPool2d(5, "mean")(x), F.adaptive_avg_pool2d(x, 5))
+
+
+EMPTY = [(GridPool1d(5, one), GridPool1d([(1,), (3,)], one), GridPool1d(1, one)) for one in ("mean", "max", "l2")]
+
+
+@pytest.mark.parametrize("shape", [(0, 10), (0, 3, 10), (2, 0, 10)])
+@pytest.mark.parametrize("layer", [layer for layers in EMPTY for layer in layers], ids=str)
+def test_no_channels_and_no_images_have_a_gradient(layer, shape):
+    x = torch.ones(shape, requires_grad=True)
+    y = layer(x)
+    assert y.shape == (*shape[:-1], layer(torch.ones(1, 1, 10)).shape[-1])
+    y.sum().backward()
+    assert x.grad.shape == shape
+
+
+def test_no_images_for_the_other_layers():
+    x = torch.ones(0, 3, 9)
+    assert ChannelPool(3)(x).shape == (0, 1, 9)
+    assert tc.nn.Dense((3, 9), (2, 4))(x).shape == (0, 2, 4)

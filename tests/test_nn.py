@@ -1,7 +1,9 @@
 """The layers: torch.nn's arguments, keys and numbers, and what torch.nn lacks."""
 
 import copy
+import inspect
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -164,3 +166,63 @@ def test_refusals():
         tc.nn.Conv2d(1, 1, 3, algorithm="best")
     with pytest.raises(ShapeError, match="batch, 3"):
         tc.nn.Conv2d(3, 4, 3)(torch.zeros(1, 4, 8, 8))
+
+
+SETTINGS = {"bias_sharing", "connections", "input_size", "algorithm", "precision", "workspace"}
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("name", ["Conv", "LocallyConnected", "TiledConv"])
+def test_arguments_are_torchs_and_then_ours(name, ndim):
+    own = inspect.signature(getattr(tc.nn, f"{name}{ndim}d"))
+    theirs = inspect.signature(getattr(torch.nn, f"Conv{ndim}d"))
+    kinds = [(one.name, one.default) for one in own.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    assert kinds == [(one.name, one.default) for one in theirs.parameters.values()]
+    rest = {one.name for one in own.parameters.values() if one.kind is one.KEYWORD_ONLY}
+    assert rest == SETTINGS | {"Conv": {"sharing"}, "TiledConv": {"period"}}.get(name, set())
+
+
+@pytest.mark.parametrize(("name", "sharing"), [("LocallyConnected2d", "none"), ("TiledConv2d", 2)])
+def test_every_option_of_another_sharing_is_passed_on(name, sharing):
+    places = (4, 2, (3, 2), 2, (1, 0), (1, 2), 2, True, "circular", "cpu", torch.float64)
+    options = {"bias_sharing": "full", "input_size": (9, 8), "algorithm": "patches", "precision": "fast"}
+    period = {"period": sharing} if name == "TiledConv2d" else {}
+    layer = getattr(tc.nn, name)(*places, **options, workspace=2**20, **period)
+    expected = tc.nn.Conv2d(*places, **options, workspace=2**20, sharing=sharing)
+    assert layer.convolution == expected.convolution
+    assert (layer.algorithm, layer.precision, layer.workspace) == ("patches", "fast", 2**20)
+    assert layer.input_size == (9, 8)
+    assert layer.weight.dtype == torch.float64
+    table = [[True, False], [True, True]]
+    layer = getattr(tc.nn, name)(2, 2, 3, bias=False, connections=table, input_size=8, **period)
+    assert layer.convolution == tc.nn.Conv2d(2, 2, 3, bias=False, connections=table, sharing=sharing).convolution
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        tc.nn.Conv2d(3, 3, 7, padding=3, groups=3),
+        tc.nn.Conv2d(3, 3, 3, padding="same"),
+        tc.nn.ConvTranspose2d(3, 2, 3, stride=2),
+        *(tc.nn.Pool2d(3, padding=1, statistic=one) for one in ("max", "mean", "l2")),
+        tc.nn.Pool2d(2, statistic="weighted", weight="binomial"),
+        tc.nn.LearnedPool2d(3, padding=1),
+        tc.nn.Maxout(3),
+        tc.nn.GridPool2d(3, "l2"),
+    ],
+    ids=str,
+)
+def test_traced_by_torch_jit(layer):
+    x, other = torch.randn(2, 3, 8, 8), torch.randn(3, 3, 8, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(layer, x)
+    torch.testing.assert_close(traced(other), layer(other))
+
+
+@pytest.mark.parametrize(
+    "layer", [tc.nn.LocallyConnected2d(3, 2, 3, input_size=8), tc.nn.TiledConv2d(3, 2, 3, period=2)], ids=str
+)
+def test_what_torch_jit_cannot_follow_is_said(layer):
+    with pytest.raises(tc.TorchconvError, match=r"torch.jit.trace of convolution 3->2.*Use torch.export.export"):
+        torch.jit.trace(layer, torch.randn(2, 3, 8, 8))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..description import shapes
 from ..description.convolution import Convolution
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedError
 from ..network.operations import Convolve
 from . import connection_tables, layouts, padding
 from .algorithms import Problem
@@ -52,10 +52,12 @@ class Operator:
         self._batched = convolution.ndim + 2
         self._known: dict[tuple, Callable[..., Tensor]] = {}
         # An ordinary convolution goes straight to torch: what is checked here need not be checked at every call.
-        settled = algorithm == TorchKernels.name or (algorithm == "auto" and choose.is_settled(convolution, precision))
-        direct = settled and layout != layouts.FLIPPED and convolution.bias_sharing.is_full
-        call = static_call(convolution, layout == layouts.TRANSPOSED) if direct else None
-        self._direct = None if call is None else call.bound()
+        torchs = algorithm in ("auto", TorchKernels.name) and layout != layouts.FLIPPED
+        plain = torchs and convolution.bias_sharing.is_full
+        call = static_call(convolution, layout == layouts.TRANSPOSED) if plain else None
+        settled = algorithm == TorchKernels.name or (plain and choose.is_settled(convolution, precision))
+        self._torchs = None if call is None else call.bound()
+        self._direct = self._torchs if settled else None
 
     def __reduce__(self):
         return Operator, (self.convolution, self.algorithm, self.layout, self.precision, self.workspace)
@@ -113,6 +115,8 @@ class Operator:
         return layouts.plain(self._apply(WEIGHT, choice, x, grad, sizes), self.layout, conv)
 
     def _general(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+            return self._traced(x, weight, bias)
         if self._is_plain(x, weight, bias):  # all that need be asked where the same request was answered before
             run = self._known.get(self._question(x, weight, bias))
             if run is not None:
@@ -133,6 +137,17 @@ class Operator:
                 self._known.clear()
             run = self._known[key] = self._prepared(x, weight, bias)
         return run(x, weight, bias)
+
+    def _traced(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """torch's own function, which is all that torch.jit.trace can follow."""
+        if self._torchs is None:
+            fix = "Use torch.export.export, torch.compile, or torch.onnx.export with dynamo=True."
+            what = f"torch.jit.trace of convolution {self.convolution}"
+            raise UnsupportedError(what, got="no function of torch that computes it", fix=fix)
+        function, arguments = self._torchs
+        if x.ndim == self._batched - 1:
+            return function(x.unsqueeze(0), weight, bias, *arguments).squeeze(0)
+        return function(x, weight, bias, *arguments)
 
     @staticmethod
     def _is_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

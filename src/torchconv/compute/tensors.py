@@ -43,6 +43,11 @@ def autocast_dtype(device: str) -> torch.dtype | None:
     return None
 
 
+def recording() -> bool:
+    """Whether torch.compile or torch.jit.trace writes down what is called, so that sizes may be no integers."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+
+
 def check_tensors(**named: Any) -> None:
     """Raises SettingError naming the first that is no tensor."""
     for name, value in named.items():

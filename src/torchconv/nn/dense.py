@@ -46,7 +46,7 @@ class Dense(torch.nn.Linear):
         rank = len(self.volume)
         if input.shape[-rank:] == self.volume and input.ndim in (rank, rank + 1):
             batch = input.shape[:-rank]
-            return super().forward(input.reshape(*batch, -1)).reshape(*batch, *self.outputs)
+            return super().forward(input.reshape(*batch, self.in_features)).reshape(*batch, *self.outputs)
         if input.ndim in (1, 2) and input.shape[-1] == self.in_features:
             return super().forward(input)
         expected = f"(batch, {', '.join(map(str, self.volume))}) or flattened (batch, {self.in_features})"

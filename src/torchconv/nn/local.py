@@ -10,17 +10,94 @@ from .conv import Conv1d, Conv2d, Conv3d, _Convolution
 class _LocallyConnected(_Convolution):
     """A kernel of its own at every position (LeCun 1989; Taigman et al. 2014, DeepFace, section 3.1)."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, *arguments: Any, **settings: Any) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, *arguments, sharing="none", **settings)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Any = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias_sharing: Any = None,
+        connections: Any = None,
+        input_size: Any = None,
+        algorithm: str = "auto",
+        precision: str = "auto",
+        workspace: int | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+            sharing="none",
+            bias_sharing=bias_sharing,
+            connections=connections,
+            input_size=input_size,
+            algorithm=algorithm,
+            precision=precision,
+            workspace=workspace,
+        )
 
 
 class _Tiled(_Convolution):
     """Kernels that repeat with a period (Le et al. 2010, Tiled convolutional neural networks, section 3)."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, *arguments: Any, period: Any, **settings: Any
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Any = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        period: Any,
+        bias_sharing: Any = None,
+        connections: Any = None,
+        input_size: Any = None,
+        algorithm: str = "auto",
+        precision: str = "auto",
+        workspace: int | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, *arguments, sharing=period, **settings)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+            sharing=period,
+            bias_sharing=bias_sharing,
+            connections=connections,
+            input_size=input_size,
+            algorithm=algorithm,
+            precision=precision,
+            workspace=workspace,
+        )
 
 
 class LocallyConnected1d(_LocallyConnected, Conv1d):

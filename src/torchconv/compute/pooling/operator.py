@@ -20,7 +20,7 @@ from ..native.library import TYPES
 from ..native.pooling import Windows
 from ..observer import THREAD
 from ..operator import Operator
-from ..tensors import check_tensors, has_numbers
+from ..tensors import check_tensors, has_numbers, recording
 from . import torch_backend
 from .autograd import WindowMax, WindowNorm, WindowSum, applied, needs_gradient
 
@@ -47,7 +47,7 @@ class PoolOperator:
         return PoolOperator, (self.pooling,)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():  # which follows what is prepared too, and must see no store
+        if recording():  # follows what is prepared too, and must see no store
             self._check(x)
             return self._pooled(x)
         if THREAD.observer is not None:
@@ -98,17 +98,17 @@ class PoolOperator:
             return torch_backend.norm(x, self.pooling, self._total)
         if kernels:
             return applied(WindowSum, x, self._windows(x))
-        if kind == "weighted" and not torch.compiler.is_compiling() and has_numbers(x):
+        if kind == "weighted" and not recording() and has_numbers(x):
             return self._convolved(x)
         return torch_backend.average(x, self.pooling)
 
     def _by_kernels(self, x: Tensor) -> bool:
         """Whether the kernels take such a tensor, and are faster than torch's functions."""
-        if torch.compiler.is_compiling() or not x.is_cpu or x.dtype not in TYPES or self._few(x):
+        if recording() or not x.is_cpu or x.dtype not in TYPES or self._few(x):
             return False
         if not self._windows(x).fits(x) or not library.available():
             return False
-        if (self.pooling.kind == "max" and self.pooling.count_include_pad) or torch.jit.is_tracing():  # type: ignore
+        if self.pooling.kind == "max" and self.pooling.count_include_pad:
             return False  # zeros among the data
         return has_numbers(x) and not layouts.channels_last(x)
 

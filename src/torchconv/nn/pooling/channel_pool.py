@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...compute.pooling.operator import PoolOperator
+from ...compute.tensors import recording
 from ...description.axis import positive
 from ...description.pooling import Pooling
 from ...errors import ShapeError
@@ -56,10 +58,10 @@ class ChannelPool(DescribedLayer):
         if x.ndim < 2:
             shape = f"shape {tuple(x.shape)}"
             raise ShapeError("input of pooling over channels", got=shape, expected="(batch, channels, *size)")
-        if not torch.compiler.is_compiling():
+        if not recording():
             self.operation.output(Volume(x.shape[1], ()))  # raises where channels do not go into windows
-        pooled = self._operator(x.reshape(x.shape[0], 1, x.shape[1], -1))
-        return pooled.reshape(x.shape[0], -1, *x.shape[2:])
+        pooled = self._operator(x.reshape(x.shape[0], 1, x.shape[1], prod(x.shape[2:])))
+        return pooled.reshape(x.shape[0], pooled.shape[2], *x.shape[2:])
 
     def extra_repr(self) -> str:
         return str(self.pooling)

@@ -130,11 +130,13 @@ class _GridPool(DescribedLayer):
 def summarised(x: Tensor, grid: Grid, summary: Summary) -> Tensor:
     """(batch, channels, *size) to (batch, channels, *grid)."""
     power, mean = summary.power, _MEAN[len(grid) - 1]
+    if 0 in x.shape[:2] and 0 not in x.shape[2:]:  # torch's adaptive pooling refuses no channels
+        return x.flatten(2)[..., :1].unflatten(2, (1,) * len(grid)).expand(*x.shape[:2], *grid)
     if power is None:
         return _MAX[len(grid) - 1](x, grid) if summary.statistic == "max" else mean(x, grid)
     if all(cells == 1 for cells in grid):
         return torch.linalg.vector_norm(x.flatten(2), power, dim=2).reshape(*x.shape[:2], *grid)
-    counts = x.new_tensor(_counts(tuple(x.shape[2:]), grid)).reshape(grid)
+    counts = x.new_tensor(_counts(tuple(map(index, x.shape[2:])), grid)).reshape(grid)
     return torch_backend.norm(x, summary.described, lambda powers: mean(powers, grid) * counts, _apart(grid))
 
 
@@ -143,7 +145,7 @@ def _apart(grid: Grid) -> Callable[[Tensor], Tensor]:
 
     def samples(x: Tensor) -> Tensor:
         for dim, cells in enumerate(grid, 2):
-            table = torch.from_numpy(Resampling(x.shape[dim], cells, "area").table()).to(x.device)
+            table = torch.from_numpy(Resampling(index(x.shape[dim]), cells, "area").table()).to(x.device)
             taken = x.index_select(dim, table.clamp(min=0).flatten()).unflatten(dim, tuple(table.shape))
             inside = (table >= 0).reshape([*table.shape] + [1] * (taken.ndim - dim - 2))
             x = (taken * inside).movedim(dim + 1, -1)

@@ -10,7 +10,7 @@ from torch.nn.parameter import Parameter
 
 from ...compute.operator import Operator
 from ...compute.pooling import torch_backend
-from ...compute.tensors import check_tensors
+from ...compute.tensors import check_tensors, recording
 from ...description.axis import Axis, positive
 from ...description.connections import Connections
 from ...description.convolution import Convolution
@@ -59,7 +59,7 @@ class LearnedPool(torch.nn.Module):
 
     def _sums(self, x: Tensor, weight: Tensor) -> Tensor:
         """The weighted sum of every window of each channel, by a convolution that is prepared once for every size."""
-        if torch.compiler.is_compiling():
+        if recording():
             return torch_backend.convolved(x, weight, self.pooling)
         channels, *size = key = tuple(x.shape[1:])
         if key not in self._operators:
