@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import index
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ class Axis:
     padding: samples added (low, high); negative ones cut samples off; or a word: "valid", "full", "same".
     boundary: what padding holds: "zeros", "reflect", "replicate" or "circular".
     ceil: whether a last window that begins on the padded input may end behind it, as in pooling.
+    span: samples from the first tap to the last, both included; it follows from kernel and dilation.
 
     Two axes with the same effect are equal: words become numbers where they do not depend on the input
     size, the dilation of a single tap and the boundary of no padding are forgotten.
@@ -41,6 +42,7 @@ class Axis:
     boundary: str = "zeros"
     input_dilation: int = 1
     ceil: bool = False
+    span: int = field(init=False, compare=False, repr=False)
 
     def __init__(
         self,
@@ -70,13 +72,9 @@ class Axis:
             "boundary": boundary,
             "input_dilation": positive("input_dilation", input_dilation),
             "ceil": flag("ceil_mode", ceil) and stride > 1 and padding != "same",
+            "span": dilation * (kernel - 1) + 1,
         }.items():
             object.__setattr__(self, name, value)
-
-    @property
-    def span(self) -> int:
-        """Samples from the first tap to the last, both included."""
-        return self.dilation * (self.kernel - 1) + 1
 
 
 def axes_of(
