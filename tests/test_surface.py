@@ -4,6 +4,8 @@ import ast
 import importlib
 import inspect
 import json
+import pkgutil
+import re
 import subprocess
 import sys
 from importlib import resources
@@ -94,3 +96,23 @@ def test_every_error_is_of_the_one_family():
     kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind) and kind.__module__ == errors.__name__]
     assert len(kinds) >= 6
     assert all(issubclass(kind, tc.TorchconvError) and issubclass(kind, ValueError) for kind in kinds)
+
+
+WORD = re.compile(r"- \*\*(.+?)\*\* \(\[`([\w.]+)`\]\(\.\./(.+?)\)\): .+\.")
+GLOSSARY = (make_api.ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
+WORDS = [WORD.fullmatch(line) for line in GLOSSARY if line.startswith("-")]
+
+
+def test_the_glossary_is_short_and_in_order():
+    words = [found[1].removeprefix("the ").lower() for found in WORDS]
+    assert words == sorted({*words})
+    assert 30 <= len(words) <= 40
+
+
+@pytest.mark.parametrize("found", WORDS, ids=lambda found: found[1])
+def test_words_of_the_glossary_have_their_place(found):
+    place = f"torchconv.{found[2]}"
+    module = found[3].removeprefix("src/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    assert pkgutil.resolve_name(place) is not None
+    assert f"{place}.".startswith(f"{module}.")
+    assert (make_api.ROOT / found[3]).is_file()
