@@ -1,4 +1,4 @@
-"""Rows of cells: an input with its padding, an output, a kernel; one axis is one row of a grid."""
+"""Convolution arithmetic drawn: input with padding, windows, outputs and kernels as grids of cells, still or moving."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class CellGrid:
 
     @property
     def width(self) -> float:
-        """In pixels."""
+        """Pixels."""
         return self.columns * self.cell
 
     @property
     def height(self) -> float:
-        """In pixels."""
+        """Pixels."""
         return self.rows * self.cell
 
     def corner(self, place: Sequence[int]) -> tuple[float, float]:
@@ -189,7 +189,7 @@ class Layout:
         yield text(MARGIN, self.below - 8, words + more, anchor="start")
 
     def page(self, found: Sequence[Shape], title: str) -> Drawing:
-        """All of it, as large as it must be."""
+        """The drawing of all these shapes."""
         rows, columns = plane([axis.kernel for axis in self.scene.axes], "a kernel", 1)
         cell = min(CELL, 90 / max(rows, columns))
         kernels = MARGIN + min(self.scene.kernels, MOST_KERNELS) * (columns * cell + 12)

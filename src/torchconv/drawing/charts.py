@@ -1,4 +1,4 @@
-"""Curves and a confusion matrix as SVG that takes its colours from the page around it. No torch."""
+"""Training curves and confusion matrices as SVG inside a page, coloured by its style sheet. No torch."""
 
 from __future__ import annotations
 

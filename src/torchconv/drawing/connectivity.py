@@ -1,7 +1,8 @@
-"""Sparse connectivity, as in Goodfellow, Bengio, Courville 2016, Deep learning, figures 9.2 and 9.3.
+"""Drawings of sparse connectivity, and of matrices.
 
 Units of one axis: inputs below, outputs above, a line where one reads the other. From below: the outputs that one input
 touches. From above: the inputs that one output reads.
+Source: Goodfellow, Bengio, Courville 2016, Deep learning, figures 9.2 and 9.3.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ STEP, RADIUS, HIGH = 44, 14, 130
 
 
 def connections(axis: Axis, sharing: Sharing, size: int, title: str, below: int | None, above: int | None) -> Drawing:
-    """Who reads whom along one axis; below: an input to follow upwards, above: an output to follow downwards."""
+    """Which output reads which input along one axis; below: an input to follow upwards, above: an output downwards."""
     outputs = shapes.output_sizes((axis,), (size,), "a drawing")[0]
     check_size((max(size, outputs), 20), "connections")
     _check("below", below, size)
@@ -62,7 +63,7 @@ LARGEST, MOST_ENTRIES = 640, 40_000
 
 
 def draw(entries: Entries, title: str) -> Drawing:
-    """Toeplitz, circulant and doubly block matrices show as stripes, unshared ones as stripes of changing colours."""
+    """A matrix by the colours of its weights: Toeplitz ones are stripes, unshared ones stripes of changing colours."""
     rows, columns = entries.shape
     if len(entries.rows) > MOST_ENTRIES or max(rows, columns) > 2000:
         got = f"{rows}x{columns} with {len(entries.rows)} entries"

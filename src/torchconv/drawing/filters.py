@@ -1,4 +1,4 @@
-"""Small pictures inside a page: images and the filters of a first layer, as data that need no file."""
+"""Pictures as data inside a page: thumbnails of images, and the kernels of a first convolution."""
 
 from __future__ import annotations
 

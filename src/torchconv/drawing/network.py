@@ -1,4 +1,4 @@
-"""A network as volumes, and receptive fields over an image."""
+"""Drawings of a network as a row of volumes, and of receptive fields over an image."""
 
 from __future__ import annotations
 

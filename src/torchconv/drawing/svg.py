@@ -21,7 +21,7 @@ GOLDEN = 0.618034  # of a turn from one hue to the next: neighbours are never al
 
 
 def hue(number: int, light: float = 0.72) -> str:
-    """The colour of a number; the same on every machine.
+    """A colour for each number, the same on every machine.
 
     >>> hue(0), hue(1) != hue(2)
     ('#eb8484', True)
@@ -53,7 +53,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Shape:
-    """One shape: a tag of SVG with its attributes, a text inside, what moves, and what a pointer over it is told."""
+    """One SVG element: its tag, attributes, text, motions, and the title that a pointer over it shows."""
 
     tag: str
     attributes: tuple[tuple[str, Any], ...]
@@ -62,7 +62,7 @@ class Shape:
     title: str = ""
 
     def svg(self) -> str:
-        """As an element."""
+        """The element as text."""
         written = "".join(f' {name.replace("_", "-")}="{escape(_number(value))}"' for name, value in self.attributes)
         title = f"<title>{escape(self.title)}</title>" if self.title else ""
         inner = title + escape(self.text) + "".join(motion.svg() for motion in self.motions)
@@ -86,17 +86,17 @@ def line(x1: float, y1: float, x2: float, y2: float, stroke: str = INK, **more: 
 
 
 def circle(x: float, y: float, radius: float, fill: str, **more: Any) -> Shape:
-    """A disk."""
+    """A circle."""
     return Shape("circle", tuple({"cx": x, "cy": y, "r": radius, "fill": fill, **more}.items()))
 
 
 def polygon(corners: Sequence[tuple[float, float]], fill: str, **more: Any) -> Shape:
-    """A closed line of corners."""
+    """A polygon."""
     return Shape("polygon", tuple({"points": points(corners), "fill": fill, **more}.items()))
 
 
 def points(places: Sequence[tuple[float, float]]) -> str:
-    """Places as the value of an attribute."""
+    """Points as the value of an attribute."""
     return " ".join(f"{_number(x)},{_number(y)}" for x, y in places)
 
 

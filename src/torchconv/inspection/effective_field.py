@@ -36,7 +36,7 @@ class EffectiveField:
 
     @property
     def gaussian_sigma(self) -> tuple[float, ...]:
-        """The standard deviation of the mass in samples, per axis: the sigma of the Gaussian that is most like it."""
+        """The standard deviation of the mass in samples, per axis: the sigma of the Gaussian with the same moments."""
         pairs = zip(self._marginals(), self.centre, strict=True)
         return tuple(float((mass * (torch.arange(len(mass)) - at) ** 2).sum().sqrt()) for mass, at in pairs)
 
@@ -59,14 +59,14 @@ class EffectiveField:
 
     @property
     def part(self) -> float | None:
-        """The area of `size()` in parts of the theoretical field's, where that was given."""
+        """The area of `size()` as a share of the theoretical field's, where that was given."""
         if self.theoretical is None:
             return None
         pairs = zip(self.size(), self.theoretical, strict=True)
         return float(torch.tensor([own / box for own, box in pairs], dtype=torch.float64).prod())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of everything, for JSON."""
+        """Everything as plain values, for JSON."""
         return {
             "unit": list(self.unit),
             "samples": self.samples,

@@ -20,7 +20,7 @@ from .receptive_field import ReceptiveField, between
 
 @dataclass(frozen=True)
 class Difference:
-    """How far f(g(x)) is from g(f(x)): the largest part of the largest value, and root mean squares' ratio."""
+    """How far f(g(x)) is from g(f(x)): largest difference over largest value, and the same of root mean squares."""
 
     max: float
     rms: float
@@ -37,7 +37,7 @@ class Border:
 
 @dataclass(frozen=True)
 class Equivariance:
-    """What moving the input did to the output of a model.
+    """What a motion of the input did to the output of a model.
 
     error: of f(g(x)) against g(f(x)), for the transform `measured`, which is the one asked for except where strides do
     not let that move the output by whole samples. unchanged: the share of outputs that stay as they were under the
@@ -64,7 +64,7 @@ class Equivariance:
         return self.unchanged == 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of everything, for JSON."""
+        """Everything as plain values, for JSON."""
         plain = asdict(self) | {"transform": str(self.transform), "measured": str(self.measured)}
         return plain | {"notes": list(self.notes), "equivariant": self.equivariant, "invariant": self.invariant}
 
@@ -148,9 +148,9 @@ def _compared_maps(
     measured.check(grid.size)
     within = grid.undisturbed(torch.ones(grid.size, dtype=torch.bool))
     moved, whole = _output(model, measured.apply(x)), grid.undisturbed(_filled(measured, grid))
-    units = grid.units(measured.source(grid.places(), grid.size))
-    target, inside = sampled(still, units)
-    known, _ = sampled(within[None, None].double(), units)
+    numbers = grid.numbers(measured.source(grid.places(), grid.size))
+    target, inside = sampled(still, numbers)
+    known, _ = sampled(within[None, None].double(), numbers)
     good = whole & inside & (known[0, 0] > 1 - 1e-9)
     if not good.any():
         got = f"{good.numel()} outputs, all of which read the border or what came in from outside"
@@ -207,7 +207,7 @@ def _name(model: Any) -> str:
 
 @dataclass(frozen=True)
 class OutputAxis:
-    """One axis of an output: unit p lies at first + p * stride, and reads as far as `reach` samples to both sides."""
+    """One axis of an output: number p lies at first + p * stride, and reads `reach` samples to both sides."""
 
     first: float
     stride: int | Fraction
@@ -216,7 +216,7 @@ class OutputAxis:
 
 @dataclass(frozen=True)
 class OutputGrid:
-    """The outputs of a model, in samples of its input of `size`; `note` says where that had to be guessed."""
+    """Where the outputs of a model lie in its input of `size`; `note` says where that had to be guessed."""
 
     size: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -232,15 +232,15 @@ class OutputGrid:
         """The place of each output in the input, (*outputs, axes)."""
         return self._first() + lattice(self.outputs) * self._strides()
 
-    def units(self, places: Tensor) -> Tensor:
-        """The inverse: places in the input as numbers of outputs, which may lie between two."""
+    def numbers(self, places: Tensor) -> Tensor:
+        """The inverse: positions in the input as output numbers, which may lie between two."""
         return shapes.in_steps(places - self._first(), self._strides())
 
     def undisturbed(self, good: Tensor) -> Tensor:
         """Outputs, (*outputs), of which all that they read is inside and good; good: (*size) booleans."""
         bad = (~good).long()
         for axis, line in enumerate(self.lines):
-            bounds = [self._reads(line, unit) for unit in range(self.outputs[axis])]
+            bounds = [self._reads(line, number) for number in range(self.outputs[axis])]
             length = bad.shape[axis]
             counted = torch.cat([torch.zeros_like(bad.narrow(axis, 0, 1)), bad.cumsum(axis)], axis)
             start = torch.tensor([min(max(low, 0), length) for low, _ in bounds])
@@ -252,8 +252,8 @@ class OutputGrid:
         return bad == 0
 
     @staticmethod
-    def _reads(line: OutputAxis, unit: int) -> tuple[int, int]:
-        at = line.first + unit * float(line.stride)
+    def _reads(line: OutputAxis, number: int) -> tuple[int, int]:
+        at = line.first + number * float(line.stride)
         return floor(at - line.reach[0]), ceil(at + line.reach[1])
 
     def _first(self) -> Tensor:
@@ -264,7 +264,7 @@ class OutputGrid:
 
 
 class _FunctionModule(nn.Module):
-    """A function as a module, for the tracer."""
+    """A function as a torch module, so that it can be traced."""
 
     def __init__(self, function: Any) -> None:
         super().__init__()
@@ -314,7 +314,7 @@ def _field(model: Any, x: Tensor) -> ReceptiveField | None:
 
 
 def _ratio(length: int, count: int) -> int | Fraction:
-    """The stride that sizes suggest: rounded to a whole number, or to one part of one."""
+    """The stride that the sizes suggest: a whole number, or one over a whole number."""
     return round(length / count) if length >= count else Fraction(1, round(count / length))
 
 

@@ -1,4 +1,4 @@
-"""What is done to an image before a model sees it: translation, rotation, scale; each is a map of places to places."""
+"""Motions of images, translation, rotation and scale: each says from which position a value comes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Transform(ABC):
 
     @abstractmethod
     def source(self, places: Tensor, size: Sequence[int]) -> Tensor:
-        """Where in an image of this size the value at each place comes from; places: (..., axes) float64."""
+        """The position in an image of this size from which each place takes its value; places: (..., axes) float64."""
 
     def check(self, size: Sequence[int]) -> None:  # noqa: B027 (most motions fit every image)
         """Raises ShapeError for an image that cannot be moved so."""
@@ -154,7 +154,7 @@ NAMES: dict[str, type[Transform]] = {"translation": Translation, "rotation": Rot
 
 
 def transform_of(given: Any, settings: dict[str, Any]) -> Transform:
-    """A transform, given as one or by its name and settings."""
+    """The transform of a name with settings, or one that is given as such."""
     if isinstance(given, Transform) and not settings:
         return given
     if not isinstance(given, str) or given not in NAMES:
@@ -175,7 +175,7 @@ def lattice(size: Sequence[int]) -> Tensor:
 
 
 def sampled(maps: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Values between the samples of maps, linear on each axis, and whether all they are made of is inside.
+    """Linear interpolation between the samples of maps, and whether all samples that it needs are inside.
 
     maps: (batch, channels, *size); places: (*out, axes), in samples. Gives (batch, channels, *out), 0 outside, and
     (*out) booleans.

@@ -117,7 +117,7 @@ class ReceptiveField:
 
     @classmethod
     def of_field(cls, found: Field, **more: Any) -> ReceptiveField:
-        """From what was folded over a network."""
+        """The receptive field of one node, from the field that was propagated to it."""
         steady = [_steady(found, axis) for axis in range(len(found.size))]
         size = tuple(way.size if way else _largest(found.reads[axis]) for axis, way in enumerate(steady))
         stride = tuple(_plain(way.stride) if way else None for way in steady)
@@ -202,12 +202,12 @@ def _node(network: Network, name: str) -> str:
 
 
 def _steady(found: Field, axis: int) -> Progression | None:
-    """How fields move along an axis: as was followed, or, behind views, as those look that no border cuts."""
+    """How fields move along an axis: as propagated, or, where reshapes hide it, as fields inside the borders show."""
     alignment = found.aligned[axis]
-    return alignment.progression if alignment else _seen(found.reads[axis], found.size[axis])
+    return alignment.progression if alignment else _measured(found.reads[axis], found.size[axis])
 
 
-def _seen(array: np.ndarray, size: int) -> Progression | None:
+def _measured(array: np.ndarray, size: int) -> Progression | None:
     marks = array.reshape(-1, array.shape[-1])
     if array.dtype == bool or max(array.shape[:-1], default=1) != len(marks) or len(marks) < 3:
         return None

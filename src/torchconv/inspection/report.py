@@ -28,7 +28,7 @@ COLUMNS = {
     "volume": "volume",
     "parameters": "parameters",
     "macs": "MACs",
-    "customary_macs": "customary",
+    "customary_macs": "nominal MACs",
     "bytes": "bytes",
     "size": "field",
     "stride": "stride",
@@ -43,7 +43,7 @@ NUMBERS = ("parameters", "macs", "customary_macs", "bytes", "sparsity", "unshare
 
 @dataclass(frozen=True)
 class Report:
-    """Every layer of a model in order, and totals that are the sums of the rows.
+    """The table of a model: a row for each layer in order, and totals that are the sums of the rows.
 
     network: what the rows were computed from, to its node `goal`; outputs: the rows that come out of the model.
     """
@@ -62,7 +62,7 @@ class Report:
 
     @property
     def total_parameters(self) -> int:
-        """Learned values, each once, however often it is used."""
+        """Number of learned values, each counted once, however often it is used."""
         return sum(row.parameters for row in self.rows)
 
     @property
@@ -72,7 +72,7 @@ class Report:
 
     @property
     def total_customary_macs(self) -> int:
-        """Multiply-accumulates with those on padding, as most programs count."""
+        """Nominal multiply-accumulates: with those on padding, as most programs count."""
         return sum(row.customary_macs for row in self.rows)
 
     @property
@@ -93,7 +93,7 @@ class Report:
         raise SettingError("a row", got=repr(name), expected=f"one of {', '.join(row.name for row in self.rows[:40])}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of everything, for JSON."""
+        """Everything as plain values, for JSON."""
         return {
             "model": self.model,
             "complete": self.complete,
@@ -156,7 +156,7 @@ class Report:
             yield f"[yellow]warning[/]: {_plain(warning)}"
 
     def summary(self) -> str:
-        """One line."""
+        """The totals in one line."""
         least = "" if self.complete else "at least "
         return (
             f"{least}{self.total_parameters:,} parameters, {least}{self.total_macs:,} MACs "
