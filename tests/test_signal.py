@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import torchconv as tc
 from torchconv import errors
-from torchconv.signal.methods import METHODS, ranged
-from torchconv.signal.request import spans_of
+from torchconv.signal.methods import ranged
+from torchconv.signal.request import METHODS, spans_of
 
 MODES = ("full", "same", "valid")
 TYPES = ("float64", "float32", "complex128", "complex64")

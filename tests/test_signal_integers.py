@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import torchconv as tc
 from test_signal import MODES, nested, shapes
 from torchconv import errors
-from torchconv.signal.methods import METHODS
+from torchconv.signal.request import METHODS
 
 
 def by_definition(a, b, mode):

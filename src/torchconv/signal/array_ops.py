@@ -1,4 +1,4 @@
-"""The few operations that NumPy and torch spell differently."""
+"""Array operations that NumPy and torch spell differently, and arrays as the C++ kernels take them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Array = Any  # a NumPy array, or a tensor where NumPy cannot see its device
+from .request import Array
 
 
 class AxisWindows(NamedTuple):
@@ -78,3 +78,8 @@ def converted(x: Array, kind: str) -> Array:
         return x.to(getattr(torch, kind))
     with np.errstate(over="ignore", invalid="ignore"):
         return x.astype(kind)
+
+
+def as_tensor(x: np.ndarray) -> Tensor:
+    """A tensor on the same memory, or on a copy where that cannot be written to."""
+    return torch.from_numpy(np.require(x, None, ["C", "W"]))

@@ -1,20 +1,18 @@
-"""Convolution of tensors, differentiable any number of times: the gradient of a range is another range."""
+"""convolve and correlate: arrays and tensors of any type, differentiable; the gradient of a range is another range."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import SettingError, ShapeError
+from ..errors import SettingError
 from . import direct, exact
 from .array_ops import flipped
-from .methods import check_method, job_of, ranged
-from .request import Spans, spans_of
+from .methods import ranged
+from .request import MODES, Arrangement, Spans, arrangement_of, request_of
 
 
 def convolution(first: Tensor, second: Tensor, spans: Spans, method: str) -> Tensor:
@@ -61,7 +59,6 @@ def _towards(one: Tensor, other: Tensor, grad: Tensor, ctx: Any) -> Tensor:
     return convolution(grad, turned, spans, ctx.method).sum_to_size(one.shape)
 
 
-MODES = ("full", "same", "valid")
 SHORT = 2**12  # products up to which NumPy's loop over one axis is not worth a thought
 SIMPLE = frozenset(np.dtype(kind) for kind in ("float32", "float64", "complex64", "complex128"))
 
@@ -117,19 +114,6 @@ def _is_simple(a: Any, b: Any, mode: str, method: str, axes: Any) -> bool:
     )
 
 
-class Request(NamedTuple):
-    """What was asked for, read once for its shapes: where the convolved axes go, and which range is wanted.
-
-    to, back: orders of the axes that put the convolved ones last, and back again; None where they are last.
-    empty: the shape of the result if it has no numbers.
-    """
-
-    spans: Spans
-    to: tuple[int, ...] | None
-    back: tuple[int, ...] | None
-    empty: tuple[int, ...] | None
-
-
 def _asked(a: Any, b: Any, mode: str, method: str, axes: Any, reverse: bool) -> Any:
     tensors = isinstance(a, Tensor), isinstance(b, Tensor)
     if any(tensors) and not all(tensors):
@@ -138,21 +122,20 @@ def _asked(a: Any, b: Any, mode: str, method: str, axes: Any, reverse: bool) -> 
     if not any(tensors):
         a, b = np.asarray(a), np.asarray(b)
     try:
-        request = _request(tuple(a.shape), tuple(b.shape), mode, axes)
+        asked = arrangement_of(tuple(a.shape), tuple(b.shape), mode, axes, method)
     except TypeError:  # a list is no key
-        request = _request(tuple(a.shape), tuple(b.shape), mode, tuple(axes))
-    check_method(method)
+        asked = arrangement_of(tuple(a.shape), tuple(b.shape), mode, tuple(axes), method)
     if reverse:
         b = _reversed(b, axes)
     if a.ndim == 0:
         a, b = a.reshape(1), b.reshape(1)
-        return _computed(a, b, request, method)[0]
-    if request.to is not None:
-        a, b = (x.permute(request.to) if any(tensors) else x.transpose(request.to) for x in (a, b))
-    result = _computed(a, b, request, method)
-    if request.back is None:
+        return _computed(a, b, asked, method)[0]
+    if asked.to is not None:
+        a, b = (x.permute(asked.to) if any(tensors) else x.transpose(asked.to) for x in (a, b))
+    result = _computed(a, b, asked, method)
+    if asked.back is None:
         return result
-    return result.permute(request.back) if any(tensors) else result.transpose(request.back)
+    return result.permute(asked.back) if any(tensors) else result.transpose(asked.back)
 
 
 def _reversed(b: Any, axes: Any) -> Any:
@@ -163,86 +146,41 @@ def _reversed(b: Any, axes: Any) -> Any:
     return np.flip(b, places).conj() if b.dtype.kind == "c" else np.flip(b, places)
 
 
-@lru_cache(maxsize=4096, typed=True)
-def _request(first: tuple[int, ...], second: tuple[int, ...], mode: str, axes: Any) -> Request:
-    if mode not in MODES:
-        raise SettingError("mode", got=repr(mode), expected=f"one of {', '.join(MODES)}")
-    if len(first) != len(second):
-        raise ShapeError("operands", got=f"shapes {first} and {second}", expected="the same number of axes")
-    if not first:
-        return Request(((0, 1),), None, None, None)
-    rank = len(first)
-    places = _places(axes, rank)
-    rest = [place for place in range(rank) if place not in places]
-    sizes, taps = (tuple(shape[place] for place in places) for shape in (first, second))
-    _check_sizes(first, second, places, rest, mode)
-    spans = spans_of(mode, sizes, taps)
-    batch = [second[place] if first[place] == 1 else first[place] for place in rest]
-    empty = (*batch, *(stop - start for start, stop in spans)) if 0 in batch else None
-    order = (*rest, *places)
-    if order == tuple(range(rank)):
-        return Request(spans, None, None, empty)
-    return Request(spans, order, tuple(order.index(place) for place in range(rank)), empty)
-
-
-def _places(axes: Any, rank: int) -> tuple[int, ...]:
-    if axes is None:
-        return tuple(range(rank))
-    listed = axes if isinstance(axes, Sequence) else (axes,)
-    good = all(isinstance(axis, int | np.integer) and -rank <= axis < rank for axis in listed)
-    places = tuple(sorted(int(axis) % rank for axis in listed)) if good else ()
-    if not places or len(set(places)) < len(places):
-        raise SettingError("axes", got=axes, expected=f"different numbers from {-rank} to {rank - 1}, or None for all")
-    return places
-
-
-def _check_sizes(first: tuple, second: tuple, places: tuple, rest: list[int], mode: str) -> None:
-    shapes = f"shapes {first} and {second}"
-    if any(first[place] != second[place] and 1 not in (first[place], second[place]) for place in rest):
-        raise ShapeError("operands", got=shapes, expected="equal sizes, or 1, along the axes that are not convolved")
-    if any(min(first[place], second[place]) == 0 for place in places):
-        raise ShapeError("operands", got=shapes, expected="at least one number along every convolved axis")
-    ahead = {first[place] > second[place] for place in places if first[place] != second[place]}
-    if mode == "valid" and len(ahead) == 2:
-        expected = "one operand at least as large as the other along every convolved axis"
-        raise ShapeError('operands of mode="valid"', got=shapes, expected=expected, fix='Use mode="same" or "full".')
-
-
-def _computed(a: Any, b: Any, request: Request, method: str) -> Any:
+def _computed(a: Any, b: Any, asked: Arrangement, method: str) -> Any:
     """The range by the kind of the numbers."""
     if isinstance(a, Tensor):
-        return _of_tensors(a, b, request, method)
+        return _of_tensors(a, b, asked, method)
     kind = a.dtype if a.dtype is b.dtype else np.result_type(a.dtype, b.dtype)
     if not kind.isnative:
         kind = kind.newbyteorder("=")
     if kind.kind not in "biufcO":
         raise SettingError("operands", got=f"{a.dtype} and {b.dtype}", expected="numbers, or Python objects that are")
-    if request.empty is not None:
-        return np.zeros(request.empty, kind)
+    if asked.empty is not None:
+        return np.zeros(asked.empty, kind)
     if kind.kind in "fc":
         inner = np.dtype(np.float32) if kind == np.float16 else kind
-        result = ranged(_as(a, inner), _as(b, inner), request.spans, method)
+        result = ranged(_as(a, inner), _as(b, inner), asked.spans, method)
         return _as(result, kind)
-    job, swapped, _ = job_of(a.shape, b.shape, request.spans, kind.name)
-    a, b = (b, a) if swapped else (a, b)
+    request = request_of(a.shape, b.shape, asked.spans, kind.name)
+    a, b = (b, a) if request.swapped else (a, b)
     if kind.kind == "O":
-        return exact.convolved_python_objects(_as(a, kind), _as(b, kind), job, method)
+        return exact.convolved_python_objects(_as(a, kind), _as(b, kind), request, method)
     if kind.kind == "b":
-        return exact.convolved(a.view(np.int8), b.view(np.int8), job, method, np.dtype(np.int64)) > 0
-    return exact.convolved(a, b, job, method, kind)
+        return exact.convolved(a.view(np.int8), b.view(np.int8), request, method, np.dtype(np.int64)) > 0
+    return exact.convolved(a, b, request, method, kind)
 
 
 def _as(x: np.ndarray, kind: np.dtype) -> np.ndarray:
     return x if x.dtype is kind else x.astype(kind)
 
 
-def _of_tensors(a: Tensor, b: Tensor, request: Request, method: str) -> Tensor:
+def _of_tensors(a: Tensor, b: Tensor, asked: Arrangement, method: str) -> Tensor:
     kind = torch.promote_types(a.dtype, b.dtype)
     if a.device != b.device:
         raise SettingError("operands", got=f"devices {a.device} and {b.device}", expected="one device")
-    if request.empty is not None:
-        return torch.zeros(request.empty, dtype=kind, device=a.device)
+    if asked.empty is not None:
+        return torch.zeros(asked.empty, dtype=kind, device=a.device)
     if kind.is_floating_point or kind.is_complex:
-        return convolution(a.to(kind), b.to(kind), request.spans, method)
-    result = _computed(a.cpu().numpy(), b.cpu().numpy(), request, method)
+        return convolution(a.to(kind), b.to(kind), asked.spans, method)
+    result = _computed(a.cpu().numpy(), b.cpu().numpy(), asked, method)
     return torch.from_numpy(np.ascontiguousarray(result)).to(a.device, kind)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import partial
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -13,40 +13,54 @@ import torch
 from torch import Tensor
 
 from ..compute.functional import conv
-from . import native
-from .array_ops import Array, padded, zeros
+from ..compute.native import depthwise, library
+from ..compute.planning import cost_model
+from .array_ops import as_tensor, padded, zeros
 from .nonfinite import seems_finite
-from .request import Job
+from .request import MethodPlan, Request
 
 # Nanoseconds of one core: np.convolve has loops for up to 11 taps and one scalar product an output beyond.
 CALL, FEW, PER_TAP, PER_OUTPUT, PER_LATER_TAP = 1_500, 11, 0.16, 6.0, 0.08
 PACKING, PER_SHIFT, PER_PASS = 10_000, 2_500, 1.0
+COMPILED_CALL, PER_COMPILED_OUTPUT, PER_PRODUCT = 20_000, 0.5, 0.06  # of the C++ kernels
+FLOATING = ("float32", "float64", "complex64", "complex128")
 
 
-def run(first: Array, second: Array, job: Job) -> Array:
-    """The job by NumPy's loops, or for tensors by the kernels of `conv`."""
-    if isinstance(first, Tensor):
-        return _by_kernels(first, second, job)
-    if is_compiled(job):
-        result = native.sums(first, second, job)
-        if seems_finite(result):
-            return result
-    if first.ndim == job.ndim == 1:
-        return _along_one(first, second, job.spans[0])
-    if _packs(job):
-        result = _packed(first, second, job)
-        if seems_finite(result):
-            return result
-    return _shifted(first, second, job)
+def plan(request: Request, as_is: bool = False) -> MethodPlan:
+    """Sums in double precision by the C++ kernels where that is faster than NumPy's loops, else in the request's type.
+
+    One sum in single precision would lose too much in the kernels. as_is: in the request's type in any case.
+    """
+    double = request if as_is else request.in_double or request
+    if double.is_plain and double.kind == "float64" and library.available():
+        nanoseconds = _compiled_nanoseconds(double)
+        if nanoseconds < _loop_along_one(double):
+            return MethodPlan("direct", double, nanoseconds * 1e-9, partial(_compiled, double))
+    return _loops(request)
 
 
-@lru_cache(maxsize=4096)
-def is_compiled(job: Job) -> bool:
-    """Whether the C++ kernels sum it, and faster than NumPy's loop."""
-    return native.takes_sums(job) and native.nanoseconds(job) < _loop_along_one(job)
+def _loops(request: Request) -> MethodPlan:
+    """NumPy's loops, or for tensors the kernels of `conv`."""
+    passes, run = _passes(request), partial(_shifted, request)
+    if request.ndim == 1 and not request.batch:
+        passes, run = _loop_along_one(request), partial(_along_one, request.spans[0])
+    elif not request.batch:
+        packing = _packing(request)
+        if packing.nanoseconds < passes:
+            passes = packing.nanoseconds
+            run = partial(_packed, request, packing) if request.kind in FLOATING else run
+    return MethodPlan("direct", request, passes * 1e-9, partial(_by_kernels, request) if request.tensors else run)
 
 
-def _along_one(first: np.ndarray, second: np.ndarray, span: tuple[int, int]) -> np.ndarray:
+def _compiled(request: Request, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Sums of products, each in a register."""
+    (taps,), ((start, stop),) = request.taps, request.spans
+    x, weight = as_tensor(first).view(1, 1, 1, -1), as_tensor(second[::-1]).view(1, 1, -1)
+    result = depthwise.output(x, weight, [1, 1], [0, taps - 1 - start], [1, stop - start]).view(-1).numpy()
+    return result if seems_finite(result) else _along_one(request.spans[0], first, second)
+
+
+def _along_one(span: tuple[int, int], first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """One axis: np.convolve, in the mode that gives the least beyond the span."""
     few, many = sorted((len(first), len(second)))
     if span[0] >= few - 1 and span[1] <= many:
@@ -54,25 +68,16 @@ def _along_one(first: np.ndarray, second: np.ndarray, span: tuple[int, int]) -> 
     return np.convolve(first, second)[slice(*span)]
 
 
-@lru_cache(maxsize=4096)
-def _packs(job: Job) -> bool:
-    return (
-        not job.batch
-        and job.kind in ("float32", "float64", "complex64", "complex128")
-        and _packing(job).nanoseconds < _passes(job)
-    )
-
-
-def _packed(first: np.ndarray, second: np.ndarray, job: Job) -> np.ndarray:
+def _packed(request: Request, packing: Packing, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Several axes as one: rows padded to the full length and put one after another do not meet (Kronecker)."""
-    packing = _packing(job)
     one, other = (
         padded(x, pads).reshape(-1)[:length]
         for x, pads, length in zip((first, second), packing.pads, packing.lengths, strict=True)
     )
-    row = np.ascontiguousarray(_along_one(one, other, packing.span))
+    row = np.ascontiguousarray(_along_one(packing.span, one, other))
     steps = tuple(stride * row.itemsize for stride in packing.strides)
-    return np.ndarray(job.outputs, row.dtype, row, 0, steps).copy()
+    result = np.ndarray(request.outputs, row.dtype, row, 0, steps).copy()
+    return result if seems_finite(result) else _shifted(request, first, second)
 
 
 class Packing(NamedTuple):
@@ -85,29 +90,28 @@ class Packing(NamedTuple):
     nanoseconds: float
 
 
-@lru_cache(maxsize=4096)
-def _packing(job: Job) -> Packing:
-    strides = tuple(prod(job.full[axis + 1 :]) for axis in range(job.ndim))
+def _packing(request: Request) -> Packing:
+    strides = tuple(prod(request.full[axis + 1 :]) for axis in range(request.ndim))
 
     def place(sizes: Iterable[int]) -> int:
         return sum(size * stride for size, stride in zip(sizes, strides, strict=True))
 
-    shapes = job.size, job.taps
-    pads = [[(0, 0), *((0, n - size) for n, size in zip(job.full[1:], shape[1:], strict=True))] for shape in shapes]
+    shapes = request.size, request.taps
+    pads = [[(0, 0), *((0, n - size) for n, size in zip(request.full[1:], shape[1:], strict=True))] for shape in shapes]
     lengths = [place(size - 1 for size in shape) + 1 for shape in shapes]
-    start, stop = place(low for low, _ in job.spans), place(high - 1 for _, high in job.spans) + 1
+    start, stop = place(low for low, _ in request.spans), place(high - 1 for _, high in request.spans) + 1
     few, many = sorted(lengths)
-    outputs = many - few + 1 if start >= few - 1 and stop <= many else prod(job.full)
+    outputs = many - few + 1 if start >= few - 1 and stop <= many else prod(request.full)
     return Packing(strides, pads, lengths, (start, stop), PACKING + _loop(outputs, few))
 
 
-def _shifted(first: np.ndarray, second: np.ndarray, job: Job) -> np.ndarray:
+def _shifted(request: Request, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Any type: for each tap, the operand that meets it is multiplied and added; no product with padding is formed."""
-    result = zeros(first, job.shape)
-    for taps in product(*(range(size) for size in job.taps)):
+    result = zeros(first, request.shape)
+    for taps in product(*(range(size) for size in request.taps)):
         source: list[Any] = [...]
         target: list[Any] = [...]
-        for tap, size, (start, stop) in zip(taps, job.size, job.spans, strict=True):
+        for tap, size, (start, stop) in zip(taps, request.size, request.spans, strict=True):
             low, high = max(start, tap), min(stop, tap + size)
             source.append(slice(low - tap, max(low, high) - tap))
             target.append(slice(low - start, max(low, high) - start))
@@ -116,33 +120,31 @@ def _shifted(first: np.ndarray, second: np.ndarray, job: Job) -> np.ndarray:
     return result
 
 
-def _by_kernels(first: Tensor, second: Tensor, job: Job) -> Tensor:
+def _by_kernels(request: Request, first: Tensor, second: Tensor) -> Tensor:
     """The batch as channels, each of which has its own kernel."""
-    groups = prod(job.batch)
-    x = first.expand(*job.batch, *job.size).reshape(1, groups, *job.size)
-    weight = second.expand(*job.batch, *job.taps).reshape(groups, 1, *job.taps)
-    around = [(k - 1 - start, stop - n) for n, k, (start, stop) in zip(job.size, job.taps, job.spans, strict=True)]
+    groups = prod(request.batch)
+    x = first.expand(*request.batch, *request.size).reshape(1, groups, *request.size)
+    weight = second.expand(*request.batch, *request.taps).reshape(groups, 1, *request.taps)
+    around = [
+        (k - 1 - start, stop - n) for n, k, (start, stop) in zip(request.size, request.taps, request.spans, strict=True)
+    ]
     x = padded(x, around)
     with torch.no_grad():
-        return conv(x, weight, groups=groups, flip=True).reshape(job.shape)
+        return conv(x, weight, groups=groups, flip=True).reshape(request.shape)
 
 
-def seconds(job: Job) -> float:
-    """What the job takes, about."""
-    if is_compiled(job):
-        return native.nanoseconds(job) * 1e-9
-    if job.ndim == 1 and not job.batch:
-        return _loop_along_one(job) * 1e-9
-    return min(_packing(job).nanoseconds if not job.batch else float("inf"), _passes(job)) * 1e-9
+def _compiled_nanoseconds(request: Request) -> float:
+    work = prod(request.outputs) * (PER_COMPILED_OUTPUT + PER_PRODUCT * request.taps[0])
+    return COMPILED_CALL + work / cost_model.cores(torch.get_num_threads())
 
 
-def _loop_along_one(job: Job) -> float:
-    return CALL + _loop(job.outputs[0], job.taps[0])
+def _loop_along_one(request: Request) -> float:
+    return CALL + _loop(request.outputs[0], request.taps[0])
 
 
 def _loop(outputs: int, taps: int) -> float:
     return outputs * (PER_TAP * taps if taps <= FEW else PER_OUTPUT + PER_LATER_TAP * taps)
 
 
-def _passes(job: Job) -> float:
-    return CALL + prod(job.taps) * (PER_SHIFT + PER_PASS * prod(job.shape) * (0.5 if job.is_single else 1))
+def _passes(request: Request) -> float:
+    return CALL + prod(request.taps) * (PER_SHIFT + PER_PASS * prod(request.shape) * (0.5 if request.is_single else 1))

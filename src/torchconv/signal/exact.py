@@ -1,9 +1,8 @@
-"""Integers in pieces: balanced digits of a few bits, which float64 convolves exactly, and back with all carries."""
+"""Exact convolution of integers: in balanced digits of a few bits, which float64 convolves exactly, and all carries."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from math import lcm, prod, sqrt
@@ -13,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import IntegerOverflowError, UnsupportedError
-from . import direct, fft
-from .methods import WAYS, check_open, declines
-from .request import Job
+from . import direct
+from .methods import choose, plans
+from .request import MethodPlan, Request, request_of
 
 Pieces = list[np.ndarray]  # from the lowest digit to the highest
 
@@ -100,28 +99,27 @@ PER_NUMBER = 3e-9  # seconds to cut off or to join one digit
 
 
 class Cutting(NamedTuple):
-    """width: bits of a digit, 0 where numbers stay whole. pieces: digits of both operands. job, way: of the digits."""
+    """width: bits of a digit, 0 where numbers stay whole. pieces: digits of both operands. plan: of the digits."""
 
     width: int
     pieces: tuple[int, int]
-    job: Job
-    way: str
+    plan: MethodPlan
     seconds: float
 
 
-def convolved(first: np.ndarray, second: np.ndarray, job: Job, method: str, kind: np.dtype) -> np.ndarray:
-    """The job for arrays of integers, as numbers of one kind; IntegerOverflowError where they do not fit."""
+def convolved(first: np.ndarray, second: np.ndarray, request: Request, method: str, kind: np.dtype) -> np.ndarray:
+    """The request for arrays of integers, as numbers of one kind; IntegerOverflowError where they do not fit."""
     largest = _largest(first), _largest(second)
-    bound = largest[0] * largest[1] * _terms(job)
-    if bound < 2**63 and method in ("auto", "direct") and _is_short(job):
+    bound = largest[0] * largest[1] * _terms(request)
+    if bound < 2**63 and method in ("auto", "direct") and _is_short(request):
         return _fitting(
-            direct.run(first.astype(np.int64, copy=False), second.astype(np.int64, copy=False), job), bound, kind
+            _by_sums(first.astype(np.int64, copy=False), second.astype(np.int64, copy=False), request), bound, kind
         )
     first, second = (
         x if x.dtype == np.uint64 and most >= 2**63 else x.astype(np.int64, copy=False)
         for x, most in zip((first, second), largest, strict=True)
     )
-    cutting = cut(job, largest[0].bit_length(), largest[1].bit_length(), method)
+    cutting = cut(request, largest[0].bit_length(), largest[1].bit_length(), method)
     pieces = _sums(first, second, cutting)
     if not cutting.width:
         return _fitting(pieces[0], bound, kind)
@@ -132,94 +130,98 @@ def convolved(first: np.ndarray, second: np.ndarray, job: Job, method: str, kind
     return _fitting(result, bound, kind)
 
 
-def _is_short(job: Job) -> bool:
+def _is_short(request: Request) -> bool:
     """Whether NumPy's loop over int64 is faster than what there is for float64."""
-    few = min(job.size[0], job.taps[0])
-    return job.ndim == 1 and not job.batch and (few <= direct.FEW or few * job.outputs[0] <= SMALL)
+    few = min(request.size[0], request.taps[0])
+    return request.ndim == 1 and not request.batch and (few <= direct.FEW or few * request.outputs[0] <= SMALL)
 
 
-def convolved_objects(first: np.ndarray, second: np.ndarray, job: Job, method: str) -> np.ndarray:
-    """The job for arrays of Python integers."""
+def convolved_objects(first: np.ndarray, second: np.ndarray, request: Request, method: str) -> np.ndarray:
+    """The request for arrays of Python integers."""
     bits = [max((int(value).bit_length() for value in x.flat), default=0) for x in (first, second)]
-    if max(bits) < 63 and sum(bits) + _terms(job).bit_length() < 63:
+    if max(bits) < 63 and sum(bits) + _terms(request).bit_length() < 63:
         return convolved(
-            first.astype(np.int64, copy=False), second.astype(np.int64, copy=False), job, method, np.dtype(np.int64)
+            first.astype(np.int64, copy=False), second.astype(np.int64, copy=False), request, method, np.dtype(np.int64)
         ).astype(object)
-    cutting = cut(job, *bits, method, in_bytes=True)
-    if method == "auto" and cutting.seconds > _loop_seconds(job, *bits):
-        return direct.run(first, second, replace(job, kind="object"))
+    cutting = cut(request, *bits, method, in_bytes=True)
+    if method == "auto" and cutting.seconds > _loop_seconds(request, *bits):
+        return _by_sums(first, second, request.of_kind("object"))
     return joined_objects(_sums(first, second, cutting), cutting.width)
 
 
-def _loop_seconds(job: Job, *bits: int) -> float:
-    products = prod(job.shape) * min(prod(job.size), prod(job.taps))
+def _loop_seconds(request: Request, *bits: int) -> float:
+    products = prod(request.shape) * min(prod(request.size), prod(request.taps))
     return products * (4e-8 + bits[0] * bits[1] * 1e-12)
 
 
 def _sums(first: np.ndarray, second: np.ndarray, cutting: Cutting) -> list[np.ndarray]:
     """The convolutions of the digits, of every weight, as exact int64."""
-    width, pieces, job, way, _ = cutting
-    places = len(job.batch)
+    width, pieces, plan, _ = cutting
+    places = len(plan.request.batch)
     if width:
         first, second = (
             np.stack(split(x, width, count), places) for x, count in zip((first, second), pieces, strict=True)
         )
     first, second = first.astype(np.float64), second.astype(np.float64)
-    result = WAYS[way].run(first, second, job)
+    if plan.request.swapped:
+        first, second = second, first
+    result = plan.run(first, second)
     rounded = np.rint(result)
-    if way in ("fft", "overlap") and float(np.abs(result - rounded).max()) > MARGIN:  # transforms worse than proven
-        rounded = WAYS["direct"].run(first, second, job)
+    if plan.error and float(np.abs(result - rounded).max()) > MARGIN:  # transforms worse than proven
+        rounded = _by_sums(first, second, plan.request)
     numbers = rounded.astype(np.int64)
     return list(np.moveaxis(numbers, places, 0)) if width else [numbers]
 
 
 @lru_cache(maxsize=4096)
-def cut(job: Job, first_bits: int, second_bits: int, method: str, in_bytes: bool = False) -> Cutting:
-    """The digits and the way that take least, among those that are proven to be exact."""
-    found = []
-    if not in_bytes:
-        whole = replace(job, kind="float64")
-        found += [Cutting(0, (1, 1), whole, *one) for one in _exact(whole, method, 2**first_bits, 2**second_bits)]
+def cut(request: Request, first_bits: int, second_bits: int, method: str, in_bytes: bool = False) -> Cutting:
+    """The digits and the method that take least, among those that are proven to be exact; fewest digits first."""
     longest = max(first_bits, second_bits) + 1
-    widths = (16, 8) if in_bytes else sorted({-(-longest // count) for count in range(2, MOST_PIECES + 1)})
-    for width in widths:
-        pieces = -(-(first_bits + 1) // width), -(-(second_bits + 1) // width)
-        digits = _with_digits(job, pieces)
-        half = 2 ** (width - 1)
-        found += [Cutting(width, pieces, digits, *one) for one in _exact(digits, method, half, half)]
-    if not found:
-        check_open(method, replace(job, kind="float64"))
+    widths = (16, 8) if in_bytes else (0, *(-(-longest // count) for count in range(2, MOST_PIECES + 1)))
+    best: Cutting | None = None
+    for width in dict.fromkeys(widths):
+        pieces = (-(-(first_bits + 1) // width), -(-(second_bits + 1) // width)) if width else (1, 1)
+        digits = _with_digits(request, pieces) if width else request.of_kind("float64")
+        largest = (2 ** (width - 1),) * 2 if width else (2**first_bits, 2**second_bits)
+        moving = PER_NUMBER * (prod(digits.first) + prod(digits.second) + prod(digits.shape))
+        for plan in plans(digits, method):
+            if (best is None or plan.seconds + moving < best.seconds) and _is_exact(plan, *largest):
+                best = Cutting(width, pieces, plan, plan.seconds + moving)
+        if best is not None and width and best.width != width:
+            break  # more digits take longer
+    if best is None:
+        choose(request.of_kind("float64"), method)  # raises where the method is not open at all
         raise UnsupportedError(f"method={method!r} for integers of {longest} bits", fix='Use method="auto".')
-    return min(found, key=lambda one: one.seconds)
+    return best
 
 
-def _exact(job: Job, method: str, first: int, second: int) -> list[tuple[str, float]]:
-    """The ways whose result for operands of these magnitudes is exact or rounds to it, and their seconds."""
-    names = [name for name in (WAYS if method == "auto" else (method,)) if declines(name, job) is None]
-    found = []
-    for name in names:
-        if name in ("fft", "overlap"):
-            norms = first * sqrt(prod(job.size)) * second * sqrt(prod(job.taps))
-            exact = norms * fft.error_bound(job, name == "overlap") <= MARGIN and norms < EXACT
-        else:
-            exact = first * second * _terms(job) <= EXACT
-        numbers = prod(job.first) + prod(job.second) + prod(job.shape)
-        found += [(name, WAYS[name].seconds(job) + numbers * PER_NUMBER)] if exact else []
-    return found
+def _is_exact(plan: MethodPlan, first: int, second: int) -> bool:
+    """Whether the result for operands of these magnitudes is exact, or rounds to it."""
+    request = plan.request
+    if plan.error:
+        norms = first * sqrt(prod(request.size)) * second * sqrt(prod(request.taps))
+        return norms * plan.error <= MARGIN and norms < EXACT
+    return first * second * _terms(request) <= EXACT
 
 
-def _with_digits(job: Job, pieces: tuple[int, int]) -> Job:
-    """The job with the digits as the first convolved axis."""
-    place = len(job.batch)
+def _with_digits(request: Request, pieces: tuple[int, int]) -> Request:
+    """The request with the digits as the first convolved axis."""
+    place = len(request.batch)
     first, second = (
-        (*shape[:place], count, *shape[place:]) for shape, count in zip((job.first, job.second), pieces, strict=True)
+        (*shape[:place], count, *shape[place:])
+        for shape, count in zip((request.first, request.second), pieces, strict=True)
     )
-    return Job(first, second, ((0, sum(pieces) - 1), *job.spans), "float64")
+    return request_of(first, second, ((0, sum(pieces) - 1), *request.spans), "float64")
 
 
-def _terms(job: Job) -> int:
+def _by_sums(first: np.ndarray, second: np.ndarray, request: Request) -> np.ndarray:
+    """Sums of products in the type of the operands."""
+    return direct.plan(request, as_is=True).run(first, second)
+
+
+def _terms(request: Request) -> int:
     """Most products that are added up to one output."""
-    return prod(min(pair) for pair in zip(job.size, job.taps, strict=True))
+    return prod(min(pair) for pair in zip(request.size, request.taps, strict=True))
 
 
 def _largest(x: np.ndarray) -> int:
@@ -245,19 +247,19 @@ def _overflow(kind: np.dtype, value: int | None = None) -> IntegerOverflowError:
     )
 
 
-def convolved_python_objects(first: np.ndarray, second: np.ndarray, job: Job, method: str) -> np.ndarray:
-    """The job for two arrays of objects."""
+def convolved_python_objects(first: np.ndarray, second: np.ndarray, request: Request, method: str) -> np.ndarray:
+    """The request for two arrays of objects."""
     kinds = {type(value) for x in (first, second) for value in x.flat}
     if all(issubclass(kind, Integral) for kind in kinds):
-        return convolved_objects(first, second, job, method)
+        return convolved_objects(first, second, request, method)
     if all(issubclass(kind, Rational) for kind in kinds):
         one, other = _denominator(first), _denominator(second)
-        whole = convolved_objects(_scaled(first, one), _scaled(second, other), job, method)
+        whole = convolved_objects(_scaled(first, one), _scaled(second, other), request, method)
         return _each(whole, lambda value: Fraction(value, one * other))
     if method not in ("auto", "direct"):
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise UnsupportedError(f"method={method!r} for objects of type {names}", fix='Use method="direct".')
-    return direct.run(first, second, job)
+    return _by_sums(first, second, request)
 
 
 def _denominator(x: np.ndarray) -> int:

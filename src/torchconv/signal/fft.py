@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 from itertools import product
-from math import expm1, log2, prod
+from math import expm1, inf, log2, prod
 from typing import Any
 
+import numpy as np
 import scipy.fft
 import torch
 from torch import Tensor
 
+from ..compute.algorithms.fft.tile_costs import Work, cheapest
+from ..compute.native import library, transforms
+from ..compute.tensors import room
+from ..compute.weight_cache import Kernels
 from ..description import shapes
-from . import native
-from .array_ops import Array, AxisWindows, permuted, windows
-from .request import Job
+from .array_ops import AxisWindows, as_tensor, permuted, windows
+from .request import Array, MethodPlan, Request
 
 # Nanoseconds of one core; only their ratios to the other methods' matter.
 PER_STEP, PER_SAMPLE, PER_MOVE, CALL = 0.3, 1.5, 5.0, 22_000
@@ -26,15 +30,19 @@ CACHE, BEYOND_CACHE = 2**15, 0.9  # samples of a transform that stay close to th
 COMPILED_CALL, COMPILED = 10_000, 0.4  # of tiles by the C++ kernels, and how much of the rest they take
 SINGLE = {1: 0.85, 2: 0.55}  # of the time of double, by the number of axes
 ROUNDINGS = 12  # of one level of a transform, at most
+# Taps from which tiles in single precision are nearly as exact as NumPy's sums, whatever the signs of the numbers are:
+# up to 3.4 times their error, where transforms of everything need as many as FEWEST_WHOLE, and of several axes MANY.
+FEWEST, FEWEST_WHOLE, MANY = 100, 1000, 16
+LONGER = 4  # times the taps, that the other operand must be for the kernels' tiles to be worth it
 LARGE = 2**19  # samples of several axes from which the threads that torch may use are worth waking
 
 
 class Tiles:
-    """How a job is cut: per axis the windows, the transform's length, and the first good sample of a tile."""
+    """How a request is cut: per axis the windows, the transform's length, and the first good sample of a tile."""
 
-    def __init__(self, job: Job, lengths: tuple[int, ...]) -> None:
+    def __init__(self, request: Request, lengths: tuple[int, ...]) -> None:
         self.lengths, cuts, firsts = lengths, [], []
-        for length, size, taps, (start, stop) in zip(lengths, job.size, job.taps, job.spans, strict=True):
+        for length, size, taps, (start, stop) in zip(lengths, request.size, request.taps, request.spans, strict=True):
             if length >= _whole(size, taps, start, stop):
                 cuts.append(AxisWindows(0, 1, stop - start, size))
                 firsts.append(start)
@@ -51,37 +59,70 @@ class Tiles:
         return prod(cut.count for cut in self.cuts)
 
 
-def run(first: Array, second: Array, job: Job, tiled: bool) -> Array:
-    """The job by transforms; `tiled` says whether in tiles."""
-    if tiled and native.takes_tiles(job):
-        return native.tiles(first, second, job)
-    tiles = best_tiles(job, tiled)
-    axes = tuple(range(-job.ndim, 0))
-    batch = second.shape[: second.ndim - job.ndim]
-    forward, inverse = _transforms(first, job, tiles)
-    kernel = forward(second.reshape(*batch, *(1,) * job.ndim, *job.taps), tiles.lengths, axes)
+def plan(request: Request, tiled: bool) -> MethodPlan:
+    """One transform, or transforms of tiles; in double precision where single is less exact than sums are.
+
+    Scalar products add up in many places at once and lose less than transforms do, unless the taps are many. Of sums
+    along several axes, one tap after another, the opposite is true.
+    """
+    name = "overlap" if tiled else "fft"
+    cut = _cut(request) if tiled and request.is_plain and request.kind == "float32" and library.available() else None
+    if cut is None:
+        fewest = MANY if request.ndim > 1 else FEWEST_WHOLE if not tiled else inf
+        request = request.in_double or request if prod(request.taps) < fewest else request
+    tiles = Tiles(request, _lengths(request, tiled))
+    nanoseconds = _nanoseconds(request, tiles)
+    if cut is not None:
+        run = partial(_compiled, request, cut)
+        return MethodPlan(name, request, (COMPILED_CALL + nanoseconds * COMPILED) * 1e-9, run)
+    return MethodPlan(name, request, nanoseconds * 1e-9, partial(_run, request, tiles), error_bound(tiles.lengths))
+
+
+def _compiled(request: Request, cut: transforms.Cut, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Tiles by the C++ kernels of floor 3, in single precision."""
+    ((start, stop),) = request.spans
+    x, weight = as_tensor(first).view(1, 1, -1), as_tensor(second[::-1]).view(1, 1, -1)
+    return transforms.output(cut, x, Kernels(weight, weight.shape), [stop - start]).view(-1).numpy()
+
+
+def _cut(request: Request) -> transforms.Cut | None:
+    """The kernels' tiles that take least; None where there are none for so many taps."""
+    (taps,), ((start, stop),) = request.taps, request.spans
+    if not FEWEST <= taps <= request.size[0] / LONGER:
+        return None
+    limit = room(None, 4 * (request.size[0] + taps + stop - start))
+    work = Work((stop - start,), (taps,), 1, 1, 1, 1, limit, torch.get_num_threads())
+    lengths = cheapest(work)
+    return None if lengths is None else transforms.Cut(1, [taps - 1 - start], lengths, work.spectra_room(lengths))
+
+
+def _run(request: Request, tiles: Tiles, first: Array, second: Array) -> Array:
+    axes = tuple(range(-request.ndim, 0))
+    batch = second.shape[: second.ndim - request.ndim]
+    forward, inverse = _transforms(first, request, tiles)
+    kernel = forward(second.reshape(*batch, *(1,) * request.ndim, *request.taps), tiles.lengths, axes)
     spectra = forward(windows(first, tiles.cuts), tiles.lengths, axes)
-    if prod(spectra.shape[: len(job.batch)]) == prod(job.batch):
+    if prod(spectra.shape[: len(request.batch)]) == prod(request.batch):
         spectra *= kernel  # fresh memory for large arrays takes longer than the product
     else:
         spectra = spectra * kernel
     y = inverse(spectra, tiles.lengths, axes)[tiles.good]
     if tiles.count > 1:
-        places = len(job.batch)
-        order = [place + axis for axis in range(job.ndim) for place in (places, places + job.ndim)]
+        places = len(request.batch)
+        order = [place + axis for axis in range(request.ndim) for place in (places, places + request.ndim)]
         y = permuted(y, [*range(places), *order])
-    y = y.reshape(*job.batch, *(cut.count * cut.step for cut in tiles.cuts))
-    return y[(..., *(slice(size) for size in job.outputs))]
+    y = y.reshape(*request.batch, *(cut.count * cut.step for cut in tiles.cuts))
+    return y[(..., *(slice(size) for size in request.outputs))]
 
 
-def _transforms(first: Array, job: Job, tiles: Tiles) -> tuple[Any, Any]:
+def _transforms(first: Array, request: Request, tiles: Tiles) -> tuple[Any, Any]:
     """Forward and inverse transforms of the last axes, of real or of complex numbers."""
     if isinstance(first, Tensor):
-        return (torch.fft.fftn, torch.fft.ifftn) if job.is_complex else (torch.fft.rfftn, torch.fft.irfftn)
-    if job.ndim == 1:
-        return _ALONG_ONE[job.is_complex]
-    workers = torch.get_num_threads() if prod(job.batch) * tiles.count * prod(tiles.lengths) >= LARGE else 1
-    return _along_several(job.is_complex, workers)
+        return (torch.fft.fftn, torch.fft.ifftn) if request.is_complex else (torch.fft.rfftn, torch.fft.irfftn)
+    if request.ndim == 1:
+        return _ALONG_ONE[request.is_complex]
+    workers = torch.get_num_threads() if prod(request.batch) * tiles.count * prod(tiles.lengths) >= LARGE else 1
+    return _along_several(request.is_complex, workers)
 
 
 def _along_one(transform: Any, overwrite: bool) -> Any:
@@ -103,16 +144,7 @@ _ALONG_ONE = {
 }
 
 
-@lru_cache(maxsize=4096)
-def seconds(job: Job, tiled: bool) -> float:
-    """What the job takes, about."""
-    found = _nanoseconds(job, best_tiles(job, tiled))
-    if tiled and native.takes_tiles(job):
-        found = COMPILED_CALL + found * COMPILED
-    return found * 1e-9
-
-
-def error_bound(job: Job, tiled: bool) -> float:
+def error_bound(lengths: tuple[int, ...]) -> float:
     """Most that a float64 result is off, for operands whose 2-norms have the product 1.
 
     Every output is a sum over paths through the butterflies of three transforms, and each level of a path costs at
@@ -122,26 +154,20 @@ def error_bound(job: Job, tiled: bool) -> float:
     highly composite numbers, theorem 5.1, which has about 5 instead of 12 for radix 2 alone; Higham 2002, Accuracy
     and stability of numerical algorithms, section 24.1.
     """
-    levels = sum(log2(max(2, length)) + 1 for length in best_tiles(job, tiled).lengths)
+    levels = sum(log2(max(2, length)) + 1 for length in lengths)
     return expm1((3 * ROUNDINGS * levels + 8) * 2.0**-53)
 
 
-@lru_cache(maxsize=4096)
-def best_tiles(job: Job, tiled: bool) -> Tiles:
-    """The tiles that take least time, or the one tile that is everything."""
-    return Tiles(job, _lengths(job, tiled))
-
-
-@lru_cache(maxsize=4096)
-def _lengths(job: Job, tiled: bool) -> tuple[int, ...]:
+def _lengths(request: Request, tiled: bool) -> tuple[int, ...]:
     whole = tuple(
-        good_length(_whole(size, taps, *span)) for size, taps, span in zip(job.size, job.taps, job.spans, strict=True)
+        good_length(_whole(size, taps, *span))
+        for size, taps, span in zip(request.size, request.taps, request.spans, strict=True)
     )
     if not tiled:
         return whole
-    choices = [_choices(taps, length) for taps, length in zip(job.taps, whole, strict=True)]
+    choices = [_choices(taps, length) for taps, length in zip(request.taps, whole, strict=True)]
     found = [lengths for lengths in product(*choices) if lengths != whole]
-    return min(found, key=lambda lengths: _nanoseconds(job, Tiles(job, lengths)), default=whole)
+    return min(found, key=lambda lengths: _nanoseconds(request, Tiles(request, lengths)), default=whole)
 
 
 def _choices(taps: int, whole: int) -> list[int]:
@@ -158,15 +184,17 @@ def _whole(size: int, taps: int, start: int, stop: int) -> int:
     return max(size + taps - 1 - start, stop, size, taps)
 
 
-def _nanoseconds(job: Job, tiles: Tiles) -> float:
+def _nanoseconds(request: Request, tiles: Tiles) -> float:
     samples = prod(tiles.lengths)
-    numbers = samples * (tiles.count * prod(job.batch) + prod(job.second[: len(job.second) - job.ndim]) / 3)
+    numbers = samples * (
+        tiles.count * prod(request.batch) + prod(request.second[: len(request.second) - request.ndim]) / 3
+    )
     step = PER_STEP * log2(max(2, samples)) + PER_SAMPLE
     step += BEYOND_CACHE * max(0.0, log2(max(tiles.lengths) / CACHE))
-    if job.ndim > 1 and numbers > CACHE:
+    if request.ndim > 1 and numbers > CACHE:
         step *= 1.5
-    speed = (2 if job.is_complex else 1) * (SINGLE[min(job.ndim, 2)] if job.is_single else 1)
-    moved = prod(job.shape) * PER_MOVE * (job.ndim - 0.8) if tiles.count > 1 else 0
+    speed = (2 if request.is_complex else 1) * (SINGLE[min(request.ndim, 2)] if request.is_single else 1)
+    moved = prod(request.shape) * PER_MOVE * (request.ndim - 0.8) if tiles.count > 1 else 0
     return CALL + (numbers * step + moved) * speed
 
 

@@ -1,4 +1,4 @@
-"""NaN and Inf reach exactly the outputs whose windows cover them, whichever way the rest is computed.
+"""NaN and Inf reach exactly the outputs whose windows cover them, by whichever method the rest is computed.
 
 Transforms and matrices multiply what they should leave alone by zero, and zero times NaN is NaN. So bad numbers are
 taken out, and what they do is counted: three more convolutions, of zeros and ones, say for each output how many of its
@@ -8,17 +8,15 @@ products are NaN, +Inf and -Inf.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .array_ops import Array
-from .request import Job
+from .request import Array, Request
 
-Run = Callable[[Array, Array, Job], Array]
+Run = Callable[[Array, Array, Request], Array]
 
 
 def seems_finite(result: Array) -> bool:
@@ -30,17 +28,17 @@ def seems_finite(result: Array) -> bool:
     return total - total == 0
 
 
-def mended(first: Array, second: Array, job: Job, run: Run) -> Array:
-    """The job again: finite numbers scaled so that nothing overflows on the way, the others counted."""
-    if job.is_complex:
-        return _complex(first, second, job, run)
+def mended(first: Array, second: Array, request: Request, run: Run) -> Array:
+    """The request again: finite numbers scaled so that nothing overflows on the way, the others counted."""
+    if request.is_complex:
+        return _complex(first, second, request, run)
     space: Any = torch if isinstance(first, Tensor) else np
     with np.errstate(all="ignore"):
         one, other = _Sorted(first, space), _Sorted(second, space)
-        result = run(one.scaled, other.scaled, job) * 2.0**one.power * 2.0**other.power
+        result = run(one.scaled, other.scaled, request) * 2.0**one.power * 2.0**other.power
         if one.all_finite and other.all_finite:
             return result
-        counted = replace(job, kind="float64")
+        counted = request.of_kind("float64")
 
         def count(*pairs: tuple[Array, Array]) -> Array:
             return space.round(sum(run(a, b, counted) for a, b in pairs))
@@ -78,9 +76,9 @@ class _Sorted:
         self.sign = as_numbers(x > 0) - as_numbers(x < 0)
 
 
-def _complex(first: Array, second: Array, job: Job, run: Run) -> Array:
+def _complex(first: Array, second: Array, request: Request, run: Run) -> Array:
     """By real and imaginary parts, as complex numbers are multiplied: (a + ib)(c + id) = ac - bd + i(ad + bc)."""
-    real = replace(job, kind="float32" if job.is_single else "float64")
+    real = request.of_kind("float32" if request.is_single else "float64")
     (a, b), (c, d) = ((x.real + 0, x.imag + 0) for x in (first, second))
     ac, bd, ad, bc = (mended(x, y, real, run) for x, y in ((a, c), (b, d), (a, d), (b, c)))
     with np.errstate(invalid="ignore"):

@@ -6,37 +6,44 @@ A block of T outputs reads T + k - 1 samples through one matrix of that shape, t
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 import numpy as np
 from torch import Tensor
 
 from ..description import shapes
-from .array_ops import Array, AxisWindows, flipped, permuted, windows, zeros
-from .request import Job
+from .array_ops import AxisWindows, flipped, permuted, windows, zeros
+from .request import Array, MethodPlan, Request
 
 CALL, PER_NUMBER, PER_PRODUCT = 18_000, 0.6, 0.042  # nanoseconds of one core
 UNTHREADED = 2**18  # products up to which BLAS libraries use one core; waking another costs more than it gives
 BLOCK = 2**17  # numbers that are lined up at once
 
 
-def run(first: Array, second: Array, job: Job) -> Array:
-    """The job by products of matrices; the second operand must be the same for all of the batch."""
-    wide = _block(job)
+def plan(request: Request) -> MethodPlan:
+    """Products in double precision: single precision would lose up to 15 times as much as scalar products do."""
+    request = request.in_double or request
+    wide = min(request.outputs[-1], 16 if request.taps[-1] <= 10 else 32 if request.taps[-1] <= 64 else 64)
+    return MethodPlan("matrix", request, _seconds(request, wide), partial(_run, request, wide))
+
+
+def _run(request: Request, wide: int, first: Array, second: Array) -> Array:
+    """Blocks of `wide` outputs; the second operand must be the same for all of the batch."""
     cuts = [
         AxisWindows(start - taps + 1, stop - start, 1, taps)
-        for taps, (start, stop) in zip(job.taps[:-1], job.spans[:-1], strict=True)
+        for taps, (start, stop) in zip(request.taps[:-1], request.spans[:-1], strict=True)
     ]
-    taps, (start, stop) = job.taps[-1], job.spans[-1]
+    taps, (start, stop) = request.taps[-1], request.spans[-1]
     cuts.append(AxisWindows(start - taps + 1, shapes.repeats(stop - start, wide), wide, wide + taps - 1))
     lined_up = windows(first, cuts)  # (*batch, *leading outputs, blocks, *leading taps, T + k - 1)
-    matrix = _matrix(second.reshape(job.taps), wide)
-    result = zeros(first, (*lined_up.shape[: lined_up.ndim - job.ndim], wide))
+    matrix = _matrix(second.reshape(request.taps), wide)
+    result = zeros(first, (*lined_up.shape[: lined_up.ndim - request.ndim], wide))
     each = max(1, BLOCK // max(1, prod(lined_up.shape[1:])))
     for begin in range(0, len(lined_up), each):
         part = result[begin : begin + each]
         _multiply(lined_up[begin : begin + each].reshape(-1, len(matrix)), matrix, part.reshape(-1, wide))
-    result = result.reshape(*job.batch, *job.outputs[:-1], -1)
+    result = result.reshape(*request.batch, *request.outputs[:-1], -1)
     return result[..., : stop - start]
 
 
@@ -64,17 +71,11 @@ def _matrix(kernel: Array, wide: int) -> Array:
     return flipped(bands, range(bands.ndim - 1)).reshape(-1, wide)
 
 
-def _block(job: Job) -> int:
-    """T: about as wide as the kernel, but not so wide that most products are with zeros."""
-    return min(job.outputs[-1], 16 if job.taps[-1] <= 10 else 32 if job.taps[-1] <= 64 else 64)
-
-
-def seconds(job: Job) -> float:
-    """What the job takes, about."""
-    wide = _block(job)
-    rows = prod(job.batch) * prod(job.outputs[:-1]) * shapes.repeats(job.outputs[-1], wide)
-    inner = prod(job.taps[:-1]) * (wide + job.taps[-1] - 1)
-    speed = (0.5 if job.is_single else 1) * (4 if job.is_complex else 1)
+def _seconds(request: Request, wide: int) -> float:
+    """About; blocks are about as wide as the kernel, but not so wide that most products are with zeros."""
+    rows = prod(request.batch) * prod(request.outputs[:-1]) * shapes.repeats(request.outputs[-1], wide)
+    inner = prod(request.taps[:-1]) * (wide + request.taps[-1] - 1)
+    speed = 4 if request.is_complex else 1
     numbers = rows * (inner + 2 * wide) + inner * wide
     few = 1 + 8 / max(1, UNTHREADED // (inner * wide))  # products of few rows read the matrix again and again
     return (CALL + numbers * PER_NUMBER * speed + rows * inner * wide * PER_PRODUCT * speed * few) * 1e-9
