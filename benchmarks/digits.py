@@ -21,7 +21,7 @@ def main() -> int:
     import torch
 
     from torchconv import __version__
-    from torchconv.training.train import train
+    from torchconv.training.api import train
 
     print(f"import: {time.perf_counter() - start:.1f} s (not part of the 60 s)")
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {platform.platform()}")

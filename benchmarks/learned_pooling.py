@@ -25,7 +25,7 @@ from torch.nn import functional
 import torchconv as tc
 from torchconv.network.operations import Volume
 from torchconv.training.data.parquet import ParquetImages
-from torchconv.training.data.parts import Part
+from torchconv.training.data.parts import Split
 
 from . import measure
 
@@ -47,7 +47,7 @@ class Images:
         for split, count in (("train", TRAIN), ("validation", TEST)):
             part = source.parts(0)[split]
             chosen = np.random.default_rng(seed).permutation(len(part.items))[:count]
-            some = Part(tuple(part.items[i] for i in chosen), tuple(part.labels[i] for i in chosen))
+            some = Split(tuple(part.items[i] for i in chosen), tuple(part.labels[i] for i in chosen))
             batch = source.read(some, Volume(3, (32, 32)))
             pixels.append(batch.images)
             labels.append(batch.labels)

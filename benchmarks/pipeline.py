@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import interleaved, machine
 from torchconv import build
-from torchconv.training.preparation import Augmentation, Scaling
+from torchconv.training.augmentation import Augmentation, Scaling
 from torchconv.training.recipes import named
 
 MOST = 0.05

@@ -29,7 +29,7 @@ def main() -> int:
 
     from benchmarks.measure import machine
     from torchconv import build
-    from torchconv.training.train import train
+    from torchconv.training.api import train
 
     print(machine())
     start = time.perf_counter()

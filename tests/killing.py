@@ -18,7 +18,7 @@ import sklearn.model_selection  # noqa: F401
 import torch
 
 from torchconv.cli import app
-from torchconv.training import train  # noqa: F401
+from torchconv.training import api  # noqa: F401
 
 START = ["train", "INPUT - CONV[4] - NORM - RELU - POOL - DROPOUT - FC", "--seed", "3", "--epochs"]
 

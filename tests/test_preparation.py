@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from torchconv.errors import SettingError
-from torchconv.training.augmentation import Affine, Augmentation, Cutout, Flip, Shift
-from torchconv.training.preparation import Scaling
+from torchconv.training.augmentation import Affine, Augmentation, Cutout, Flip, Scaling, Shift
 
 KINDS = ["affine", "flip", "shift", "cutout", "flip-shift", "flip-shift-cutout", "none"]
 

@@ -14,11 +14,10 @@ import torch
 from test_data import write_folder
 from torchconv.errors import SettingError
 from torchconv.language.build import NetworkModule, build
-from torchconv.training import initialisation, optimisation, recipes, train
-from torchconv.training.preparation import Scaling
+from torchconv.training import api, initialisation, optimisation, recipes
+from torchconv.training.augmentation import Scaling
 from torchconv.training.recipes import FAST, RECIPES, Recipe, named
-from torchconv.training.results.evaluate import probabilities
-from torchconv.training.results.test_time_augmentation import scores
+from torchconv.training.results.evaluate import probabilities, scores
 
 TEXT = "INPUT[8x8x3] - CONV[24, 2x2, valid] - RELU - CONV[32] - NORM - RELU - POOL - FC"
 
@@ -178,7 +177,7 @@ def test_averages() -> None:
 def test_fast_learns_from_a_folder(tmp_path: Path) -> None:
     pets = write_folder(tmp_path / "pets", {"cat": 40, "dog": 40})
     settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05}
-    result = train.train(str(pets), TEXT, tmp_path / "run", False, recipe="fast", **settings)
+    result = api.train(str(pets), TEXT, tmp_path / "run", False, recipe="fast", **settings)
     assert result.validation_accuracy == 1.0
 
 
@@ -240,11 +239,11 @@ def test_first_epochs_on_shrunk_images_where_the_network_takes_them(tmp_path: Pa
             return forward(module, images, any_size)
 
         patch.setattr(NetworkModule, "scores", watched)
-        train.train("digits", text, tmp_path / "run", progress=False, epochs=4, shrunk_share=0.5, batch_size=512)
+        api.train("digits", text, tmp_path / "run", progress=False, epochs=4, shrunk_share=0.5, batch_size=512)
     assert [size for training, size in seen if training] == [6] * 4 + [8] * 4
     assert {size for training, size in seen[1:] if not training} == {8}
     flat = "INPUT[8x8x1] - CONV[4] - RELU - FC"
     with pytest.raises(SettingError, match=r"shrunk share: got 0\.5, expected 0, or a network for any size"):
-        train.train("digits", flat, tmp_path / "flat", progress=False, epochs=1, shrunk_share=0.5)
-    train.train("digits", flat, tmp_path / "flat", recipe="fast", progress=False, epochs=1)
+        api.train("digits", flat, tmp_path / "flat", progress=False, epochs=1, shrunk_share=0.5)
+    api.train("digits", flat, tmp_path / "flat", recipe="fast", progress=False, epochs=1)
     assert json.loads((tmp_path / "flat" / "config.json").read_text())["settings"]["shrunk_share"] == 0

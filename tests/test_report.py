@@ -18,11 +18,10 @@ from test_data import write_folder
 from torchconv.drawing import charts, filters
 from torchconv.errors import DataError
 from torchconv.language.build import build
-from torchconv.training.data.parts import Batch
+from torchconv.training.augmentation import Scaling
+from torchconv.training.data.parts import Samples
 from torchconv.training.data.source import source
-from torchconv.training.preparation import Scaling
-from torchconv.training.results.evaluate import Evaluation, evaluate
-from torchconv.training.results.mistakes import Mistakes
+from torchconv.training.results.evaluate import Evaluation, Mistakes, evaluate
 from torchconv.training.results.report import write_report
 from torchconv.training.run import run_folder
 from torchconv.training.run.new_run import NewRun
@@ -113,7 +112,7 @@ def some_mistakes(classes: int, size: tuple[int, ...] = (3, 8, 8), count: int = 
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(count, classes, generator=generator).softmax(1)
     images = torch.randint(0, 256, (count, *size), generator=generator, dtype=torch.uint8)
-    return Mistakes.of(probabilities, Batch(images, torch.arange(count) % classes), "test")
+    return Mistakes.of(probabilities, Samples(images, torch.arange(count) % classes), "test")
 
 
 class Page(HTMLParser):
@@ -271,7 +270,7 @@ def test_many_classes_and_large_images_stay_small(tmp_path: Path) -> None:
 
 def test_a_network_without_mistakes_and_without_convolutions(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", text="INPUT - FC")
-    right = Mistakes.of(torch.eye(2), Batch(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.arange(2)), "test")
+    right = Mistakes.of(torch.eye(2), Samples(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.arange(2)), "test")
     write_report(run, right)
     found = page(run)
     assert "0 of 2 images (test) are told wrong" in found.text
@@ -329,7 +328,7 @@ def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: 
 def test_the_worst_mistakes_come_first() -> None:
     probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]])
     images = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)
-    found = Mistakes.of(probabilities, Batch(images, torch.tensor([1, 0, 1, 1])), "test", most=2)
+    found = Mistakes.of(probabilities, Samples(images, torch.tensor([1, 0, 1, 1])), "test", most=2)
     assert found.confusion.tolist() == [[0, 1], [2, 1]]
     assert found.images.flatten().tolist() == [0, 3]
     assert (found.truth.tolist(), found.predicted.tolist()) == ([1, 1], [0, 0])

@@ -17,10 +17,9 @@ import torch
 from test_data import write_folder
 from torchconv.cli import app
 from torchconv.errors import DataError, SettingError
-from torchconv.training import train
+from torchconv.training import api
 from torchconv.training.run import new_run
-from torchconv.training.run.checkpoint import NAME
-from torchconv.training.run.keep import Keep
+from torchconv.training.run.keep import NAME, Keep
 
 TEXT = "INPUT - CONV[2] - NORM - RELU - POOL - FC"
 
@@ -37,8 +36,8 @@ def results(run: Path) -> tuple[bytes, Any]:
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that was interrupted in its third epoch."""
     interrupt(monkeypatch, after=2)
-    with pytest.raises(train.Interrupted, match="continue with: torchconv train --resume"):
-        train.train(text=TEXT, epochs=3, out=tmp_path / "run", progress=False)
+    with pytest.raises(api.Interrupted, match="continue with: torchconv train --resume"):
+        api.train(text=TEXT, epochs=3, out=tmp_path / "run", progress=False)
     monkeypatch.undo()
     assert (tmp_path / "run" / NAME).exists()
     return tmp_path / "run"
@@ -66,12 +65,12 @@ def test_a_full_disk_keeps_what_can_be_gone_on_with(
     monkeypatch.setattr(Path, "replace", full)
     said = "Make room, then continue with: torchconv train --resume" if kept else "Make room, or give --out"
     with pytest.raises(DataError, match=f"{file} cannot be written: got No space left on device. {said}"):
-        train.train(text=TEXT, epochs=2, out=tmp_path / "run", progress=False)
+        api.train(text=TEXT, epochs=2, out=tmp_path / "run", progress=False)
     monkeypatch.undo()
     assert (tmp_path / "run").exists() == kept
     if kept:
-        train.resume(tmp_path / "run", progress=False)
-        train.train(text=TEXT, epochs=2, out=tmp_path / "whole", progress=False)
+        api.resume(tmp_path / "run", progress=False)
+        api.train(text=TEXT, epochs=2, out=tmp_path / "whole", progress=False)
         assert results(tmp_path / "run") == results(tmp_path / "whole")
 
 
@@ -107,11 +106,11 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 
 
 def test_resume_once_and_again(broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = train.resume(broken, progress=False)
+    result = api.resume(broken, progress=False)
     assert not (broken / NAME).exists()
-    train.train(text=TEXT, epochs=3, out=tmp_path / "whole", progress=False)
+    api.train(text=TEXT, epochs=3, out=tmp_path / "whole", progress=False)
     assert results(broken) == results(tmp_path / "whole")
-    assert train.resume(broken) == result
+    assert api.resume(broken) == result
     with pytest.raises(SystemExit) as stopped:
         app.main(["train", "--resume", str(broken)])
     assert not stopped.value.code
@@ -123,7 +122,7 @@ def test_resume_once_and_again(broken: Path, tmp_path: Path, capsys: pytest.Capt
 def test_logs_hold_every_epoch_once(broken: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train.resume(broken, progress=False)
+    api.resume(broken, progress=False)
     rows = list(csv.DictReader((broken / "logs" / "metrics.csv").open()))
     epochs = json.loads((broken / "metrics.json").read_text())["epochs"]
     assert [{name: float(value) for name, value in row.items()} for row in rows] == epochs
@@ -134,10 +133,10 @@ def test_logs_hold_every_epoch_once(broken: Path) -> None:
 
 def test_interrupted_before_the_first_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(monkeypatch, after=0)
-    with pytest.raises(train.Interrupted, match=r"before the end of the first epoch; continue with: torchconv train"):
-        train.train(text=TEXT, epochs=1, out=tmp_path / "run", progress=False)
+    with pytest.raises(api.Interrupted, match=r"before the end of the first epoch; continue with: torchconv train"):
+        api.train(text=TEXT, epochs=1, out=tmp_path / "run", progress=False)
     monkeypatch.undo()
-    assert train.resume(tmp_path / "run", progress=False).best_epoch == 1
+    assert api.resume(tmp_path / "run", progress=False).best_epoch == 1
 
 
 def test_other_settings_are_refused(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,17 +171,17 @@ def test_checkpoints_that_cannot_be_used(broken: Path, damage: Any, message: str
     before = (broken / "weights.safetensors").read_bytes()
     damage(broken / NAME)
     with pytest.raises(DataError, match=message):
-        train.resume(broken, progress=False)
+        api.resume(broken, progress=False)
     assert (broken / "weights.safetensors").read_bytes() == before
     (broken / NAME).unlink()
-    assert train.resume(broken, progress=False).best_epoch  # from the beginning
+    assert api.resume(broken, progress=False).best_epoch  # from the beginning
 
 
 def test_what_is_no_run(tmp_path: Path, broken: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
-        train.resume(tmp_path / "nothing")
+        api.resume(tmp_path / "nothing")
     with pytest.raises(DataError, match=r"no config.json in it"):
-        train.resume(tmp_path)
+        api.resume(tmp_path)
     config = json.loads((broken / "config.json").read_text())
     for change, message in (
         ({"format": 99}, "newer torchconv"),
@@ -192,27 +191,27 @@ def test_what_is_no_run(tmp_path: Path, broken: Path) -> None:
     ):
         (broken / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises((DataError, SettingError), match=message):
-            train.resume(broken)
+            api.resume(broken)
 
 
 def test_data_that_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pets = write_folder(tmp_path / "pets", {"cat": 6, "dog": 6})
     interrupt(monkeypatch, after=1)
-    with pytest.raises(train.Interrupted):
-        train.train(str(pets), "INPUT[8x8x3] - FC", tmp_path / "run", False, epochs=2)
+    with pytest.raises(api.Interrupted):
+        api.train(str(pets), "INPUT[8x8x3] - FC", tmp_path / "run", False, epochs=2)
     monkeypatch.undo()
     (pets / "cat" / "1.png").rename(pets / "cat" / "one.png")
     with pytest.raises(DataError, match="has changed since the training began"):
-        train.resume(tmp_path / "run")
+        api.resume(tmp_path / "run")
 
 
 def test_one_training_at_a_time(broken: Path) -> None:
     pytest.importorskip("fcntl")
     other = new_run.NewRun.again(broken)
     with pytest.raises(DataError, match="got another training that writes into it"):
-        train.resume(broken, progress=False)
+        api.resume(broken, progress=False)
     other.release()
-    train.resume(broken, progress=False)
+    api.resume(broken, progress=False)
 
 
 @pytest.mark.parametrize("after", range(6))
@@ -227,8 +226,8 @@ def test_a_full_disk_loses_nothing(after: int, broken: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"run.*cannot be written: got No space left on device"):
-        train.resume(broken, progress=False)
+        api.resume(broken, progress=False)
     monkeypatch.undo()
     assert not list(broken.rglob(".*"))
-    train.resume(broken, progress=False)
+    api.resume(broken, progress=False)
     assert len(json.loads((broken / "metrics.json").read_text())["epochs"]) == 3

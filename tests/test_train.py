@@ -11,7 +11,7 @@ import torch
 
 from test_data import write_folder
 from torchconv.errors import DataError, SettingError, ShapeError, TextError
-from torchconv.training import preflight, train
+from torchconv.training import api, preflight
 from torchconv.training.objectives.classification import Classifier
 from torchconv.training.results import report
 from torchconv.training.results.evaluate import Evaluation, evaluate
@@ -30,7 +30,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(pets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "run"
-    result = train.train(
+    result = api.train(
         str(pets), "INPUT[8x8x3] - CONV[4] - RELU - POOL - FC - SOFTMAX", path, False, epochs=8, batch_size=8
     )
     assert result.path == path
@@ -93,13 +93,13 @@ def test_an_evaluation_counts_by_class() -> None:
 
 def test_the_seed_decides_to_the_last_bit(pets: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train.train(str(pets), "INPUT[8x8x3] - CONV[2] - NORM - FC", tmp_path / name, False, epochs=1, seed=seed)
+        api.train(str(pets), "INPUT[8x8x3] - CONV[2] - NORM - FC", tmp_path / name, False, epochs=1, seed=seed)
     weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in "abc"]
     assert weights[0] == weights[1] != weights[2]
 
 
 def test_digits_are_learned_in_three_epochs(tmp_path: Path) -> None:
-    result = train.train(out=tmp_path / "run", progress=False, epochs=3)
+    result = api.train(out=tmp_path / "run", progress=False, epochs=3)
     assert result.test_accuracy is not None
     assert result.test_accuracy > 0.95
     assert result.model_bytes < 1_000_000
@@ -114,30 +114,30 @@ def test_digits_are_learned_in_three_epochs(tmp_path: Path) -> None:
 def test_nothing_is_left_of_a_training_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ShapeError, match="got a volume 7, expected 10 scores"):
-        train.train(text="INPUT - FC[7]")
+        api.train(text="INPUT - FC[7]")
     with pytest.raises(SettingError, match="epochs: got 0"):
-        train.train(text=TINY, epochs=0)
+        api.train(text=TINY, epochs=0)
     for settings in ({"epochs": 10**7}, {"batch_size": 2**31}, {"learning_rate": 1e30}):
         with pytest.raises(SettingError, match=r"got 1|got 2"):
-            train.train(text=TINY, **settings)
+            api.train(text=TINY, **settings)
     with pytest.raises(ShapeError, match=r"the network's memory: got about"):
-        train.train(text="INPUT - FC[100000000000] - FC")
+        api.train(text="INPUT - FC[100000000000] - FC")
     with pytest.raises(ShapeError, match=r"NORM in a batch of one image.*Raise --batch-size"):
-        train.train(text="INPUT - FC[4] - NORM - FC", batch_size=1, progress=False)
+        api.train(text="INPUT - FC[4] - NORM - FC", batch_size=1, progress=False)
     with monkeypatch.context() as patched:
         bad = dict.fromkeys(("train_accuracy", "validation_accuracy", "train_loss"), 0.5) | {
             "validation_loss": math.nan
         }
         patched.setattr(Classifier, "measured", lambda _: bad)
         with pytest.raises(DataError, match=r"no number any more: got nan on the validation.*Lower --learning-rate"):
-            train.train(text=TINY, epochs=1, progress=False)
+            api.train(text=TINY, epochs=1, progress=False)
 
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(train, "fit", broken)
+    monkeypatch.setattr(api, "fit", broken)
     with pytest.raises(DataError, match="the training cannot go on: got broken"):
-        train.train(text=TINY, epochs=1)
+        api.train(text=TINY, epochs=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,30 +150,30 @@ def test_ctrl_c_keeps_the_best_weights(tmp_path: Path, monkeypatch: pytest.Monke
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Keep, "on_train_batch_start", interrupt)
-    with pytest.raises(train.Interrupted, match="after 2 epochs; the best weights so far are kept in runs/digits-1"):
-        train.train(text=TINY, epochs=5, progress=False)
+    with pytest.raises(api.Interrupted, match="after 2 epochs; the best weights so far are kept in runs/digits-1"):
+        api.train(text=TINY, epochs=5, progress=False)
     metrics = json.loads(Path("runs/digits-1/metrics.json").read_text())
     assert len(metrics["epochs"]) == 2
     assert evaluate("runs/digits-1").images == 360
     wanted[0] = 0
-    with pytest.raises(train.Interrupted, match=r"the end of the first epoch; continue with: .* runs/digits-2"):
-        train.train(text=TINY, epochs=5, progress=False)
+    with pytest.raises(api.Interrupted, match=r"the end of the first epoch; continue with: .* runs/digits-2"):
+        api.train(text=TINY, epochs=5, progress=False)
     assert sorted(path.name for path in Path("runs").iterdir()) == ["digits-1", "digits-2"]
 
 
 def test_patience_stops_and_the_text_may_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "tiny.net").write_text(TINY + "\n")
     text = str(tmp_path / "tiny.net")
-    train.train(text=text, out=tmp_path / "run", progress=False, epochs=40, patience=1, learning_rate=1e-12)
+    api.train(text=text, out=tmp_path / "run", progress=False, epochs=40, patience=1, learning_rate=1e-12)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert 2 <= len(metrics["epochs"]) < 40
     assert (tmp_path / "run" / "architecture.txt").read_text() == TINY + "\n"
     with pytest.raises(TextError, match=r"text none.net cannot be read: got No such file"):
-        train.train(text="none.net")
+        api.train(text="none.net")
 
 
 def test_half_precision_learns(tmp_path: Path) -> None:
-    result = train.train(text=TINY, out=tmp_path / "run", progress=False, epochs=4, precision="bf16-mixed")
+    result = api.train(text=TINY, out=tmp_path / "run", progress=False, epochs=4, precision="bf16-mixed")
     assert result.validation_accuracy > 0.5
     assert run_folder.load(tmp_path / "run").module.get_parameter("conv1.weight").dtype == torch.float32
 
@@ -185,12 +185,12 @@ def test_a_report_that_fails_loses_nothing(
         raise OSError("no room\nat all")
 
     monkeypatch.setattr(report, "write_report", broken)
-    assert train.train(text="INPUT - FC", out=tmp_path / "run", progress=False, epochs=1).test_accuracy
+    assert api.train(text="INPUT - FC", out=tmp_path / "run", progress=False, epochs=1).test_accuracy
     assert capsys.readouterr().err == "torchconv: no report was written: no room\n"
 
 
 def test_a_connection_table_learns(pets: Path, tmp_path: Path) -> None:
-    assert train.train(str(pets), "lenet5", tmp_path / "run", False, epochs=1).parameters == 60_170
+    assert api.train(str(pets), "lenet5", tmp_path / "run", False, epochs=1).parameters == 60_170
 
 
 def test_only_what_is_about_memory_is_said_to_be() -> None:
@@ -200,6 +200,6 @@ def test_only_what_is_about_memory_is_said_to_be() -> None:
 
 def test_what_is_no_classifier_is_refused_in_a_short_message(pets: Path) -> None:
     with pytest.raises(ShapeError, match=r"^training needs a classifier: got an output of 388x388x2"):
-        train.train(str(pets), "unet")
+        api.train(str(pets), "unet")
     with pytest.raises(DataError, match="give --data"):
-        train.train("digits", "cifar10")
+        api.train("digits", "cifar10")

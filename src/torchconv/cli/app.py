@@ -23,7 +23,7 @@ from .output import json_text, show_evaluation, show_predictions, show_result
 from .plan import AsJson, RunFolder
 
 if TYPE_CHECKING:
-    from ..training.train import Result
+    from ..training.api import Result
 
 
 class Program(TyperGroup):
@@ -122,7 +122,7 @@ def train(
     """
     if resume is not None:
         return _resume(resume, context)
-    from ..training.train import train as run
+    from ..training.api import train as run
 
     given = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience,
@@ -140,8 +140,8 @@ def _resume(path: Path, context: typer.Context) -> None:
     if names:
         got = ", ".join("TEXT" if name == "text" else f"--{name.replace('_', '-')}" for name in names)
         raise SettingError("--resume", got=f"{got} beside it", expected="nothing else", fix="The run has its settings.")
+    from ..training.api import resume
     from ..training.run.run_folder import Description
-    from ..training.train import resume
 
     complete = Description.read(path).final() is not None
     result = resume(path)

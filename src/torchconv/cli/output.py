@@ -13,9 +13,9 @@ from ..text import duration, megabytes, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..training.api import Result
     from ..training.results.evaluate import Evaluation
     from ..training.results.predict import Prediction
-    from ..training.train import Result
 
 
 def json_text(value: object) -> str:

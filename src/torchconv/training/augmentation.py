@@ -1,11 +1,8 @@
-"""Light changes to training images, on whole batches: what a class does not depend on.
-
-All that is drawn comes from one generator, for the whole batch, also where this process has only some of its images:
-so equal arguments give equal images, after a resume and on any number of processes.
-"""
+"""Between stored images and the network: scaling, and changes while training, both on whole batches."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +13,39 @@ from torch.nn import functional
 
 from ..errors import SettingError
 from ..text import did_you_mean
+
+
+def shrunk(images: Tensor, share: float) -> Tensor:
+    """Images (N, channels, height, width) with sides of this share, at least of one pixel; without aliases."""
+    size = [max(1, round(side * share)) for side in images.shape[2:]]
+    return functional.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Bytes to numbers with mean 0 and variance 1 over the training images, channel by channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, images: Tensor) -> Scaling:
+        """From uint8 images (N, channels, *size); a channel without any contrast keeps its scale."""
+        sums, squares = [], []
+        for channel in range(images.shape[1]):
+            counts = torch.bincount(images[:, channel].reshape(-1), minlength=256).double()
+            values = torch.arange(256, dtype=torch.float64) / 255
+            sums.append(float((counts * values).sum() / counts.sum()))
+            squares.append(float((counts * values**2).sum() / counts.sum()))
+        spread = [math.sqrt(max(square - mean**2, 0)) for mean, square in zip(sums, squares, strict=True)]
+        return cls(tuple(sums), tuple(value if value > 1e-6 else 1.0 for value in spread))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 (N, channels, *size) to float32 of the same shape."""
+        shape = (1, -1) + (1,) * (images.dim() - 2)
+        mean = torch.tensor(self.mean, device=images.device).view(shape)
+        std = torch.tensor(self.std, device=images.device).view(shape)
+        return (images.float() / 255 - mean) / std
 
 
 @dataclass(frozen=True)
@@ -40,7 +70,7 @@ class Draw:
         return drawn[..., self.rows].to(self.device)
 
 
-class Step(Protocol):
+class Change(Protocol):
     """One change of images (N, channels, height, width)."""
 
     def __call__(self, images: Tensor, draw: Draw) -> Tensor:
@@ -136,7 +166,7 @@ class Cutout:
 
 
 # By name, from a seed and what was written after ":", if anything was.
-STEPS: dict[str, Callable[..., Step]] = {
+STEPS: dict[str, Callable[..., Change]] = {
     "affine": lambda seed: Affine(),
     "flip": lambda seed: Flip(seed),
     "shift": lambda seed, pixels=2: Shift(int(pixels)),
@@ -149,9 +179,9 @@ class Augmentation:
 
     def __init__(
         self, degrees: float = 12.0, scale: float = 0.12, shear: float = 0.15, shift: float = 1.0,
-        *, steps: tuple[Step, ...] | None = None,
+        *, steps: tuple[Change, ...] | None = None,
     ) -> None:  # fmt: skip
-        self.steps: tuple[Step, ...] = (Affine(degrees, scale, shear, shift),) if steps is None else steps
+        self.steps: tuple[Change, ...] = (Affine(degrees, scale, shear, shift),) if steps is None else steps
 
     @classmethod
     def named(cls, kind: str, *, seed: int = 0) -> Augmentation:

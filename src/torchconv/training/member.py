@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 
 from ..errors import TorchconvError
+from .api import _member
 from .fit import classifier
 from .processes import Place
 from .run.run_folder import Config, Description
 from .task import Task
-from .train import _member
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from ..errors import DataError, ShapeError, TorchconvError
 from ..language.build import build, no_memory
 from ..network.graph import Network
 from ..text import megabytes
-from .preparation import shrunk
+from .augmentation import shrunk
 
 BYTES = 20  # for a parameter: weight, gradient, AdamW's two moments, average
 

@@ -20,7 +20,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from ..description.axis import integer, positive
 from ..errors import DataError, SettingError
-from .run.checkpoint import NAME as CHECKPOINT
+from .run.keep import NAME as CHECKPOINT
 
 PORT = 29500  # torchrun's
 PATIENCE = 20  # seconds for others to end by themselves

@@ -17,10 +17,9 @@ from ..language.parser import parse
 from ..network.graph import Network
 from ..network.operations import Volume
 from . import recipes
-from .augmentation import Augmentation
+from .augmentation import Augmentation, Scaling
 from .data import source as data
 from .preflight import check_memory, takes_shrunk
-from .preparation import Scaling
 from .processes import Place
 from .recipes import Recipe
 from .run.run_folder import CONFIG, TEXT, Config, Description

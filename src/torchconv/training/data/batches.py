@@ -1,7 +1,12 @@
-"""Images batch by batch, in an order that follows from the seed and the epoch alone."""
+"""Numbers for random generators that follow from the seed and the place in the training, and from nothing else.
+
+So a training that goes on after an interruption, or in several processes, draws what an unbroken one would have drawn.
+No torch.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -9,8 +14,17 @@ import torch
 from torch import Tensor
 
 from ..parallel import Share
-from .draws import derived
-from .parts import Batch
+from .parts import Samples
+
+
+def derived(seed: int, purpose: str, number: int) -> int:
+    """A number below 2**32 for a purpose and an epoch or step; other ones share nothing with it.
+
+    >>> derived(0, "order", 1) == derived(0, "order", 1), derived(0, "order", 1) == derived(0, "order", 2)
+    (True, False)
+    """
+    return int.from_bytes(hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=4).digest(), "big")
+
 
 # images, classes, the images' numbers, and how many images the batch has in all processes together
 Cut: TypeAlias = "tuple[Tensor, Tensor, Tensor, int]"
@@ -27,7 +41,7 @@ class Batches:
 
     def __init__(
         self,
-        stored: Batch,
+        stored: Samples,
         size: int,
         share: Share,
         seed: int | None = None,

@@ -1,16 +1,112 @@
-"""Images in a folder with a folder for each class."""
+"""How a folder of images is laid out: a folder for each class, or first one for each split."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 from ...errors import DataError
 from ...network.operations import Volume
-from . import images, layout
-from .layout import SPLITS
-from .parts import Batch, Part, shares
+from . import images
+from .parts import Samples, Split, shares
+
+SPLITS = ("train", "validation", "test")
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "eval": "validation",
+    "test": "test",
+    "testing": "test",
+}
+EXPECTED = "a folder for each class, or train, validation and test, each once, with a folder for each class inside"
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folders of the splits, where there is a train folder that holds folders; nothing where there are classes.
+
+    A class may be called train, as in car, plane, train. Raises DataError where splits and classes are mixed up.
+    """
+    folders = subfolders(root)
+    splits = {folder: SPLIT_FOLDERS.get(folder.name.lower()) for folder in folders}
+    if not any(split == "train" and subfolders(folder) for folder, split in splits.items()):
+        named = [folder.name for folder, split in splits.items() if split is not None]
+        if named and (len(named) == len(folders) or any(SPLIT_FOLDERS[name.lower()] != "train" for name in named)):
+            got = f"folder {', '.join(named)}, and no train folder with a folder for each class"
+            raise DataError(f"data {root}", got=got, expected=EXPECTED)
+        return {}
+    found: dict[str, Path] = {}
+    for folder, split in splits.items():
+        if split is None or split in found:
+            raise DataError(f"data {root}", got=f"folder {folder.name} beside train", expected=EXPECTED)
+        found[split] = folder
+    return found
+
+
+def class_files(folder: Path) -> dict[str, list[Path]]:
+    """The image files of each class folder, in the order of their names."""
+    return {
+        readable(entry.name, entry): sorted(
+            path
+            for path in entry.rglob("*")
+            if path.suffix.lower() in images.SUFFIXES and not path.name.startswith(".") and path.is_file()
+        )
+        for entry in subfolders(folder)
+    }
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, in the order of their names, without hidden ones."""
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def tables_hint(folder: Path) -> str:
+    """What to do with a folder that holds parquet files in place of images; empty where it does not."""
+    found = sorted(path.name for path in folder.glob("*.parquet"))
+    first = next((name for name in found if SPLIT_FOLDERS.get(Path(name).stem.lower()) == "train"), *found[:1] or [""])
+    return f"Name the file: {folder / first}." if first else ""
+
+
+def split_files(path: Path) -> dict[str, Path]:
+    """A parquet file as train, and its neighbours validation.parquet and test.parquet where it is train.parquet.
+
+    The names are those of folders, val, valid, eval and so on. Raises DataError where two go by one split.
+    """
+    found = {"train": path}
+    if SPLIT_FOLDERS.get(path.stem.lower()) != "train":
+        return found
+    for other in sorted(path.parent.glob("*")):
+        split = SPLIT_FOLDERS.get(other.stem.lower()) if other.suffix.lower() == ".parquet" else None
+        if split is None or split == "train":  # another train file is another set
+            continue
+        if split in found:
+            got = f"{found[split].name} and {other.name} beside it"
+            raise DataError(f"data {path}", got=got, expected=f"one file for {split}", fix="Move one of them away.")
+        found[split] = other
+    return found
+
+
+def digest(root: Path, files: Iterable[Path]) -> str:
+    """Of the relative paths and the sizes of files: it changes when one is added, removed, renamed or replaced."""
+    found = hashlib.sha256()
+    for path in sorted(files):
+        line = f"{path.stat().st_size} {path.relative_to(root).as_posix()}\0"
+        found.update(line.encode("utf-8", errors="surrogateescape"))
+    return found.hexdigest()
+
+
+def readable(name: str, path: Path) -> str:
+    """A name that can be written to a file; raises DataError for one that is not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"folder {str(path)!a}", got="a name that is not UTF-8", fix="Rename it.") from None
+    return name
 
 
 class ImageFolder:
@@ -28,16 +124,16 @@ class ImageFolder:
     def __init__(self, path: str | Path) -> None:
         root = Path(path)
         self._root = root.resolve()
-        self.name = layout.readable(str(self._root), self._root)
-        self._folders = {"train": self._root, **layout.split_folders(self._root)}
-        self._files = {name: layout.class_files(folder) for name, folder in self._folders.items()}
+        self.name = readable(str(self._root), self._root)
+        self._folders = {"train": self._root, **split_folders(self._root)}
+        self._files = {name: class_files(folder) for name, folder in self._folders.items()}
         self.classes = tuple(self._files["train"])
         if len(self.classes) < 2:
             raise DataError(
                 f"data {path}",
                 got=self._too_few(),
                 expected="at least two folders of images, one for each class, as in pets/cat/1.png",
-                fix=layout.tables_hint(root),
+                fix=tables_hint(root),
             )
         for split, files in self._files.items():
             for name, found in files.items():
@@ -60,7 +156,7 @@ class ImageFolder:
     def check(self, volume: Volume) -> None:
         images.check_volume(volume)
 
-    def parts(self, seed: int) -> dict[str, Part]:
+    def parts(self, seed: int) -> dict[str, Split]:
         chosen: dict[str, list[tuple[Path, int]]] = {name: [] for name in SPLITS}
         for split, files in self._files.items():
             for name, found in files.items():
@@ -70,7 +166,7 @@ class ImageFolder:
                     chosen[target] += [(path, label) for path in paths]
         return {name: _part(pairs) for name, pairs in chosen.items()}
 
-    def whole(self) -> tuple[str, Part]:
+    def whole(self) -> tuple[str, Split]:
         """Every image of a folder that is not split; of one that is, its test images, or else its validation images."""
         split = next(name for name in ("test", "validation", "train") if name in self._files)
         pairs = [(path, self.classes.index(name)) for name, paths in self._files[split].items() for path in paths]
@@ -78,11 +174,11 @@ class ImageFolder:
 
     def digest(self) -> str:
         files = (path for found in self._files.values() for paths in found.values() for path in paths)
-        return layout.digest(self._root, files)
+        return digest(self._root, files)
 
-    def read(self, part: Part, volume: Volume, progress: bool = False) -> Batch:
-        return Batch(images.read_images(part.items, volume, progress), torch.tensor(part.labels, dtype=torch.int64))
+    def read(self, part: Split, volume: Volume, progress: bool = False) -> Samples:
+        return Samples(images.read_images(part.items, volume, progress), torch.tensor(part.labels, dtype=torch.int64))
 
 
-def _part(pairs: list[tuple[Path, int]]) -> Part:
-    return Part(tuple(path for path, _ in pairs), tuple(label for _, label in pairs))
+def _part(pairs: list[tuple[Path, int]]) -> Split:
+    return Split(tuple(path for path, _ in pairs), tuple(label for _, label in pairs))

@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from ...errors import DataError
-from .columns import Table, label_column
-from .layout import SPLIT_FOLDERS
-from .tables import TableImages
+from .columns import Table, TableImages, label_column
+from .folder import SPLIT_FOLDERS
 
 NAME = re.compile(r"hf:(\w[\w.-]*(?:/\w[\w.-]*)?)(?::(\w[\w.+-]*))?", re.ASCII)
 ROWS = 1024

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...errors import DataError
-from . import layout
-from .columns import Table
-from .tables import TableImages
+from . import folder
+from .columns import Table, TableImages
 
 ROWS = 1024
 MOST_FOOTER = 64 * 2**20
@@ -32,8 +31,8 @@ class ParquetImages(TableImages):
 
     def __init__(self, path: str | Path) -> None:
         resolved = Path(path).resolve()
-        layout.readable(str(resolved), resolved)
-        self._files = layout.split_files(resolved)
+        folder.readable(str(resolved), resolved)
+        self._files = folder.split_files(resolved)
         super().__init__(str(resolved), {split: table(file) for split, file in self._files.items()})
 
     def whole(self) -> tuple:

@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     """Items of one split, by file or by row, and the number of the class of each."""
 
     items: tuple[Any, ...]
@@ -26,7 +26,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Samples:
     """Images uint8 (N, channels, *size) and classes int64 (N,)."""
 
     images: Tensor
@@ -52,15 +52,15 @@ class Source(Protocol):
     def check(self, volume: Volume) -> None:
         """Raise DataError unless the images can have this volume."""
 
-    def parts(self, seed: int) -> dict[str, Part]:
+    def parts(self, seed: int) -> dict[str, Split]:
         """The splits; the same for the same seed. Raises DataError where there are too few classes or images."""
         ...
 
-    def whole(self) -> tuple[str, Part]:
+    def whole(self) -> tuple[str, Split]:
         """What a network that was trained on other data is evaluated on, and a word for it: all, test, validation."""
         ...
 
-    def read(self, part: Part, volume: Volume, progress: bool = False) -> Batch:
+    def read(self, part: Split, volume: Volume, progress: bool = False) -> Samples:
         """The images of a part; progress: show a bar on a terminal where there are many."""
         ...
 

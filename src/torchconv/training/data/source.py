@@ -1,16 +1,77 @@
-"""Where images and their classes come from: digits, a folder, a parquet file, or the Hugging Face hub."""
+"""scikit-learn's scans of handwritten digits, which need no download."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
 
 from ...errors import DataError
+from ...network.operations import Volume
 from ...text import did_you_mean
-from .digits import DIGITS_SPLIT, Digits
-from .folder import ImageFolder
-from .parts import Batch, Part, Source
+from .folder import SPLITS, ImageFolder
+from .parts import Samples, Source, Split
 
-__all__ = ["DIGITS_SPLIT", "Batch", "Digits", "ImageFolder", "Part", "Source", "source"]
+DIGITS_SPLIT = {"train": 1257, "validation": 180, "test": 360}
+
+
+class Digits:
+    """scikit-learn's 1,797 scans of handwritten digits, 8x8 pixels in 17 greys (Alpaydin, Kaynak 1998, UCI).
+
+    The split is stratified by class and always the same: scikit-learn's train_test_split with random_state=0 takes 360
+    for the test, then 180 for the validation, and leaves 1,257.
+    """
+
+    kind = "digits"
+    name = "digits"
+    classes = tuple("0123456789")
+    numbered = False
+    volume = Volume(1, (8, 8))
+
+    def check(self, volume: Volume) -> None:
+        if volume != self.volume:
+            raise DataError(
+                "the INPUT of a network for digits",
+                got=volume,
+                expected=self.volume,
+                fix="Write INPUT[8x8x1], or INPUT alone; without --data the data are digits: give --data for others.",
+            )
+
+    def parts(self, seed: int = 0) -> dict[str, Split]:
+        from sklearn.model_selection import train_test_split
+
+        labels = self._digits().target
+        rows = np.arange(len(labels))
+        rest, test = train_test_split(rows, test_size=DIGITS_SPLIT["test"], random_state=0, stratify=labels)
+        train, validation = train_test_split(
+            rest, test_size=DIGITS_SPLIT["validation"], random_state=0, stratify=labels[rest]
+        )
+        chosen = {name: np.asarray(rows) for name, rows in zip(SPLITS, (train, validation, test), strict=True)}
+        return {name: Split(tuple(rows.tolist()), tuple(labels[rows].tolist())) for name, rows in chosen.items()}
+
+    def whole(self) -> tuple[str, Split]:
+        """The test scans."""
+        return "test", self.parts()["test"]
+
+    def read(self, part: Split, volume: Volume, progress: bool = False) -> Samples:
+        self.check(volume)
+        greys = self._digits().images[list(part.items)]  # 0 to 16
+        pixels = torch.from_numpy((greys * (255 / 16)).round().astype(np.uint8))
+        return Samples(pixels[:, None], torch.tensor(part.labels))
+
+    def digest(self) -> str:
+        return ""
+
+    @staticmethod
+    def _digits() -> Any:
+        from sklearn.datasets import load_digits
+
+        return load_digits()
+
+
+__all__ = ["DIGITS_SPLIT", "Digits", "ImageFolder", "Samples", "Source", "Split", "source"]
 
 EXPECTED = "digits, a folder with a folder of images for each class, a FILE.parquet, or hf:NAME"
 

@@ -13,10 +13,9 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from ...language.build import NetworkModule
 from .. import optimisation
-from ..data.batches import Cut
-from ..data.draws import derived
+from ..augmentation import Augmentation, Scaling, shrunk
+from ..data.batches import Cut, derived
 from ..parallel import Share, shared
-from ..preparation import Augmentation, Scaling, shrunk
 from ..recipes import Recipe
 
 

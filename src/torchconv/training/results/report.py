@@ -17,8 +17,8 @@ from ...network.operations import Convolve, Input, Operation
 from ...network.pooling import PoolAll, PoolChannels, PoolGrid, PoolWindows
 from ...text import duration, megabytes, percent, printable, short_count, write_atomically
 from ..run import run_folder
+from .evaluate import Mistakes
 from .evaluate import mistakes as find_mistakes
-from .mistakes import Mistakes
 
 REPORT, TEMPLATE = "report.html", "report.html.jinja"
 MOST_ROWS, MOST_PAIRS, MOST_TEXT = 400, 10, 20_000

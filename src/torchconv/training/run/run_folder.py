@@ -27,7 +27,7 @@ from ...errors import DataError, TorchconvError
 from ...language.build import NetworkModule, build
 from ...language.parser import parse
 from ...network.operations import Volume
-from ..preparation import Scaling
+from ..augmentation import Scaling
 
 FORMAT = 1
 CONFIG, TEXT, CLASSES, WEIGHTS, METRICS = (

@@ -19,9 +19,8 @@ from .fit import classifier, fit
 from .objectives.classification import Classifier
 from .preflight import explained
 from .processes import Place, members
-from .results.evaluate import probabilities
-from .results.mistakes import Mistakes
-from .run import checkpoint
+from .results.evaluate import Mistakes, probabilities
+from .run import keep as checkpoint
 from .run.keep import Keep
 from .run.new_run import NewRun, Unwritable
 from .run.run_folder import CONFIG, METRICS, REPORT, WEIGHTS, Description, load_weights
