@@ -53,7 +53,7 @@ def test_train_evaluate_predict_on_real_scans(call: Callable[..., Outcome], digi
     trained = call("train", "INPUT - CONV[8] - RELU - POOL - FC - SOFTMAX", "--epochs", "2", "--seed", "1")
     assert trained.status == 0
     assert trained.err == ""
-    for words in ("validation accuracy", "test accuracy", "parameters", "MB", "run folder: runs/digits-1",
+    for words in ("validation accuracy", "test accuracy", "parameters", "kB", "run folder: runs/digits-1",
                   "torchconv predict runs/digits-1 runs/digits-1/examples/7.png"):  # fmt: skip
         assert words in trained.out
     assert Path("runs/digits-1/architecture.txt").read_text() == "INPUT - CONV[8] - RELU - POOL - FC - SOFTMAX\n"
@@ -77,9 +77,9 @@ def test_a_folder_of_images(call: Callable[..., Outcome], tmp_path: Path) -> Non
     write_folder(tmp_path / "pets", {"cat": 20, "dog": 20})
     trained = call("train", "INPUT[8x8x3]-CONV[4]-RELU-POOL-FC", "--data", "pets", "--epochs", "2", "--batch-size", "8")
     assert trained.status == 0
-    assert "run folder: runs/folder-1" in trained.out
-    assert call("evaluate", "runs/folder-1", "--data", "pets").status == 0
-    assert call("predict", "runs/folder-1", "pets/cat/1.png").status == 0
+    assert "run folder: runs/pets-1" in trained.out
+    assert call("evaluate", "runs/pets-1", "--data", "pets").status == 0
+    assert call("predict", "runs/pets-1", "pets/cat/1.png").status == 0
 
 
 MISTAKES = {
@@ -107,7 +107,7 @@ MISTAKES = {
     "precision": (["train", "--precision", "fp16"], ["precision: got fp16, expected 32-true or bf16-mixed"]),
     "recipe": (["train", "--recipe", "fats"], ["recipe: got fats, expected default or fast", "Did you mean fast?"]),
     "devices": (["train", "--devices", "1000"], ["devices: got 1000, expected at most the"]),
-    "nodes": (["train", "--nodes", "2"], ["nodes=2: got no MASTER_ADDR and no NODE_RANK"]),
+    "nodes": (["train", "--nodes", "2"], ["nodes=2: got neither of them, expected torchrun or SLURM"]),
     "no patience": (["train", "--patience", "0"], ["--patience: got '0', expected"]),
     "no text": (["train", "none.net"], ["text none.net cannot be read: got No such file"]),
     "resume nothing": (["train", "--resume", "nothing"], ["run nothing: got no such folder"]),

@@ -11,7 +11,7 @@ from test_parquet import NAMES, write_parquet
 from test_report import make_run
 from torchconv.errors import DataError
 from torchconv.training.data.source import source
-from torchconv.training.results.evaluate import evaluate, known_images, mistakes
+from torchconv.training.results.evaluate import evaluate, evaluation_of, known_images
 from torchconv.training.run import run_folder
 
 
@@ -32,7 +32,7 @@ def test_a_run_on_parquet_is_tested_on_what_it_has_not_seen(tmp_path: Path) -> N
     run = run_on(tmp_path / "given", train)
     assert (evaluate(run).split, evaluate(run).images) == ("validation", 3)
     assert evaluate(run, str(tmp_path / "validation.parquet")).confusion.sum(1).tolist() == [1, 2]
-    assert mistakes(run_folder.load(run)).split == "validation"
+    assert evaluation_of(run_folder.load(run)).split == "validation"
     write_parquet(train, [1, 0] * 20, names=NAMES, images=[b"other"] * 40)
     with pytest.raises(DataError, match="has changed since the training: got other names or sizes"):
         evaluate(run)

@@ -16,8 +16,9 @@ from torchconv.errors import SettingError
 from torchconv.language.build import NetworkModule, build
 from torchconv.training import api, initialisation, optimisation, recipes
 from torchconv.training.augmentation import Scaling
+from torchconv.training.objectives.classification import Classification
 from torchconv.training.recipes import FAST, RECIPES, Recipe, named
-from torchconv.training.results.evaluate import probabilities, scores
+from torchconv.training.results.evaluate import answers, scores
 
 TEXT = "INPUT[8x8x3] - CONV[24, 2x2, valid] - RELU - CONV[32] - NORM - RELU - POOL - FC"
 
@@ -38,7 +39,6 @@ def recipe(**settings: Any) -> Recipe:
         ({"learning_rate": "fast"}, "learning rate: got fast, expected a number above 0"),
         ({"norm_bias_rate": 0}, "norm bias rate: got 0, expected a number above 0 to 1e"),
         ({"whitening": 1}, "whitening: got 1, expected True or False"),
-        ({"whitening_epochs": -1}, "whitening epochs: got -1"),
         ({"patience": 0}, "patience: got 0"),
         ({"text": None}, "text: got None"),
         ({"learning_rat": 1}, r"setting learning_rat: expected one of text.*Did you mean learning_rate\?"),
@@ -110,9 +110,9 @@ def test_biases_before_norm_and_frozen_scales_do_not_learn() -> None:
 
 def test_groups_have_their_rates() -> None:
     module = build(TEXT)
-    settings = {"norm_bias_rate": 64, "last_layer_rate": 3, "score_scale": 0.5, "learning_rate": 2, "weight_decay": 0.1}
+    settings = {"norm_bias_rate": 64, "score_scale": 0.5, "learning_rate": 2, "weight_decay": 0.1}
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    for optimizer, factor in (("sgd", 0.75), ("adamw", 1.5)):
+    for optimizer, factor in (("sgd", 0.25), ("adamw", 0.5)):
         groups = optimisation.groups(module, recipe(optimizer=optimizer, **settings))
         rates = {names[id(parameter)]: group["lr"] for group in groups for parameter in group["params"]}
         assert rates["norm1.bias"] == 128
@@ -140,7 +140,10 @@ def test_scaled_scores_are_scaled_weights() -> None:
 
 
 def test_triangle() -> None:
-    module, settings = build(TEXT), recipe(schedule="triangular", optimizer="sgd", learning_rate=2, schedule_peak=0.2)
+    module, settings = (
+        build(TEXT),
+        recipe(schedule="triangular", optimizer="sgd", learning_rate=2, schedule_peak=0.2, schedule_end=0.07),
+    )
     optimizer = optimisation.optimizer(module, settings)
     schedule, rates = optimisation.schedule(optimizer, settings, 10), []
     for _ in range(11):
@@ -200,19 +203,20 @@ def test_muon_turns_kernels_and_leaves_the_rest_to_sgd() -> None:
     torch.testing.assert_close(after["fc1.weight"], expected)
 
 
-@pytest.mark.parametrize("views", ["mirror", "mirror-shift"])
-def test_a_run_with_views_looks_at_both_sides(views: str) -> None:
+@pytest.mark.parametrize("kind", ["mirror", "mirror-shift"])
+def test_augmentation_at_test_time_looks_at_both_sides(kind: str) -> None:
     torch.manual_seed(0)
     module = build("INPUT[8x8x3] - CONV[4] - RELU - FC[2] - SOFTMAX").eval()
     images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
     scaling = Scaling((0.5,) * 3, (0.2,) * 3)
-    both = probabilities(module, scaling, images, views=views)
-    if views == "mirror":
-        torch.testing.assert_close(both, probabilities(module, scaling, images.flip(-1), views=views))
-    assert not torch.allclose(both, probabilities(module, scaling, images))
+    asked = module, Classification("ab"), scaling
+    both = answers(*asked, images, kind)
+    if kind == "mirror":
+        torch.testing.assert_close(both, answers(*asked, images.flip(-1), kind))
+    assert not torch.allclose(both, answers(*asked, images))
 
 
-def test_views_are_weighed_means_of_what_they_look_at() -> None:
+def test_scores_are_weighed_means_of_what_is_looked_at() -> None:
     images = torch.arange(25.0).reshape(1, 1, 5, 5)
     asked = []
 
@@ -228,7 +232,7 @@ def test_views_are_weighed_means_of_what_they_look_at() -> None:
     assert len(asked) == 2 + 6
 
 
-def test_first_epochs_on_shrunk_images_where_the_network_takes_them(tmp_path: Path) -> None:
+def test_progressive_resizing_where_the_network_takes_smaller_images(tmp_path: Path) -> None:
     text = "INPUT[8x8x1] - CONV[4] - RELU - GLOBALPOOL - FC"
     seen = []
     forward = NetworkModule.scores
@@ -239,11 +243,11 @@ def test_first_epochs_on_shrunk_images_where_the_network_takes_them(tmp_path: Pa
             return forward(module, images, any_size)
 
         patch.setattr(NetworkModule, "scores", watched)
-        api.train("digits", text, tmp_path / "run", progress=False, epochs=4, shrunk_share=0.5, batch_size=512)
+        api.train("digits", text, tmp_path / "run", progress=False, epochs=4, progressive_resizing=0.5, batch_size=512)
     assert [size for training, size in seen if training] == [6] * 4 + [8] * 4
     assert {size for training, size in seen[1:] if not training} == {8}
     flat = "INPUT[8x8x1] - CONV[4] - RELU - FC"
-    with pytest.raises(SettingError, match=r"shrunk share: got 0\.5, expected 0, or a network for any size"):
-        api.train("digits", flat, tmp_path / "flat", progress=False, epochs=1, shrunk_share=0.5)
+    with pytest.raises(SettingError, match=r"progressive resizing: got 0\.5, expected 0, or a network for any size"):
+        api.train("digits", flat, tmp_path / "flat", progress=False, epochs=1, progressive_resizing=0.5)
     api.train("digits", flat, tmp_path / "flat", recipe="fast", progress=False, epochs=1)
-    assert json.loads((tmp_path / "flat" / "config.json").read_text())["settings"]["shrunk_share"] == 0
+    assert json.loads((tmp_path / "flat" / "config.json").read_text())["settings"]["progressive_resizing"] == 0

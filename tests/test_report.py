@@ -21,7 +21,8 @@ from torchconv.language.build import build
 from torchconv.training.augmentation import Scaling
 from torchconv.training.data.parts import Samples
 from torchconv.training.data.source import source
-from torchconv.training.results.evaluate import Evaluation, Mistakes, evaluate
+from torchconv.training.objectives.classification import ClassEvaluation, Mistakes
+from torchconv.training.results.evaluate import evaluate
 from torchconv.training.results.report import write_report
 from torchconv.training.run import run_folder
 from torchconv.training.run.new_run import NewRun
@@ -108,11 +109,14 @@ EPOCHS = {
 }  # fmt: skip
 
 
-def some_mistakes(classes: int, size: tuple[int, ...] = (3, 8, 8), count: int = 60) -> Mistakes:
+def some_mistakes(
+    classes: int | tuple[str, ...], size: tuple[int, ...] = (3, 8, 8), count: int = 60
+) -> ClassEvaluation:
+    names = tuple("abcdef"[:classes]) if isinstance(classes, int) else classes
     generator = torch.Generator().manual_seed(0)
-    probabilities = torch.rand(count, classes, generator=generator).softmax(1)
+    probabilities = torch.rand(count, len(names), generator=generator).softmax(1)
     images = torch.randint(0, 256, (count, *size), generator=generator, dtype=torch.uint8)
-    return Mistakes.of(probabilities, Samples(images, torch.arange(count) % classes), "test")
+    return ClassEvaluation.of("test", probabilities, Samples(images, torch.arange(count) % len(names)), names)
 
 
 class Page(HTMLParser):
@@ -201,7 +205,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
         versions={"</table>": "<svg onload=x>"},
         images={"<u>": 3},
     )
-    write_report(run, some_mistakes(4))
+    write_report(run, some_mistakes(HOSTILE))
     found = page(run)
     assert "<script>alert(1)</script>" in found.text
     assert "{{ 7 * 7 }}" in found.text
@@ -216,7 +220,7 @@ def test_mistakes_are_computed_from_the_data_or_the_reason_is_said(tmp_path: Pat
     counts = {name: len(part) for name, part in folder.parts(0).items()}
     run = make_run(tmp_path / "run", data=str(pets), images=counts, files=folder.digest())
     write_report(run)
-    assert "of 2 images (test) are told wrong" in page(run).text
+    assert "of 2 images (test) are misclassified" in page(run).text
     (pets / "cat" / "0.png").unlink()
     write_report(run)
     assert "could not be used. data" in page(run).text
@@ -257,7 +261,7 @@ def test_metrics_of_any_kind(tmp_path: Path, metrics: Any) -> None:
 def test_many_classes_and_large_images_stay_small(tmp_path: Path) -> None:
     names = tuple(f"{'a long name of a class ' * 3}{number}" for number in range(200))
     run = make_run(tmp_path / "run", names, "INPUT - POOL[8x8] - CONV[4] - FC", volume=(3, 64, 64))
-    write_report(run, some_mistakes(200, (3, 300, 200), 1000))
+    write_report(run, some_mistakes(names, (3, 300, 200), 1000))
     found = page(run)
     assert "The 30 of 200 classes with most mistakes are shown." in found.text
     assert sum(attributes.get("class") == "right" for _, attributes in found.elements) <= 30
@@ -270,10 +274,11 @@ def test_many_classes_and_large_images_stay_small(tmp_path: Path) -> None:
 
 def test_a_network_without_mistakes_and_without_convolutions(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", text="INPUT - FC")
-    right = Mistakes.of(torch.eye(2), Samples(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.arange(2)), "test")
+    samples = Samples(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.arange(2))
+    right = ClassEvaluation.of("test", torch.eye(2), samples, ("cat", "dog"))
     write_report(run, right)
     found = page(run)
-    assert "0 of 2 images (test) are told wrong" in found.text
+    assert "0 of 2 images (test) are misclassified" in found.text
     assert found.count("img") == 0
 
 
@@ -328,8 +333,9 @@ def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: 
 def test_the_worst_mistakes_come_first() -> None:
     probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]])
     images = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)
-    found = Mistakes.of(probabilities, Samples(images, torch.tensor([1, 0, 1, 1])), "test", most=2)
-    assert found.confusion.tolist() == [[0, 1], [2, 1]]
+    samples = Samples(images, torch.tensor([1, 0, 1, 1]))
+    found = Mistakes.of(probabilities, samples, most=2)
+    assert ClassEvaluation.of("test", probabilities, samples, "ab").confusion.tolist() == [[0, 1], [2, 1]]
     assert found.images.flatten().tolist() == [0, 3]
     assert (found.truth.tolist(), found.predicted.tolist()) == ([1, 1], [0, 0])
     torch.testing.assert_close(found.probability, torch.tensor([0.9, 0.7]))
@@ -344,7 +350,7 @@ def test_curves_of_nothing_and_of_one_point() -> None:
 
 
 def test_an_evaluation_as_json() -> None:
-    found = Evaluation("test", torch.tensor([[3, 1], [0, 4]]), ("a", "b"), 0.5)
+    found = ClassEvaluation("test", torch.tensor([[3, 1], [0, 4]]), ("a", "b"), 0.5)
     told = json.loads(json.dumps(found.to_dict()))
     assert (told["accuracy"], told["correct"], told["images"], told["split"]) == (7 / 8, 7, 8, "test")
     assert told["top5_accuracy"] == 0.5
@@ -353,7 +359,7 @@ def test_an_evaluation_as_json() -> None:
         "name": "a", "images": 4, "correct": 3, "false_alarms": 0, "mistaken_for": "b (1)", "recall": 0.75,
         "precision": 1.0,
     }  # fmt: skip
-    assert "top5_accuracy" not in Evaluation("test", torch.eye(2).long(), ("a", "b")).to_dict()
+    assert "top5_accuracy" not in ClassEvaluation("test", torch.eye(2).long(), ("a", "b")).to_dict()
 
 
 def test_the_scaling_of_a_run_is_what_it_was_trained_with(tmp_path: Path) -> None:

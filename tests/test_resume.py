@@ -19,7 +19,7 @@ from torchconv.cli import app
 from torchconv.errors import DataError, SettingError
 from torchconv.training import api
 from torchconv.training.run import new_run
-from torchconv.training.run.keep import NAME, Keep
+from torchconv.training.run.keep import CHECKPOINT, Keep
 
 TEXT = "INPUT - CONV[2] - NORM - RELU - POOL - FC"
 
@@ -39,7 +39,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with pytest.raises(api.Interrupted, match="continue with: torchconv train --resume"):
         api.train(text=TEXT, epochs=3, out=tmp_path / "run", progress=False)
     monkeypatch.undo()
-    assert (tmp_path / "run" / NAME).exists()
+    assert (tmp_path / "run" / CHECKPOINT).exists()
     return tmp_path / "run"
 
 
@@ -51,7 +51,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(Keep, "on_train_batch_start", start)
 
 
-@pytest.mark.parametrize(("file", "kept"), [(NAME, True), ("weights.safetensors", True), ("classes.json", False)])
+@pytest.mark.parametrize(("file", "kept"), [(CHECKPOINT, True), ("weights.safetensors", True), ("classes.json", False)])
 def test_a_full_disk_keeps_what_can_be_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, kept: bool
 ) -> None:
@@ -107,7 +107,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 
 def test_resume_once_and_again(broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = api.resume(broken, progress=False)
-    assert not (broken / NAME).exists()
+    assert not (broken / CHECKPOINT).exists()
     api.train(text=TEXT, epochs=3, out=tmp_path / "whole", progress=False)
     assert results(broken) == results(tmp_path / "whole")
     assert api.resume(broken) == result
@@ -125,7 +125,7 @@ def test_logs_hold_every_epoch_once(broken: Path) -> None:
     api.resume(broken, progress=False)
     rows = list(csv.DictReader((broken / "logs" / "metrics.csv").open()))
     epochs = json.loads((broken / "metrics.json").read_text())["epochs"]
-    assert [{name: float(value) for name, value in row.items()} for row in rows] == epochs
+    assert [{name: float(value) for name, value in row.items() if name != "step"} for row in rows] == epochs
     events = EventAccumulator(str(broken / "logs")).Reload()
     for tag in ("loss/train", "accuracy/train", "loss/validation", "accuracy/validation", "learning_rate"):
         assert [event.step for event in events.Scalars(tag)] == [1, 2, 3]
@@ -169,11 +169,11 @@ def other_network(path: Path) -> None:
 )
 def test_checkpoints_that_cannot_be_used(broken: Path, damage: Any, message: str) -> None:
     before = (broken / "weights.safetensors").read_bytes()
-    damage(broken / NAME)
+    damage(broken / CHECKPOINT)
     with pytest.raises(DataError, match=message):
         api.resume(broken, progress=False)
     assert (broken / "weights.safetensors").read_bytes() == before
-    (broken / NAME).unlink()
+    (broken / CHECKPOINT).unlink()
     assert api.resume(broken, progress=False).best_epoch  # from the beginning
 
 

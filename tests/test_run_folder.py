@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_written_keeps_the_old_one(run: Path, monkeypatch:
         ("classes.json", '["a", "a"]', "two different names"),
         ("classes.json", '["a", "b", "c"]', "weights of another network: got fc1.weight"),
         ("architecture.txt", "INPUT - CONVV", "(?s)architecture.txt: unknown layer.*column 9"),
-        ("architecture.txt", "INPUT - CONV[2]", "expected 2, as classes.json has names"),
+        ("architecture.txt", "INPUT - CONV[2]", "architecture.txt and classes.json are of two runs"),
         (
             "architecture.txt",
             "INPUT - CONV[3] - CONV - FC",

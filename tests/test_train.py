@@ -12,9 +12,9 @@ import torch
 from test_data import write_folder
 from torchconv.errors import DataError, SettingError, ShapeError, TextError
 from torchconv.training import api, preflight
-from torchconv.training.objectives.classification import Classifier
-from torchconv.training.results import report
-from torchconv.training.results.evaluate import Evaluation, evaluate
+from torchconv.training.learner import Learner
+from torchconv.training.objectives.classification import ClassEvaluation
+from torchconv.training.results.evaluate import evaluate
 from torchconv.training.results.predict import predict
 from torchconv.training.run import run_folder
 from torchconv.training.run.keep import Keep
@@ -85,7 +85,7 @@ def test_evaluation_refuses_what_does_not_belong(run: Path, pets: Path, tmp_path
 
 
 def test_an_evaluation_counts_by_class() -> None:
-    found = Evaluation("test", torch.tensor([[3, 1, 0], [0, 4, 0], [0, 2, 0]]), ("a", "b", "c"))
+    found = ClassEvaluation("test", torch.tensor([[3, 1, 0], [0, 4, 0], [0, 2, 0]]), ("a", "b", "c"))
     assert (found.images, found.correct) == (10, 7)
     rows = [(row.recall, row.precision, row.mistaken_for) for row in found.rows]
     assert rows == [(0.75, 1.0, "b (1)"), (1.0, 4 / 7, ""), (0.0, 0.0, "b (2)")]
@@ -128,7 +128,7 @@ def test_nothing_is_left_of_a_training_that_fails(tmp_path: Path, monkeypatch: p
         bad = dict.fromkeys(("train_accuracy", "validation_accuracy", "train_loss"), 0.5) | {
             "validation_loss": math.nan
         }
-        patched.setattr(Classifier, "measured", lambda _: bad)
+        patched.setattr(Learner, "measured", lambda _: bad)
         with pytest.raises(DataError, match=r"no number any more: got nan on the validation.*Lower --learning-rate"):
             api.train(text=TINY, epochs=1, progress=False)
 
@@ -184,7 +184,7 @@ def test_a_report_that_fails_loses_nothing(
     def broken(*_: object) -> None:
         raise OSError("no room\nat all")
 
-    monkeypatch.setattr(report, "write_report", broken)
+    monkeypatch.setattr(api, "write_report", broken)
     assert api.train(text="INPUT - FC", out=tmp_path / "run", progress=False, epochs=1).test_accuracy
     assert capsys.readouterr().err == "torchconv: no report was written: no room\n"
 

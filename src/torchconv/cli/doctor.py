@@ -1,7 +1,4 @@
-"""What torchconv finds on this machine: versions, processor, and what is off, with what that costs.
-
-torch is imported inside the functions only, so that --help is quick.
-"""
+"""The command `torchconv doctor`: versions, processor, and what is off on this machine, with what that costs."""
 
 from __future__ import annotations
 
@@ -9,7 +6,10 @@ import platform
 from importlib.util import find_spec
 from typing import NamedTuple
 
+import typer
+
 from ..text import install
+from .output import AsJson, json_text, show_table
 
 COST = "large kernels take 5 to 35 times as long, depthwise and unshared training steps 5 to 8 times"
 PARTS = {"train": ("lightning", "torchmetrics", "sklearn", "PIL", "safetensors", "kornia", "datasets", "jinja2")}
@@ -21,6 +21,18 @@ class Finding(NamedTuple):
     name: str
     found: str
     note: str = ""
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Print what decides how fast torchconv is on this machine: versions, processor, what is off and what it costs.
+
+    torchconv doctor
+    """
+    found = findings()
+    if as_json:
+        typer.echo(json_text([one._asdict() for one in found]))
+    else:
+        show_table((), found)
 
 
 def findings() -> list[Finding]:

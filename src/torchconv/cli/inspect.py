@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import SettingError
-from .plan import AsJson
+from .output import AsJson
 
 MODEL = "TEXT|ZOO NAME|RUN|FILE.pt2|PACKAGE.MODULE:FACTORY"
 
@@ -61,7 +61,7 @@ def _model(text: str) -> Any:
     """A run folder, a file, a factory, or else a text or a name in the zoo."""
     path = Path(text)
     if path.is_dir():
-        from ..training.run.run_folder import load
+        from ..training import load
 
         return load(path).module
     if path.suffix == ".pt2":

@@ -14,14 +14,13 @@ import torch
 import torch.distributed as dist
 
 from ..errors import DataError
-from ..language.build import NetworkModule
-from .fit import classifier, fit
-from .objectives.classification import Classifier
-from .preflight import explained
-from .processes import Place, members
-from .results.evaluate import Mistakes, probabilities
-from .run import keep as checkpoint
-from .run.keep import Keep
+from .fit import fit
+from .learner import Learner
+from .objectives import Evaluation
+from .preflight import Processes, explained
+from .results.evaluate import answers
+from .results.report import write_report
+from .run.keep import CHECKPOINT, Keep
 from .run.new_run import NewRun, Unwritable
 from .run.run_folder import CONFIG, METRICS, REPORT, WEIGHTS, Description, load_weights
 from .task import Task
@@ -51,31 +50,30 @@ def train(
     """Train a network on `digits` or a folder of images per class, and keep the best weights in a run folder.
 
     text: an architecture, or a .net or .txt file that holds one; None takes the recipe's. out: a new or empty folder;
-    None takes the next free one under runs/. progress: show a bar. recipe: `default` for the data, or a name.
-    devices, nodes: GPUs, or without any CPU cores, on each machine, and machines; a process for each.
+    None takes the next free one under runs/, named after the data. progress: show a bar. recipe: `default` for the
+    data, or a name. devices: GPUs, or without any CPU cores; a process for each. nodes: machines, as SLURM says.
     settings: fields of `Recipe`, in place of the recipe's.
     The same seed gives the same weights on one machine's CPU with the same number of threads, interrupted or not.
     Raises TextError, ShapeError, SettingError or DataError before anything is written.
     """
-    place = Place.of(devices, nodes)
-    if out is not None and place.rank == 0:
+    processes = Processes.of(devices, nodes)
+    if out is not None and processes.rank == 0:
         NewRun.check(Path(out))
-    task = Task.new(name, text, recipe, place, settings, progress)
-    learner = classifier(task)
-    if place.rank > 0:
-        return _member(task, learner, Path(out or "runs"), None)
-    run = NewRun(Path(out)) if out is not None else NewRun.next_free(task.source.kind)
-    keep = Keep(run, run.path, task.recipe)
+    task = Task.new(name, text, recipe, processes, settings, progress)
+    learner = Learner(task)
+    if processes.rank > 0:
+        return _follow(task, learner, Keep(None, Path(out or "runs"), task), None)
+    run = NewRun(Path(out)) if out is not None else NewRun.next_free(task.source.name)
+    keep = Keep(run, run.path, task)
     try:
         _describe(run, task)
         return _train(task, learner, keep, None, progress)
-    except (KeyboardInterrupt, BrokenPipeError, Unwritable) as stop:
-        if isinstance(stop, Unwritable) and not (run.path / CONFIG).exists():
+    except BaseException as stop:
+        unusable = isinstance(stop, Unwritable) and not (run.path / CONFIG).exists()
+        kept = isinstance(stop, KeyboardInterrupt | BrokenPipeError | Unwritable) and not unusable
+        if not kept and not (run.path / CHECKPOINT).exists() and not (run.path / WEIGHTS).exists():
             run.discard()
-        raise _stopped(stop, keep) from None
-    except BaseException:
-        if not (run.path / checkpoint.NAME).exists() and not (run.path / WEIGHTS).exists():
-            run.discard()
+        _tell(stop, keep)
         raise
     finally:
         run.release()
@@ -89,104 +87,94 @@ def resume(path: str | Path, progress: bool = True) -> Result:
     """
     found = Description.read(path)
     settings = found.config.settings
-    place = Place.of(settings.get("devices", 1), settings.get("nodes", 1))
-    if place.rank == 0:
-        run = NewRun.again(found.path)
-        try:
-            if (final := found.final()) is not None:
-                return _finished(run, final)
-            return _resume(run, Task.again(found, place, progress), progress)
-        finally:
-            run.release()
-    task = Task.again(found, place)
-    learner = classifier(task)
-    return _member(task, learner, found.path, Keep(None, found.path, task.recipe).again(learner))
-
-
-def _resume(run: NewRun, task: Task, progress: bool) -> Result:
-    keep = Keep(run, run.path, task.recipe)
+    processes = Processes.of(settings.get("devices", 1), settings.get("nodes", 1))
+    if processes.rank > 0:
+        task = Task.again(found, processes)
+        learner, keep = Learner(task), Keep(None, found.path, task)
+        return _follow(task, learner, keep, keep.again(learner))
+    run = NewRun.again(found.path)
     try:
-        learner = classifier(task)
-        return _train(task, learner, keep, keep.again(learner), progress)
-    except (KeyboardInterrupt, BrokenPipeError, Unwritable) as stop:
-        raise _stopped(stop, keep) from None
+        if (final := found.final()) is not None:
+            return _finished(run, final)
+        task = Task.again(found, processes, progress)
+        learner, keep = Learner(task), Keep(run, run.path, task)
+        try:
+            return _train(task, learner, keep, keep.again(learner), progress)
+        except BaseException as stop:
+            _tell(stop, keep)
+            raise
+    finally:
+        run.release()
 
 
 def _describe(run: NewRun, task: Task) -> None:
     """Write what is known before the training; the configuration last, with which the folder is one to go on with."""
     if task.source.kind == "digits":
-        test = task.batches["test"]
+        test = task.samples["test"]
         for number, example in enumerate(task.source.classes):  # to try `torchconv predict` on
             run.example(example, test.images[test.labels == number][0])
     run.describe(task.config, task.text, task.source.classes)
 
 
-def _train(task: Task, learner: Classifier, keep: Keep, begun: Path | None, progress: bool) -> Result:
-    """In the process that writes, and with the others of this machine."""
-    told = {"config": asdict(task.config), "text": task.text, "classes": task.source.classes, "path": str(keep.path)}
-    keep.begin()
+def _train(task: Task, learner: Learner, keep: Keep, begun: Path | None, progress: bool) -> Result:
+    """In the process that writes."""
     try:
         if not keep.complete:
-            with explained(), members(task.place, {**told, "begun": None if begun is None else str(begun)}):
+            with explained():
                 fit(task, learner, keep, begun, progress)
-                result = _finish(task, learner, keep)
-                _agree(result)
-                return result
-        return _finish(task, learner, keep)
+        result, tested = _finish(task, learner, keep)
+        _agree(result)
     finally:
         keep.end()
         _part()
+    _report(keep.path, tested)
+    return result
 
 
-def _member(task: Task, learner: Classifier, path: Path, begun: Path | None) -> Result:
+def _follow(task: Task, learner: Learner, keep: Keep, begun: Path | None) -> Result:
     """In a process that writes nothing."""
-    keep = Keep(None, path, task.recipe)
-    if begun is not None:
-        keep.again(learner)
     try:
-        with explained():
-            fit(task, learner, keep, begun, False)
-            return _agree(None)
+        if not keep.complete:
+            with explained():
+                fit(task, learner, keep, begun, False)
+        return _agree(None)
     finally:
         _part()
 
 
-def _finish(task: Task, learner: Classifier, keep: Keep) -> Result:
+def _finish(task: Task, learner: Learner, keep: Keep) -> tuple[Result, Evaluation]:
     """Test the best weights in float32, and write down all that came out; the checkpoint has had its time."""
     seconds = keep.seconds
     weights = keep.path / WEIGHTS
     module = learner.averaged.to("cuda" if torch.cuda.is_available() else "cpu")
     load_weights(module, weights)
-    split = "test" if "test" in task.batches else "validation"
-    mistakes = _tested(task, module, split)
-    validated = _tested(task, module, "validation") if split == "test" else mistakes
+
+    def tested(split: str) -> Evaluation:
+        samples = task.samples[split]
+        told = task.recipe.test_time_augmentation
+        found = answers(module, task.objective, task.scaling, samples.images, told)
+        return task.objective.evaluation(split, found, samples)
+
+    evaluation = tested(task.tested)
+    validation = evaluation if task.tested == "validation" else tested("validation")
     result = Result(
         path=keep.path,
         best_epoch=keep.best_epoch or 0,
-        validation_accuracy=validated.accuracy,
-        test_accuracy=mistakes.accuracy if split == "test" else None,
+        validation_accuracy=validation.score,
+        test_accuracy=evaluation.score if task.tested == "test" else None,
         parameters=task.network.parameters,
         model_bytes=weights.stat().st_size,
         seconds=round(seconds, 3),
     )
     keep.write(final={name: value for name, value in asdict(result).items() if name != "path"})
-    (keep.path / checkpoint.NAME).unlink(missing_ok=True)
-    keep.end()
-    _report(keep.path, mistakes)
-    return result
+    (keep.path / CHECKPOINT).unlink(missing_ok=True)
+    return result, evaluation
 
 
-def _tested(task: Task, module: NetworkModule, split: str) -> Mistakes:
-    batch = task.batches[split]
-    return Mistakes.of(probabilities(module, task.scaling, batch.images, views=task.recipe.views), batch, split)
-
-
-def _report(path: Path, mistakes: Mistakes | None = None) -> None:
+def _report(path: Path, evaluation: Evaluation | None = None) -> None:
     """Write the report; whatever goes wrong with it, the run is complete."""
     try:
-        from .results.report import write_report
-
-        write_report(path, mistakes)
+        write_report(path, evaluation)
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         print(f"torchconv: no report was written: {reason}", file=sys.stderr)
@@ -199,21 +187,22 @@ def _finished(run: NewRun, final: dict[str, Any]) -> Result:
     except TypeError as error:
         reason = str(error).removeprefix("Result.__init__() ")
         raise DataError(f"{run.path / METRICS} is damaged", got=reason, fix="Train again.") from None
-    (run.path / checkpoint.NAME).unlink(missing_ok=True)
+    (run.path / CHECKPOINT).unlink(missing_ok=True)
     if not (run.path / REPORT).exists():
         _report(run.path)
     return result
 
 
-def _stopped(stop: BaseException, keep: Keep) -> BaseException:
-    """What ended a training that can be gone on with, and how to do that."""
+def _tell(stop: BaseException, keep: Keep) -> None:
+    """Raise what ended a training that can be gone on with again, with how to do that."""
     if isinstance(stop, Unwritable):
         again = f"Make room, then continue with: torchconv train --resume {shlex.quote(str(keep.path))}"
         fix = again if (keep.path / CONFIG).exists() else "Make room, or give --out a folder on another disk."
-        return Unwritable(stop.what, got=stop.got, fix=fix)
+        raise Unwritable(stop.what, got=stop.got, fix=fix) from None
     if isinstance(stop, BrokenPipeError):
-        return BrokenPipeError(errno.EPIPE, _interrupted(keep))
-    return Interrupted(_interrupted(keep))
+        raise BrokenPipeError(errno.EPIPE, _interrupted(keep)) from None
+    if isinstance(stop, KeyboardInterrupt):
+        raise Interrupted(_interrupted(keep)) from None
 
 
 def _interrupted(keep: Keep) -> str:

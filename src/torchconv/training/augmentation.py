@@ -15,7 +15,7 @@ from ..errors import SettingError
 from ..text import did_you_mean
 
 
-def shrunk(images: Tensor, share: float) -> Tensor:
+def resized(images: Tensor, share: float) -> Tensor:
     """Images (N, channels, height, width) with sides of this share, at least of one pixel; without aliases."""
     size = [max(1, round(side * share)) for side in images.shape[2:]]
     return functional.interpolate(images, size, mode="bilinear", antialias=True)

@@ -1,10 +1,16 @@
-"""Memory that a step frees is kept for the next one, where the C library can be told to."""
+"""One training run by Lightning's Trainer, from where it stands to its end; in several processes by its launchers.
+
+torchrun and SLURM start the processes themselves, and Lightning finds their environments; otherwise `--devices` are
+started by Lightning's launcher, each a fresh interpreter. CPUs have plain DDP, in which NORM sees the images of its own
+process; GPUs have SyncBatchNorm.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import logging
+import shlex
 import signal
 import sys
 import warnings
@@ -19,22 +25,106 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from ..language.build import build
-from ..network.graph import Network
-from .data.batches import Batches, derived
-from .initialisation import IMAGES, prepare
-from .objectives.classification import Classifier
-from .parallel import Share
-from .processes import Environment, Place
-from .run.keep import Checkpoints, Keep
+from ..errors import DataError
+from .learner import Learner
+from .preflight import Processes
+from .run.keep import CHECKPOINT, Checkpoints, Keep
 from .task import Task
 
-# Numbers of mallopt's settings in glibc's malloc.h.
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
+PATIENCE = timedelta(minutes=30)  # of processes for one another
+# Steps of fewer multiply-accumulates run on one thread: two would gain a few milliseconds in every second, and lose
+# half a minute whenever another program wants one of the cores and each thread must wait for the other.
+SMALL_STEP = 2**28
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # settings of mallopt in glibc's malloc.h
 
 
-def keep() -> None:
+class Bar(RichProgressBar):
+    """Lightning's bar, with epochs counted from 1."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
+
+
+class Distributed(DDPStrategy):
+    """Lightning's DDP, whose processes are set up as the one that starts them is."""
+
+    def __init__(self, processes: Processes, threads: int) -> None:
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        method = "popen" if processes.launched else "spawn"
+        super().__init__(process_group_backend=backend, timeout=PATIENCE, start_method=method)
+        self._threads = threads
+
+    def setup_environment(self) -> None:
+        if self._start_method == "spawn":  # a fresh interpreter, which ends at Ctrl-C, and with the one that started it
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            warnings.simplefilter("ignore")
+            for logger in _loggers():
+                logger.setLevel(logging.ERROR)
+            torch.set_num_threads(self._threads)
+            keep_heap()
+        super().setup_environment()
+
+
+def fit(task: Task, learner: Learner, keep: Keep, begun: Path | None, progress: bool) -> None:
+    """Train; begun: the checkpoint to go on from. Raises KeyboardInterrupt for Ctrl-C, and for SIGTERM."""
+    keep_heap()
+    small = task.network.macs * task.images_per_process < SMALL_STEP
+    with _quiet(), _threads(1 if small else torch.get_num_threads()):
+        trainer = _trainer(task, keep, progress)
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(learner, ckpt_path=begun)
+        except SystemExit as stop:
+            signal.signal(signal.SIGINT, handler)
+            if not isinstance(stop, SIGTERMException) and not isinstance(stop.__context__, KeyboardInterrupt):
+                raise BrokenPipeError(errno.EPIPE, "nobody reads the progress") from None  # what rich makes of it
+            raise KeyboardInterrupt from None
+        except (ProcessExitedException, ProcessRaisedException) as error:
+            raise _ended(error, keep) from None
+        finally:
+            if task.processes.starts:
+                trainer.strategy.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
+                keep.reread()
+
+
+def _trainer(task: Task, keep: Keep, progress: bool) -> pl.Trainer:
+    processes, gpus = task.processes, torch.cuda.is_available()
+    several = Distributed(processes, torch.get_num_threads()) if processes.world > 1 else "auto"
+    return pl.Trainer(
+        max_epochs=task.recipe.epochs,
+        precision=task.recipe.precision,  # type: ignore[arg-type]
+        accelerator="auto",
+        devices=processes.devices,
+        num_nodes=processes.nodes,
+        strategy=several,
+        sync_batchnorm=gpus and processes.world > 1,
+        plugins=[Checkpoints()],
+        callbacks=[keep, Bar()] if progress else [keep],
+        logger=False,  # Keep logs by Lightning's loggers, when an epoch is kept
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _ended(error: ProcessExitedException | ProcessRaisedException, keep: Keep) -> BaseException:
+    """What ended one of the processes, in one line; the launcher has ended the others."""
+    if isinstance(error, ProcessExitedException):
+        if error.signal_name == "SIGINT":
+            return KeyboardInterrupt()
+        what, got = f"process {error.error_index} of the training has ended before it", f"{error.signal_name or error}"
+    else:
+        name, _, said = str(error).strip().splitlines()[-1].partition(": ")
+        what, got = f"process {error.error_index} of the training cannot go on", said or name
+    again = f"Go on with: torchconv train --resume {shlex.quote(str(keep.path))}"
+    return DataError(what, got=got, fix=again if (keep.path / CHECKPOINT).exists() else "")
+
+
+def keep_heap() -> None:
     """Let glibc keep large freed blocks, which it would hand back to the system and fetch anew, page by page.
 
     A step on large batches frees and fetches the same gigabyte every time: an epoch of the fast recipe took 65 s, and
@@ -49,105 +139,32 @@ def keep() -> None:
         mallopt(TOP_PAD, 2**28)
 
 
-VALIDATION_BATCH = 256
-PATIENCE = timedelta(minutes=30)  # of processes for one another
-# Steps of fewer multiply-accumulates run on one thread: two would gain a few milliseconds in every second, and lose
-# half a minute whenever another program wants one of the cores and each thread must wait for the other.
-SMALL_STEP = 2**28
-
-
-class Bar(RichProgressBar):
-    """Lightning's bar, with epochs counted from 1."""
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
-
-
-def classifier(task: Task) -> Classifier:
-    """The network of a task before its first step, the same for the same seed."""
-    pl.seed_everything(derived(task.recipe.seed, "weights", 0), workers=True, verbose=False)
-    module = build(task.network)
-    prepare(module, task.recipe, task.scaling(task.batches["train"].images[:IMAGES]))
-    if task.recipe.precision != "32-true":
-        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    share = Share(task.place.rank, task.place.world)
-    count = len(Batches(task.batches["train"], task.recipe.batch_size, share, task.recipe.seed))
-    return Classifier(module, task.scaling, task.recipe, count * task.recipe.epochs, share)
-
-
-def fit(task: Task, learner: Classifier, keep: Keep, begun: Path | None, progress: bool) -> None:
-    """Train a classifier; begun: the checkpoint to go on from. Raises KeyboardInterrupt for Ctrl-C, and for SIGTERM."""
-    keep()
-    with _quiet(), _threads(task.network, task.recipe.batch_size // task.place.world):
-        trainer = _trainer(task, keep, progress)
-        device, stored, seed = trainer.strategy.root_device, task.batches, task.recipe.seed
-        share, size = learner.share, task.recipe.batch_size
-        handler = signal.getsignal(signal.SIGINT)
-        try:
-            trainer.fit(
-                learner,
-                Batches(stored["train"], size, share, seed, lambda: trainer.current_epoch, device),
-                Batches(stored["validation"], max(VALIDATION_BATCH, task.place.world), share, device=device),
-                ckpt_path=begun,
-            )
-        except SystemExit as stop:
-            signal.signal(signal.SIGINT, handler)
-            if not isinstance(stop, SIGTERMException) and not isinstance(stop.__context__, KeyboardInterrupt):
-                raise BrokenPipeError(errno.EPIPE, "nobody reads the progress") from None  # what rich makes of it
-            raise KeyboardInterrupt from None
-
-
-def _trainer(task: Task, keep: Keep, progress: bool) -> pl.Trainer:
-    place = task.place
-    return pl.Trainer(
-        max_epochs=task.recipe.epochs,
-        precision=task.recipe.precision,  # type: ignore[arg-type]
-        accelerator="auto",
-        devices=place.devices,
-        num_nodes=place.nodes,
-        strategy=_strategy(place),
-        plugins=[Checkpoints(), Environment(place)],
-        callbacks=[keep, Bar()] if progress else [keep],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=progress,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-
-
-def _strategy(place: Place) -> Any:
-    if place.world == 1:
-        return "auto"
-    # statistics are those of all processes already, so that there is nothing to be sent around
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    return DDPStrategy(process_group_backend=backend, timeout=PATIENCE, broadcast_buffers=False)
-
-
 @contextmanager
-def _threads(network: Network, images: int) -> Iterator[None]:
-    """One thread for small steps, and what it was afterwards."""
+def _threads(count: int) -> Iterator[None]:
+    """So many threads, and as many as there were afterwards."""
     before = torch.get_num_threads()
-    if network.macs * images < SMALL_STEP:
-        torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
+def _loggers() -> list[logging.Logger]:
+    names = ("lightning", "lightning.pytorch", "lightning.fabric", "torch.multiprocessing.spawn")
+    return [logging.getLogger(name) for name in names]
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without Lightning's remarks on devices, workers and loggers: nothing a user of this command could act on."""
-    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
+    levels: list[Any] = [(logger, logger.level) for logger in _loggers()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for logger in loggers:
+        for logger, _ in levels:
             logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
+            for logger, level in levels:
                 logger.setLevel(level)

@@ -16,6 +16,8 @@ from .optimisation import layers
 from .recipes import Recipe
 
 IMAGES, CHUNK = 5000, 250  # that patches are taken from, and at a time
+WHITENING_NOISE = 5e-4  # variance below which a direction of the patches counts as noise
+WHITENING_EPOCHS = 3  # for which the bias of the whitening layer learns
 
 
 def prepare(module: NetworkModule, recipe: Recipe, images: Tensor) -> None:
@@ -31,7 +33,7 @@ def prepare(module: NetworkModule, recipe: Recipe, images: Tensor) -> None:
                 child.weight.requires_grad_(recipe.norm_scales)
     first = whitened(module, images.shape[2:]) if recipe.whitening else None
     if first is not None:
-        whiten(first, images[:IMAGES], recipe.whitening_noise)
+        whiten(first, images[:IMAGES], WHITENING_NOISE)
     if recipe.identity:
         for child in module.modules():
             if isinstance(child, Conv) and child is not first:

@@ -18,6 +18,8 @@ from .recipes import Recipe
 # Of the quintic iteration x -> a x + b x^3 + c x^5, which brings singular values near 1 (Jordan 2024).
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 3
+MUON_MOMENTUM = 0.6
+TRIANGLE_START = 0.2  # of the highest rate
 
 
 class Muon(torch.optim.SGD):
@@ -133,7 +135,7 @@ def groups(module: torch.nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     for parameter in layers(module)[-1].parameters() if layers(module) else ():
         # multiplying initial scores and steps is multiplying the scores of every step: see `score_scale`
         scale = recipe.score_scale if recipe.optimizer == "adamw" else recipe.score_scale**2
-        factors[id(parameter)] = recipe.last_layer_rate * scale
+        factors[id(parameter)] = scale
     kernels = [parameter for parameter in _kernels(module) if recipe.optimizer == "muon" and parameter.requires_grad]
     turned = {id(kernel) for kernel in kernels}
     found: dict[float, list[Tensor]] = {}
@@ -146,7 +148,7 @@ def groups(module: torch.nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     ]
     if not kernels:
         return moved
-    return [*moved, {"params": kernels, "lr": recipe.muon_rate, "momentum": recipe.muon_momentum, "orthogonal": True}]
+    return [*moved, {"params": kernels, "lr": recipe.muon_rate, "momentum": MUON_MOMENTUM, "orthogonal": True}]
 
 
 def _kernels(module: torch.nn.Module) -> list[Tensor]:
@@ -177,7 +179,7 @@ def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> lr
 
 def triangle(part: float, recipe: Recipe) -> float:
     """The share of the highest rate after a part of the steps, 0 to 1."""
-    start, peak, end = recipe.schedule_start, recipe.schedule_peak, recipe.schedule_end
+    start, peak, end = TRIANGLE_START, recipe.schedule_peak, recipe.schedule_end
     if part <= peak:
         return start + (1 - start) * part / peak
     return 1 + (end - 1) * (part - peak) / (1 - peak)

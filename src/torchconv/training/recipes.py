@@ -13,12 +13,13 @@ from ..text import did_you_mean
 
 MOST_EPOCHS, MOST_BATCH, MOST_RATE = 1_000_000, 2**31 - 1, 100
 FEWEST_STEPS = 300
+PROGRESSIVE_SIZE = 0.75  # of the sides of images, while they are smaller
 CHOICES = {
     "precision": ("32-true", "bf16-mixed"),
     "optimizer": ("adamw", "sgd", "muon"),
     "schedule": ("one-cycle", "triangular"),
     "averaging": ("ema", "lookahead"),
-    "views": ("image", "mirror", "mirror-shift"),
+    "test_time_augmentation": ("none", "mirror", "mirror-shift"),
 }
 # smallest and largest; what must be above 0 begins just there
 TINY = 1e-12
@@ -28,17 +29,12 @@ RANGES = {
     "epsilon": (TINY, 1),
     "momentum": (0, 0.9999),
     "muon_rate": (TINY, 100),
-    "muon_momentum": (0, 0.9999),
-    "whitening_noise": (TINY, 1e6),
-    "schedule_start": (0, 1),
     "schedule_peak": (TINY, 0.999),
     "schedule_end": (0, 1),
     "norm_bias_rate": (TINY, 1e6),
     "norm_momentum": (TINY, 1),
-    "last_layer_rate": (TINY, 1e6),
     "score_scale": (TINY, 1e6),
-    "shrunk_share": (0, 1),
-    "shrunk_size": (TINY, 1),
+    "progressive_resizing": (0, 1),
 }
 
 
@@ -50,20 +46,20 @@ class Recipe:
     label_smoothing: Szegedy et al. 2016, section 7. weight_decay: how much of a weight a step at rate 1 takes away.
     patience: epochs without a better validation after which to stop; None goes through all epochs.
     optimizer: AdamW (Loshchilov, Hutter 2019), or SGD with Nesterov's momentum, which `momentum` is for; muon is SGD in
-    which the kernels of convolutions are moved by Muon, at muon_rate with muon_momentum. epsilon:
-    gradients far below it hardly move a weight in AdamW; where it is too small, noise of rounding does.
-    schedule: one-cycle (Smith, Topin 2018), or a triangle from schedule_start of the rate up to all of it after
+    which the kernels of convolutions are moved by Muon, at muon_rate. epsilon: gradients far below it hardly move a
+    weight in AdamW; where it is too small, noise of rounding does.
+    schedule: one-cycle (Smith, Topin 2018), or a triangle from a fifth of the rate up to all of it after
     schedule_peak of the steps, and down to schedule_end.
-    norm_bias_rate, last_layer_rate: factors of the rate for the biases of NORM and for the last layer. norm_scales:
-    whether NORM learns scales. norm_momentum: what a batch counts in NORM's running statistics.
+    norm_bias_rate: factor of the rate for the biases of NORM. norm_scales: whether NORM learns scales. norm_momentum:
+    what a batch counts in NORM's running statistics.
     whitening: the first convolution decorrelates patches of the training images and is not learned (Page 2018; Jordan
-    2024); its bias is, for whitening_epochs. whitening_noise: variance below which a direction counts as noise.
+    2024); its bias is, for three epochs.
     identity: further convolutions begin by passing channels on.
     averaging: an exponential moving average, or lookahead (Zhang et al. 2019), which the learning goes on from.
     augmentation: light changes of the images, by the names of `augmentation.Augmentation`.
-    shrunk_share: of the epochs, from the first on, whose images are shrunk to shrunk_size of their sides, which takes
-    less time; for networks that take any size, such as those that end with GLOBALPOOL and FC.
-    views: what of an image the trained network is asked about: the image, also its mirror image, or both moved.
+    progressive_resizing: share of the epochs, from the first on, on images of three quarters of their sides, which
+    takes less time (Howard 2018); for networks that take any size, such as those that end with GLOBALPOOL and FC.
+    test_time_augmentation: what the trained network is asked about besides an image: its mirror image, or both moved.
     score_scale: what the initial scores of the last layer are multiplied by, its steps along with them.
     """
 
@@ -80,24 +76,18 @@ class Recipe:
     epsilon: float = 1e-8
     momentum: float = 0.9
     muon_rate: float = 0.1
-    muon_momentum: float = 0.6
     schedule: str = "one-cycle"
-    schedule_start: float = 0.2
     schedule_peak: float = 0.25
     schedule_end: float = 0.07
     norm_bias_rate: float = 1.0
     norm_scales: bool = True
     norm_momentum: float = 0.1
-    last_layer_rate: float = 1.0
     whitening: bool = False
-    whitening_epochs: int = 3
-    whitening_noise: float = 5e-4
     identity: bool = False
     averaging: str = "ema"
     augmentation: str = "affine"
-    shrunk_share: float = 0.0
-    shrunk_size: float = 0.75
-    views: str = "image"
+    progressive_resizing: float = 0.0
+    test_time_augmentation: str = "none"
     score_scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -115,8 +105,6 @@ class Recipe:
             raise SettingError("learning rate", got=self.learning_rate, expected=f"at most {MOST_RATE}")
         if self.patience is not None:
             positive("patience", self.patience)
-        if integer("whitening epochs", self.whitening_epochs) < 0:
-            raise SettingError("whitening epochs", got=self.whitening_epochs, expected="an integer >= 0")
         self._check_tables()
 
     def _check_tables(self) -> None:
@@ -196,9 +184,7 @@ FAST = Recipe(
     optimizer="muon",
     momentum=0.85,
     muon_rate=0.17,
-    muon_momentum=0.6,
     schedule="triangular",
-    schedule_start=0.2,
     schedule_peak=0.15,
     schedule_end=0.05,
     norm_bias_rate=64.0,
@@ -208,8 +194,8 @@ FAST = Recipe(
     identity=True,
     averaging="lookahead",
     augmentation="flip-shift:3-cutout",
-    shrunk_share=0.4,
-    views="mirror-shift",
+    progressive_resizing=0.4,
+    test_time_augmentation="mirror-shift",
     score_scale=1 / 9,
 )
 RECIPES = {"digits": DIGITS, "folder": FOLDER}  # by the kind of the data

@@ -12,52 +12,54 @@ import lightning
 import torch
 
 from .. import __version__
-from ..errors import DataError, SettingError, ShapeError, TextError
+from ..errors import DataError, SettingError, TextError
 from ..language.parser import parse
 from ..network.graph import Network
-from ..network.operations import Volume
 from . import recipes
 from .augmentation import Augmentation, Scaling
-from .data import source as data
-from .preflight import check_memory, takes_shrunk
-from .processes import Place
-from .recipes import Recipe
-from .run.run_folder import CONFIG, TEXT, Config, Description
+from .data.parts import Samples, Source, Split
+from .data.source import source as find
+from .objectives import Objective
+from .preflight import Processes, check_memory, takes_any_size
+from .recipes import PROGRESSIVE_SIZE, Recipe
+from .run.run_folder import CONFIG, Config, Description, objective
 
 SUFFIXES = (".net", ".txt")
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that decides what a training comes to. batches: the images of every split that has any."""
+    """All that decides what a training comes to. samples: the images of every split that has any."""
 
-    source: data.Source
+    source: Source
+    objective: Objective
     recipe: Recipe
     network: Network
     text: str
     counts: dict[str, int]
-    batches: dict[str, data.Batch]
+    samples: dict[str, Samples]
     scaling: Scaling
-    place: Place
+    processes: Processes
 
     @classmethod
     def new(
-        cls, name: str, text: str | None, recipe: str, place: Place, settings: Mapping[str, Any], progress: bool = False
-    ) -> Task:
+        cls, name: str, text: str | None, recipe: str, processes: Processes, settings: Mapping[str, Any],
+        progress: bool = False,
+    ) -> Task:  # fmt: skip
         """From what the user says; text: an architecture, or the name of a .net or .txt file that holds one."""
-        source = data.source(name)
+        source = find(name)
         found = recipes.named(recipe, source.kind)
         found = found.changed({**settings, "text": found.text if text is None else written(text)})
         network, canonical = _network(found.text, source)
-        if found.shrunk_share and "shrunk_share" not in settings and not takes_shrunk(network, found.shrunk_size):
-            found = found.changed({"shrunk_share": 0.0})
+        if "progressive_resizing" not in settings and not takes_any_size(network, PROGRESSIVE_SIZE):
+            found = found.changed({"progressive_resizing": 0.0})
         parts = source.parts(found.seed)
         if source.kind != "digits" and recipe == "default":
             found = found.fitted(len(parts["train"]), settings)
-        return cls._read(source, found, network, canonical, parts, place, progress)
+        return cls._read(source, found, network, canonical, parts, processes, progress)
 
     @classmethod
-    def again(cls, found: Description, place: Place, progress: bool = False) -> Task:
+    def again(cls, found: Description, processes: Processes, progress: bool = False) -> Task:
         """From a run folder; raises DataError where its data have changed since."""
         settings = {name: value for name, value in found.config.settings.items() if name not in ("devices", "nodes")}
         try:
@@ -65,7 +67,7 @@ class Task:
         except TypeError as error:
             reason = str(error).removeprefix("Recipe.__init__() ")
             raise DataError(f"{found.path / CONFIG} is damaged", got=reason, fix="Train again.") from None
-        source = data.source(found.config.data)
+        source = find(found.config.data)
         network, text = _network(recipe.text, source)
         parts = source.parts(recipe.seed)
         counts = {name: len(part) for name, part in parts.items()}
@@ -73,33 +75,40 @@ class Task:
             got = counts if counts != found.config.images else "other classes, or other names or sizes of its files"
             fix = "Put the images back, or train anew."
             raise DataError(f"data {source.name} has changed since the training began", got=got, fix=fix)
-        if str(network.input) != found.config.input:
-            got, expected = f"INPUT {network.input}", f"{found.config.input} as {CONFIG} says"
-            raise DataError(str(found.path / TEXT), got=got, expected=expected)
-        return cls._read(source, recipe, network, text, parts, place, progress)
+        return cls._read(source, recipe, network, text, parts, processes, progress)
 
     @classmethod
     def _read(
-        cls, source: data.Source, recipe: Recipe, network: Network, text: str,
-        parts: dict[str, data.Part], place: Place, progress: bool,
+        cls, source: Source, recipe: Recipe, network: Network, text: str,
+        parts: dict[str, Split], processes: Processes, progress: bool,
     ) -> Task:  # fmt: skip
-        place.check(min(recipe.batch_size, len(parts["train"])))
-        Augmentation.named(recipe.augmentation)
-        if recipe.shrunk_share and not takes_shrunk(network, recipe.shrunk_size):
-            expected = "a network for any size, such as one that ends with GLOBALPOOL - FC"
-            raise SettingError("shrunk share", got=recipe.shrunk_share, expected=f"0, or {expected}")
-        images = sum(len(part) for part in parts.values())
-        batch = min(recipe.batch_size, len(parts["train"])) // place.world
-        check_memory(network, images, batch, 4 if recipe.precision == "32-true" else 2)
-        shown = progress and place.rank == 0
-        batches = {name: source.read(part, network.input, shown) for name, part in parts.items() if len(part)}
         counts = {name: len(part) for name, part in parts.items()}
-        return cls(source, recipe, network, text, counts, batches, Scaling.of(batches["train"].images), place)
+        processes.check(min(recipe.batch_size, counts["train"]))
+        Augmentation.named(recipe.augmentation)
+        if recipe.progressive_resizing and not takes_any_size(network, PROGRESSIVE_SIZE):
+            expected = "0, or a network for any size, such as one that ends with GLOBALPOOL - FC"
+            raise SettingError("progressive resizing", got=recipe.progressive_resizing, expected=expected)
+        batch = min(recipe.batch_size, counts["train"]) // processes.world
+        check_memory(network, sum(counts.values()), batch, 4 if recipe.precision == "32-true" else 2)
+        shown = progress and processes.rank == 0
+        samples = {name: source.read(part, network.input, shown) for name, part in parts.items() if len(part)}
+        scaling = Scaling.of(samples["train"].images)
+        return cls(source, objective(source.classes), recipe, network, text, counts, samples, scaling, processes)
+
+    @property
+    def images_per_process(self) -> int:
+        """Images that one process has of a batch."""
+        return self.recipe.batch_size // self.processes.world
+
+    @property
+    def tested(self) -> str:
+        """The split that the best weights are tested on."""
+        return "test" if "test" in self.samples else "validation"
 
     @property
     def config(self) -> Config:
         """What a run folder says of it."""
-        settings = {**asdict(self.recipe), "devices": self.place.devices, "nodes": self.place.nodes}
+        settings = {**asdict(self.recipe), "devices": self.processes.devices, "nodes": self.processes.nodes}
         settings.pop("text")  # it has a file of its own
         versions = {"torchconv": __version__, "torch": torch.__version__, "lightning": lightning.__version__}
         return Config(
@@ -126,20 +135,11 @@ def written(text: str) -> str:
         raise TextError(f"text {text} cannot be read", got=reason, expected="a file with an architecture") from None
 
 
-def _network(text: str, source: data.Source) -> tuple[Network, str]:
+def _network(text: str, source: Source) -> tuple[Network, str]:
     """The network of a text on this data, and the canonical text."""
     architecture = parse(text)
     volume = architecture.input or source.volume
     source.check(volume)
     network = architecture.network(volume, len(source.classes))
-    if network.output != Volume(len(source.classes)):
-        if network.output.size:
-            got, expected = f"an output of {network.output}", "one row of scores for each image"
-            raise ShapeError("training needs a classifier", got=got, expected=expected, fix="End with GLOBALPOOL - FC.")
-        raise ShapeError(
-            f"the last layer of {architecture}",
-            got=f"a volume {network.output}",
-            expected=f"{len(source.classes)} scores, one for each class of {source.name}",
-            fix=f"End with FC[{len(source.classes)}] or FC, and SOFTMAX if you like.",
-        )
+    objective(source.classes).check(network, str(architecture), source.name)
     return network, str(architecture)

@@ -1,7 +1,6 @@
-"""Numbers for random generators that follow from the seed and the place in the training, and from nothing else.
+"""Images batch by batch, in an order that follows from the seed and the epoch alone.
 
 So a training that goes on after an interruption, or in several processes, draws what an unbroken one would have drawn.
-No torch.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..parallel import Share
 from .parts import Samples
 
 
@@ -27,13 +25,13 @@ def derived(seed: int, purpose: str, number: int) -> int:
 
 
 # images, classes, the images' numbers, and how many images the batch has in all processes together
-Cut: TypeAlias = "tuple[Tensor, Tensor, Tensor, int]"
+Minibatch: TypeAlias = "tuple[Tensor, Tensor, Tensor, int]"
 
 
 class Batches:
     """The images of a split, a batch by one indexing: they lie in memory as bytes, and workers would only copy them.
 
-    size: images of a batch, in all processes together; share: which of them are for this one.
+    size: images of a batch, in all processes together; this one takes each `world`-th, beginning with the `rank`-th.
     seed: None goes through the images in their order; otherwise each epoch has its own order, and a last batch of fewer
     images is left out, which would disturb the statistics of NORM. epoch: tells the number of the epoch that begins.
     device: where the images are kept, if it is a GPU with room for them.
@@ -43,7 +41,8 @@ class Batches:
         self,
         stored: Samples,
         size: int,
-        share: Share,
+        rank: int = 0,
+        world: int = 1,
         seed: int | None = None,
         epoch: Callable[[], int] = lambda: 0,
         device: torch.device | None = None,
@@ -52,17 +51,17 @@ class Batches:
         if device and device.type == "cuda" and self.images.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.size = min(size, len(self.labels))
-        self._share, self._seed, self._epoch = share, seed, epoch
+        self._own, self._seed, self._epoch = slice(rank, None, world), seed, epoch
 
     def __len__(self) -> int:
         count = len(self.labels)
         return count // self.size if self._seed is not None else -(-count // self.size)
 
-    def __iter__(self) -> Iterator[Cut]:
+    def __iter__(self) -> Iterator[Minibatch]:
         order = torch.arange(len(self.labels))
         if self._seed is not None:
             generator = torch.Generator().manual_seed(derived(self._seed, "order", self._epoch()))
             order = torch.randperm(len(order), generator=generator)
         for rows in order.to(self.labels.device).split(self.size)[: len(self)]:
-            own = rows[self._share.rows]
+            own = rows[self._own]
             yield self.images[own], self.labels[own], own, len(rows)

@@ -143,7 +143,7 @@ def _eight_bits(image: Image.Image, wide: bool) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
     least, most = values.min(), values.max()
     if image.mode == "F" or least < 0 or most > 65535:
-        got = "numbers with a point" if image.mode == "F" else f"values from {least:.0f} to {most:.0f}"
+        got = "floating-point numbers" if image.mode == "F" else f"values from {least:.0f} to {most:.0f}"
         raise ValueError(f"{got} in place of 8 or 16 bits")
     if image.mode == "I" and not wide and most <= 255:
         return Image.fromarray(values.astype(np.uint8))

@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ...network.operations import Volume
@@ -31,6 +33,10 @@ class Samples:
 
     images: Tensor
     labels: Tensor
+
+    def __reduce__(self) -> Any:
+        """By value: shared memory, by which torch hands tensors to other processes, is small in containers."""
+        return _samples, (self.images.numpy(), self.labels.numpy())
 
 
 class Source(Protocol):
@@ -67,6 +73,10 @@ class Source(Protocol):
     def digest(self) -> str:
         """Changes when the images do; empty for data that cannot change."""
         ...
+
+
+def _samples(images: np.ndarray, labels: np.ndarray) -> Samples:
+    return Samples(torch.from_numpy(images), torch.from_numpy(labels))
 
 
 def shares(items: Sequence[Item], seed: int, given: Collection[str]) -> dict[str, Sequence[Item]]:

@@ -1,120 +1,243 @@
-"""A network that learns to tell classes apart, as a Lightning module."""
+"""One class for each image: cross entropy, accuracy, and which classes are mistaken for which."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
 
-from ...language.build import NetworkModule
-from .. import optimisation
-from ..augmentation import Augmentation, Scaling, shrunk
-from ..data.batches import Cut, derived
-from ..parallel import Share, shared
-from ..recipes import Recipe
+from ...drawing import charts, filters
+from ...errors import ShapeError
+from ...network.graph import Network
+from ...network.operations import Volume
+from ...text import percent
+from ..data.parts import Samples
+from . import Objective, Section
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+MOST_WORST, MOST_PAIRS = 24, 10
 
 
-class Classifier(pl.LightningModule):
-    """Cross entropy on the scores of a built network, images scaled and augmented batch by batch.
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: its images, those classified correctly, others taken for it, and what it is mostly mistaken for."""
 
-    steps: of the whole training. share: what this process has of every batch. `averaged` is the network with averaged
-    weights: it is what is validated and kept, because single steps at a high learning rate make it good or bad by
-    chance. All that is drawn follows from the seed and the number of the step.
-    """
-
-    def __init__(
-        self, module: NetworkModule, scaling: Scaling, recipe: Recipe, steps: int = 1, share: Share | None = None
-    ) -> None:
-        super().__init__()
-        self.module = module
-        self._average = optimisation.Average(module, recipe.averaging)
-        self.scaling = scaling
-        self.recipe = recipe
-        self.steps = steps
-        self.share = share or Share()
-        self.augmentation = Augmentation.named(recipe.augmentation, seed=recipe.seed)
-        shared(module, self.share)
-        classes = module.network.output.channels
-        self.metrics = torch.nn.ModuleDict()
-        for split in ("train", "validation"):
-            self.metrics[f"{split}_loss"] = MeanMetric()
-            self.metrics[f"{split}_accuracy"] = MulticlassAccuracy(classes, average="micro", validate_args=False)
+    name: str
+    images: int
+    correct: int
+    false_alarms: int
+    mistaken_for: str
 
     @property
-    def averaged(self) -> NetworkModule:
-        """The network with the averaged weights."""
-        module = self._average.module
-        assert isinstance(module, NetworkModule)
-        return module
+    def recall(self) -> float:
+        """Correct ones of the images of the class; 0 without images."""
+        return self.correct / self.images if self.images else 0.0
 
-    def training_step(self, batch: Cut, index: int) -> Tensor:
-        images, labels, rows, whole = batch
-        torch.manual_seed(derived(self.recipe.seed, "step", self.trainer.global_step))
-        self.share.whole = whole
-        images = self.augmentation(
-            self.scaling(images), indices=rows, epoch=self.current_epoch, whole=whole, rows=self.share.rows
-        )
-        if self.current_epoch < round(self.recipe.shrunk_share * self.recipe.epochs):
-            images = shrunk(images, self.recipe.shrunk_size)
-        scores = self.module.scores(self._laid_out(images), any_size=True)
-        smoothing = self.recipe.label_smoothing
-        total = functional.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="sum")
-        self._measure("train", total, scores, labels)
-        return total * (self.share.world / whole)  # Lightning's mean over processes makes it the mean over the images
+    @property
+    def precision(self) -> float:
+        """Correct ones of the images taken for the class; 0 if there are none."""
+        return self.correct / (self.correct + self.false_alarms) if self.correct + self.false_alarms else 0.0
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Whitening's bias has learned enough after some epochs."""
-        if self.recipe.whitening and self.current_epoch >= self.recipe.whitening_epochs:
-            for parameter in optimisation.layers(self.module)[0].parameters():
-                parameter.grad = None
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._average.follow(self.module, self.trainer.global_step, self.steps)
+@dataclass(frozen=True)
+class Mistakes:
+    """Misclassified images, the worst first: those whose true class the network thought least likely.
 
-    def validation_step(self, batch: Cut, index: int) -> None:
-        images, labels, *_ = batch
-        if len(labels):  # other processes may have taken all of a small batch
-            scores = self.averaged.scores(self._laid_out(self.scaling(images)))
-            self._measure("validation", functional.cross_entropy(scores, labels, reduction="sum"), scores, labels)
+    images: uint8 (M, channels, *size). truth, predicted: int64 (M,). probability, true_probability: (M,), what the
+    network gave to the class it predicted and to the true one.
+    """
 
-    def on_validation_epoch_end(self) -> None:
-        self.log("accuracy", self._value(self._metric("validation_accuracy")), prog_bar=True, logger=False)
+    images: Tensor
+    truth: Tensor
+    predicted: Tensor
+    probability: Tensor
+    true_probability: Tensor
 
-    def measured(self) -> dict[str, float]:
-        """Losses (nats) and accuracies of the epoch that has ended, and a fresh start for the next."""
-        found = {name: self._value(self._metric(name)) for name in self.metrics}
-        for name in self.metrics:
-            self._metric(name).reset()
+    @classmethod
+    def of(cls, probabilities: Tensor, samples: Samples, most: int = MOST_WORST) -> Mistakes:
+        """From probabilities (N, classes); of equally bad ones, the first come first."""
+        predicted = probabilities.argmax(1)
+        wrong = (predicted != samples.labels).nonzero()[:, 0]
+        true = probabilities.gather(1, samples.labels[:, None])[:, 0]
+        worst = wrong[true[wrong].argsort(stable=True)][:most]
+        chosen = predicted[worst]
+        return cls(samples.images[worst], samples.labels[worst], chosen, probabilities[worst, chosen], true[worst])
+
+
+@dataclass(frozen=True)
+class ClassEvaluation:
+    """What came out: the confusion matrix counts images by (true class, predicted class).
+
+    top5: share of images whose class is among the five likeliest, where there are more than five classes.
+    """
+
+    split: str
+    confusion: Tensor
+    classes: tuple[str, ...]
+    top5: float | None = None
+    mistakes: Mistakes | None = None
+
+    @classmethod
+    def of(cls, split: str, probabilities: Tensor, samples: Samples, classes: Sequence[str]) -> ClassEvaluation:
+        """From probabilities (N, classes) for some images."""
+        count, top5 = probabilities.shape[1], None
+        matrix = torch.bincount(samples.labels * count + probabilities.argmax(1), minlength=count**2)
+        if count > 5:
+            likeliest = probabilities.topk(5, dim=1).indices
+            top5 = float((likeliest == samples.labels[:, None]).any(1).double().mean())
+        return cls(split, matrix.view(count, count), tuple(classes), top5, Mistakes.of(probabilities, samples))
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return int(self.confusion.sum())
+
+    @property
+    def correct(self) -> int:
+        """Number of images classified correctly."""
+        return int(self.confusion.trace())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images classified correctly, 0 to 1."""
+        return self.correct / self.images
+
+    score = accuracy
+
+    @property
+    def rows(self) -> list[ClassRow]:
+        """One for each class, in the order of the scores."""
+        return [self._row(number) for number in range(len(self.classes))]
+
+    @property
+    def headline(self) -> str:
+        found = f"accuracy {self.accuracy:.4f}: {self.correct} of {self.images} images ({self.split})"
+        return found if self.top5 is None else f"{found}\namong the five likeliest {self.top5:.4f}"
+
+    @property
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+        """A row for each class."""
+        rows = [
+            (row.name, row.images, row.correct, f"{row.recall:.3f}", f"{row.precision:.3f}", row.mistaken_for)
+            for row in self.rows
+        ]
+        return ("class", "images", "correct", "recall", "precision", "mostly mistaken for"), rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        found = {"split": self.split, "images": self.images, "correct": self.correct, "accuracy": self.accuracy}
+        if self.top5 is not None:
+            found["top5_accuracy"] = self.top5
+        rows = [{**asdict(row), "recall": row.recall, "precision": row.precision} for row in self.rows]
+        return {**found, "classes": rows, "confusion": self.confusion.tolist()}
+
+    def sections(self) -> list[Section]:
+        """The confusion matrix with the commonest mistakes, and the worst mistakes."""
+        counts, names = self.confusion.tolist(), self.classes
+        shown = charts.most_confused(counts)
+        matrix = [[counts[row][column] for column in shown] for row in shown]
+        pairs = [(value, row, column) for row, values in enumerate(counts) for column, value in enumerate(values)]
+        wrong = sorted((pair for pair in pairs if pair[0] and pair[1] != pair[2]), key=lambda pair: -pair[0])
+        text = f"{self.images - self.correct:,} of {self.images:,} images ({self.split}) are misclassified."
+        text += " True classes go down, predicted ones across."
+        if len(shown) < len(names):
+            text += f" The {len(shown)} of {len(names)} classes with most mistakes are shown."
+        rows = [(names[row], names[column], value) for value, row, column in wrong[:MOST_PAIRS]]
+        table = (("class", "taken for", "images"), rows) if rows else None
+        found = [Section("What it mistakes for what", text, charts.confusion(matrix, [names[n] for n in shown]), table)]
+        if worst := self._worst():
+            text = "Images whose true class seemed least likely to the network: what it took each for, and what it is."
+            found.append(Section("The worst mistakes", text, images=worst))
         return found
 
-    @staticmethod
-    def _value(metric: Metric) -> float:
-        """Over all processes; an accuracy as the exact fraction, without the noise of float32."""
-        if isinstance(metric, MulticlassAccuracy):
-            with metric.sync_context():
-                return int(metric.tp) / int(metric.tp + metric.fn)  # pyright: ignore
-        return float(metric.compute())
+    def _worst(self) -> list[tuple[str, str, str, str, str]]:
+        found, names = self.mistakes, self.classes
+        if found is None:
+            return []
+        numbers = (found.truth, found.predicted, found.probability, found.true_probability)
+        return [
+            (filters.png(image), f"{names[true]}, taken for {names[taken]}", names[taken], percent(one),
+             f"is {names[true]} {percent(other)}")
+            for image, true, taken, one, other in zip(found.images, *(part.tolist() for part in numbers), strict=True)
+        ]  # fmt: skip
 
-    def configure_optimizers(self) -> Any:
-        optimizer = optimisation.optimizer(self.module, self.recipe)
-        schedule = optimisation.schedule(optimizer, self.recipe, self.steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def _row(self, number: int) -> ClassRow:
+        mistakes = self.confusion[number].clone()
+        mistakes[number] = 0
+        worst = int(mistakes.argmax())
+        taken = f"{self.classes[worst]} ({int(mistakes[worst])})" if mistakes[worst] > 0 else ""
+        counts = self.confusion[number].sum(), self.confusion[number, number], self.confusion[:, number].sum()
+        images, correct, predicted = (int(count) for count in counts)
+        return ClassRow(self.classes[number], images, correct, predicted - correct, taken)
 
-    def _laid_out(self, images: Tensor) -> Tensor:
-        """With the channels of a pixel side by side, in which order kernels for bfloat16 are twice as fast."""
-        fast = self.recipe.precision != "32-true" and images.dim() == 4
-        return images.contiguous(memory_format=torch.channels_last) if fast else images
 
-    def _measure(self, split: str, total: Tensor, scores: Tensor, labels: Tensor) -> None:
-        self._metric(f"{split}_loss").update(total.detach().float() / len(labels), len(labels))
-        self._metric(f"{split}_accuracy").update(scores.detach(), labels)
+@dataclass(frozen=True)
+class ClassPrediction:
+    """One image, and its likeliest classes with their probabilities, the likeliest first."""
 
-    def _metric(self, name: str) -> Metric:
-        metric = self.metrics[name]
-        assert isinstance(metric, Metric)
-        return metric
+    image: str
+    top: tuple[tuple[str, float], ...]
+
+    @property
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+        """A row for each class."""
+        rows = [("" if n else self.image, name, f"{value:.4f}") for n, (name, value) in enumerate(self.top)]
+        return ("image", "class", "probability"), rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        name, probability = self.top[0]
+        top = [{"class": other, "probability": value} for other, value in self.top]
+        return {"image": self.image, "class": name, "probability": probability, "top": top}
+
+
+class Classification(Objective):
+    """The network has a score for each class; the loss is cross entropy, smoothed by labels while training."""
+
+    score = "accuracy"
+
+    def check(self, network: Network, place: str, data: str) -> None:
+        wanted = Volume(len(self.classes))
+        if network.output == wanted:
+            return
+        if network.output.size:
+            got, expected = f"an output of {network.output}", "one row of scores for each image"
+            raise ShapeError("training needs a classifier", got=got, expected=expected, fix="End with GLOBALPOOL - FC.")
+        raise ShapeError(
+            f"the last layer of {place}",
+            got=f"a volume {network.output}",
+            expected=f"{len(self.classes)} scores, one for each class of {data}",
+            fix=f"End with FC[{len(self.classes)}] or FC, and SOFTMAX if you like.",
+        )
+
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        return functional.cross_entropy(outputs, targets, label_smoothing=smoothing, reduction="sum")
+
+    def metric(self) -> Metric:
+        from torchmetrics.classification import MulticlassAccuracy  # which evaluation and prediction need not wait for
+
+        return MulticlassAccuracy(len(self.classes), average="micro", validate_args=False)
+
+    def value(self, metric: Metric) -> float:
+        """The exact fraction, without the noise of float32."""
+        with metric.sync_context():
+            return int(metric.tp) / int(metric.tp + metric.fn)  # pyright: ignore
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Probabilities (N, classes)."""
+        return outputs.softmax(1)
+
+    def evaluation(self, split: str, answers: Tensor, samples: Samples) -> ClassEvaluation:
+        return ClassEvaluation.of(split, answers, samples, self.classes)
+
+    def prediction(self, image: str | Path, answer: Tensor, top: int) -> ClassPrediction:
+        found = answer.topk(min(top, len(self.classes)))
+        pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        return ClassPrediction(str(image), tuple((self.classes[number], value) for number, value in pairs))

@@ -16,37 +16,37 @@ from ...network.graph import Network
 from ...network.operations import Convolve, Input, Operation
 from ...network.pooling import PoolAll, PoolChannels, PoolGrid, PoolWindows
 from ...text import duration, megabytes, percent, printable, short_count, write_atomically
+from ..objectives import Evaluation
 from ..run import run_folder
-from .evaluate import Mistakes
-from .evaluate import mistakes as find_mistakes
+from .evaluate import evaluation_of
 
 REPORT, TEMPLATE = "report.html", "report.html.jinja"
-MOST_ROWS, MOST_PAIRS, MOST_TEXT = 400, 10, 20_000
+MOST_ROWS, MOST_TEXT = 400, 20_000
 
 
-def write_report(path: str | Path, mistakes: Mistakes | None = None) -> None:
+def write_report(path: str | Path, evaluation: Evaluation | None = None) -> None:
     """Write report.html into a run folder, in place of an older one; the same inputs give the same bytes.
 
-    mistakes: what the run gets wrong on images it has not learned from; None computes it from the run's data, and
-    where they are not to be had, the page says why instead. Raises DataError for a folder that is no run, or where
+    evaluation: on images the run has not learned from; None computes it from the run's data, and where they are not
+    to be had, the page says why instead. Raises DataError for a folder that is no run, or where
     the file cannot be written.
     """
     run = run_folder.load(path)
     reason = ""
-    if mistakes is None:
+    if evaluation is None:
         try:
-            mistakes = find_mistakes(run)
+            evaluation = evaluation_of(run)
         except DataError as error:
             reason = str(error)
-    page = render(run, _metrics(run.path), mistakes, reason)
+    page = render(run, _metrics(run.path), evaluation, reason)
     try:
         write_atomically(run.path / REPORT, page)
     except OSError as error:
         raise DataError(f"{run.path / REPORT} cannot be written", got=error.strerror) from None
 
 
-def render(run: run_folder.Run, metrics: Mapping[str, Any], mistakes: Mistakes | None, reason: str = "") -> str:
-    """The page. reason: why there are no mistakes."""
+def render(run: run_folder.Run, metrics: Mapping[str, Any], evaluation: Evaluation | None, reason: str = "") -> str:
+    """The page. reason: why there is no evaluation."""
     from jinja2 import Environment, StrictUndefined
 
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -55,13 +55,13 @@ def render(run: run_folder.Run, metrics: Mapping[str, Any], mistakes: Mistakes |
         resources.files("torchconv.training.results").joinpath(TEMPLATE).read_text(encoding="utf-8")
     )
     network, config = run.module.network, run.config
-    text = run_folder.Description.read(run.path).text
+    text = run.text
     return template.render(
         name=run.path.resolve().name,
-        headline=_headline(run, metrics, mistakes),
-        curves=_curves(metrics),
+        headline=_headline(run, metrics, evaluation),
+        curves=_curves(metrics, run.objective.score),
         filters=filters.filters(run.module),
-        mistakes=None if mistakes is None else _mistakes(mistakes, run.classes),
+        sections=None if evaluation is None else evaluation.sections(),
         reason=reason,
         rows=_rows(network)[:MOST_ROWS],
         more=max(0, len(network.rows) - MOST_ROWS),
@@ -83,18 +83,19 @@ def _metrics(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _headline(run: run_folder.Run, metrics: Mapping[str, Any], mistakes: Mistakes | None) -> list[tuple[str, str, str]]:
+def _headline(
+    run: run_folder.Run, metrics: Mapping[str, Any], evaluation: Evaluation | None
+) -> list[tuple[str, str, str]]:
     """Numbers for the top of the page: value, what it is, and a remark."""
     final = metrics.get("final")
     final = final if isinstance(final, dict) else {}
-    found = []
+    score, found = run.objective.score, []
     for split in ("test", "validation"):
-        if _number(value := final.get(f"{split}_accuracy")):
+        if _number(value := final.get(f"{split}_{score}")):
             images = run.config.images.get(split)
-            found.append((percent(value), f"{split} accuracy", f"{images:,} images" if images else ""))
-    if mistakes is not None and not found and (total := int(mistakes.confusion.sum())):
-        right = int(mistakes.confusion.trace())
-        found.append((percent(right / total), f"accuracy ({mistakes.split})", f"{right:,} of {total:,} images"))
+            found.append((percent(value), f"{split} {score}", f"{images:,} images" if images else ""))
+    if evaluation is not None and not found:
+        found.append((percent(evaluation.score), f"{score} ({evaluation.split})", ""))
     network = run.module.network
     found.append((short_count(network.parameters), "parameters", f"{network.parameters:,}"))
     found.append((short_count(network.macs), "multiply-accumulates", "for one image"))
@@ -106,12 +107,12 @@ def _headline(run: run_folder.Run, metrics: Mapping[str, Any], mistakes: Mistake
     return found
 
 
-def _curves(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Loss and accuracy over the epochs."""
+def _curves(metrics: Mapping[str, Any], score: str) -> list[tuple[str, Any]]:
+    """Loss and score over the epochs."""
     rows, best = _epochs(metrics), metrics.get("best_epoch")
     found = []
-    for title, what in (("Loss", "loss"), ("Accuracy", "accuracy")):
-        lines = []
+    for what in ("loss", score):
+        title, lines = what.capitalize(), []
         for split in ("train", "validation"):
             pairs = ((row["epoch"], row.get(f"{split}_{what}")) for row in rows)
             lines.append((split, [(float(x), float(y)) for x, y in pairs if _number(y)]))
@@ -125,32 +126,6 @@ def _epochs(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = metrics.get("epochs")
     rows = rows if isinstance(rows, list) else []
     return [row for row in rows if isinstance(row, dict) and _number(row.get("epoch"))]
-
-
-def _mistakes(found: Mistakes, classes: Sequence[str]) -> dict[str, Any]:
-    """What the page shows of mistakes."""
-    counts = found.confusion.tolist()
-    shown = charts.most_confused(counts)
-    matrix = charts.confusion([[counts[row][column] for column in shown] for row in shown], [classes[n] for n in shown])
-    pairs = [(value, row, column) for row, values in enumerate(counts) for column, value in enumerate(values)]
-    wrong = sorted((pair for pair in pairs if pair[0] and pair[1] != pair[2]), key=lambda pair: -pair[0])
-    table = zip(
-        found.images, found.truth.tolist(), found.predicted.tolist(), found.probability.tolist(),
-        found.true_probability.tolist(), strict=True,
-    )  # fmt: skip
-    return {
-        "split": found.split,
-        "total": int(found.confusion.sum()),
-        "wrong": int(found.confusion.sum() - found.confusion.trace()),
-        "matrix": matrix,
-        "shown": len(shown),
-        "classes": len(classes),
-        "pairs": [(classes[row], classes[column], value) for value, row, column in wrong[:MOST_PAIRS]],
-        "worst": [
-            (filters.png(image), classes[true], classes[taken], percent(one), percent(other))
-            for image, true, taken, one, other in table
-        ],
-    }
 
 
 def _rows(network: Network) -> list[tuple[str, str, str, int, int]]:

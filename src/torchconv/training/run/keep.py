@@ -1,10 +1,17 @@
-"""The checkpoint of a training: all that Lightning needs to go on, written after every epoch, whole or not at all."""
+"""What stays of a training while it goes on: a checkpoint, the best weights so far, logs, and every epoch's metrics.
+
+Lightning writes what it needs to go on, through `Checkpoints`: whole or not at all, which its ModelCheckpoint does not
+promise, nor that the weights and the metrics in a folder belong to one epoch. Logs are Lightning's.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import math
+import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +19,16 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from ...errors import DataError
-from ..objectives.classification import Classifier
-from ..recipes import Recipe
-from .logs import Logs
+from ..learner import Learner
+from ..task import Task
 from .new_run import NewRun, write
+from .run_folder import LOGS, METRICS
 
 FORMAT = 1
-NAME = "checkpoint.ckpt"
+CHECKPOINT = "checkpoint.ckpt"
 STATE = "torchconv"  # what the run folder says of the epochs so far; the rest is Lightning's
 AGAIN = "Remove it to start from the beginning with the same --resume."
 
@@ -35,8 +43,8 @@ class Checkpoints(CheckpointIO):
         write(Path(path), content.getbuffer())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint; raises DataError."""
-        return read(Path(path))
+        """A checkpoint that `Keep.again` has read before, or weights from a process that the launcher has started."""
+        return torch.load(path, map_location="cpu", weights_only=True)
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint."""
@@ -85,12 +93,13 @@ class Keep(Callback):
     a better, earlier one were on the disk before it was written. So `again` mends whatever was interrupted.
     """
 
-    def __init__(self, run: NewRun | None, path: Path, recipe: Recipe) -> None:
-        self.run, self.path, self.recipe = run, path, recipe
+    def __init__(self, run: NewRun | None, path: Path, task: Task) -> None:
+        self.run, self.path, self.recipe = run, path, task.recipe
+        self._score = f"validation_{task.objective.score}"
         self.epochs: list[dict[str, float]] = []
         self.best_epoch: int | None = None
         self._begun = time.perf_counter()
-        self._logs: Logs | None = None
+        self._loggers: list[Logger] = []
 
     @property
     def best(self) -> dict[str, float]:
@@ -106,34 +115,61 @@ class Keep(Callback):
     def complete(self) -> bool:
         """Whether all epochs are over, or enough of them without a better validation."""
         patience = self.recipe.patience
-        stalled = patience is not None and len(self.epochs) - _improved(self.epochs) >= patience
+        stalled = patience is not None and len(self.epochs) - _improved(self.epochs, self._score) >= patience
         return len(self.epochs) >= self.recipe.epochs or stalled
 
-    def again(self, classifier: Classifier) -> Path | None:
+    def again(self, learner: Learner) -> Path | None:
         """Take up the epochs of the checkpoint, and write what follows from it; None without a checkpoint."""
-        path = self.path / NAME
+        path = self.path / CHECKPOINT
         if not path.exists():
             return None
         found = read(path)
-        check(found, classifier, path)
+        check(found, learner, path)
         self.epochs = list(found[STATE]["epochs"])
         self.best_epoch = found[STATE]["best_epoch"]
         self._begun -= self.epochs[-1]["seconds"]
         if self.run is not None:
             if self.best_epoch == len(self.epochs):
-                classifier.load_state_dict(found["state_dict"])
-                self.run.weights(classifier.averaged)
+                learner.load_state_dict(found["state_dict"])
+                self.run.weights(learner.averaged)
             self.write()
         return path
 
-    def begin(self) -> None:
-        """Start the logs, with the epochs so far."""
-        self._logs = None if self.run is None else Logs(self.run, self.epochs)
+    def reread(self) -> None:
+        """Take up what another process of this training has written."""
+        with suppress(OSError, ValueError):
+            found = json.loads((self.path / METRICS).read_bytes())
+            self.epochs, self.best_epoch = found["epochs"], found["best_epoch"]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the logs anew from the epochs so far, so that none is there twice."""
+        if self.run is not None and trainer.is_global_zero:
+            shutil.rmtree(self.path / LOGS, ignore_errors=True)
+            place = {"save_dir": self.path, "name": "", "version": LOGS}
+            self._loggers = [CSVLogger(**place, flush_logs_every_n_steps=1), TensorBoardLogger(**place)]
+            for row in self.epochs:
+                self._log(row)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.end()
 
     def end(self) -> None:
         """Finish the logs."""
-        if self._logs is not None:
-            self._logs.close()
+        for logger in self._loggers[1:]:
+            logger.experiment.close()  # type: ignore[attr-defined]
+        self._loggers = []
+
+    def _log(self, row: dict[str, float]) -> None:
+        table, board = self._loggers or (None, None)
+        if table is None or board is None:
+            return
+        step = int(row["epoch"])
+        try:
+            table.log_metrics(row, step)
+            board.log_metrics({_title(name): row[name] for name in row if name not in ("epoch", "seconds")}, step)
+            board.experiment.flush()  # type: ignore[attr-defined]
+        except OSError as error:
+            raise DataError(f"{self.path / LOGS} cannot be written", got=error.strerror) from None
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -141,7 +177,7 @@ class Keep(Callback):
         checkpoint[STATE] = {"format": FORMAT, "epochs": self.epochs, "best_epoch": self.best_epoch}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, Learner)
         row = {"epoch": len(self.epochs) + 1, **pl_module.measured()}
         row["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         row["seconds"] = round(self.seconds, 3)
@@ -154,16 +190,15 @@ class Keep(Callback):
                 fix=f"Lower --learning-rate {self.recipe.learning_rate:g}.",
             )
         # of equals, which are common with few validation images, the later one has learned at a lower rate
-        better = self.best_epoch is None or row["validation_accuracy"] >= self.best["validation_accuracy"]
+        better = self.best_epoch is None or row[self._score] >= self.best[self._score]
         self.epochs.append(row)
         self.best_epoch = len(self.epochs) if better else self.best_epoch
-        trainer.save_checkpoint(self.path / NAME)
-        if self.run is not None:
+        trainer.save_checkpoint(self.path / CHECKPOINT)
+        if self.run is not None and trainer.is_global_zero:
             if better:
                 self.run.weights(pl_module.averaged)
             self.write()
-        if self._logs is not None:
-            self._logs.add(row)
+            self._log(row)
         trainer.should_stop = trainer.should_stop or self.complete
 
     def write(self, **final: Any) -> None:
@@ -172,10 +207,16 @@ class Keep(Callback):
             self.run.metrics({"epochs": self.epochs, "best_epoch": self.best_epoch, **final})
 
 
-def _improved(rows: list[dict[str, float]]) -> int:
+def _title(name: str) -> str:
+    """Under which TensorBoard shows a column: the curves of one measure in one plot."""
+    split, _, measure = name.partition("_")
+    return name if name == "learning_rate" else f"{measure}/{split}"
+
+
+def _improved(rows: list[dict[str, float]], score: str) -> int:
     """The last epoch, from 1, that was better on the validation images than all before, of equal ones by its loss."""
     best, epoch = (-math.inf, -math.inf), 0
     for row in rows:
-        if (found := (row["validation_accuracy"], -row["validation_loss"])) > best:
+        if (found := (row[score], -row["validation_loss"])) > best:
             best, epoch = found, int(row["epoch"])
     return epoch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,6 +24,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+
+TRAIN = ("train", "training")
 
 
 class _Taken(DataError):
@@ -82,11 +86,11 @@ class NewRun:
             )  # fmt: skip
 
     @classmethod
-    def next_free(cls, kind: str, parent: Path = Path("runs")) -> NewRun:
-        """runs/digits-1, or the next number that is free."""
+    def next_free(cls, data: str, parent: Path = Path("runs")) -> NewRun:
+        """runs/pets-1 for the data pets, or the next number that is free."""
         number = 1
         while True:
-            path = parent / f"{kind}-{number}"
+            path = parent / f"{run_name(data)}-{number}"
             if not path.exists():
                 try:
                     return cls(path, existing=False)
@@ -126,9 +130,10 @@ class NewRun:
         """Remove what was written, the folder, and the parents that were made for it; leave what others wrote."""
         if not self.fresh:
             return
+        shutil.rmtree(self.path / LOGS, ignore_errors=True)
         for path in reversed(self._written):
             with suppress(OSError):
-                shutil.rmtree(path) if path.name == LOGS else path.rmdir() if path.is_dir() else path.unlink()
+                path.rmdir() if path.is_dir() else path.unlink()
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()
@@ -139,6 +144,19 @@ class NewRun:
     def _write(self, name: str, content: bytes) -> None:
         self._written.append(self.path / name)
         write(self.path / name, content)
+
+
+def run_name(data: str) -> str:
+    """What a run is called after its data; a file called train after its folder.
+
+    >>> run_name("digits"), run_name("/home/me/my pets"), run_name("cifar10/train.parquet"), run_name("hf:mnist:plain")
+    ('digits', 'my-pets', 'cifar10', 'mnist')
+    """
+    path = Path(data.split(":")[1] if data.startswith("hf:") else data)
+    name = path.name
+    if path.suffix.lower() == ".parquet":
+        name = path.parent.name if path.stem.lower() in TRAIN else path.stem
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
 
 
 def write(path: Path, content: bytes | memoryview) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from ...language.build import NetworkModule, build
 from ...language.parser import parse
 from ...network.operations import Volume
 from ..augmentation import Scaling
+from ..objectives import Objective
+from ..objectives.classification import Classification
 
 FORMAT = 1
 CONFIG, TEXT, CLASSES, WEIGHTS, METRICS = (
@@ -61,14 +64,19 @@ class Config:
         return Volume.parse(self.input)
 
     @property
-    def views(self) -> str:
-        """What of an image the network is asked about, as in `views.scores`."""
-        return str(self.settings.get("views", "image"))
+    def test_time_augmentation(self) -> str:
+        """What the network is asked about besides an image: none, mirror or mirror-shift."""
+        return str(self.settings.get("test_time_augmentation", "none"))
 
     @property
     def scaling(self) -> Scaling:
         """How images were scaled for the network."""
         return Scaling(tuple(self.mean), tuple(self.std))
+
+
+def objective(classes: Sequence[str]) -> Objective:
+    """What networks are trained for: one class for each image."""
+    return Classification(classes)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,12 @@ class Run:
     config: Config
     classes: tuple[str, ...]
     module: NetworkModule
+    text: str
+
+    @property
+    def objective(self) -> Objective:
+        """What it was trained for."""
+        return objective(self.classes)
 
 
 @dataclass(frozen=True)
@@ -123,10 +137,13 @@ def load(path: str | Path) -> Run:
         what = f"{root / TEXT}: {error.what}"
         where = error.where
         raise DataError(what, got=error.got, expected=error.expected, fix=error.fix, where=where) from None
-    if (got := module.network.output) != Volume(len(classes)):
-        raise DataError(f"run {root}", got=f"{got} scores", expected=f"{len(classes)}, as {CLASSES} has names")
+    try:
+        objective(classes).check(module.network, str(root / TEXT), str(root / CLASSES))
+    except TorchconvError as error:
+        fix = f"{TEXT} and {CLASSES} are of two runs: put back those of one."
+        raise DataError(f"run {root}: {error.what}", got=error.got, expected=error.expected, fix=fix) from None
     load_weights(module, root / WEIGHTS)
-    return Run(root, config, classes, module.eval())
+    return Run(root, config, classes, module.eval(), found.text)
 
 
 def _config(path: Path) -> Config:
