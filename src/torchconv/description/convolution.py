@@ -170,7 +170,7 @@ class Convolution(Pictured):
         return shapes.macs(self.axes, self.channels.count, shapes.sizes_of(input_size, self.ndim))
 
     def macs_ignoring_borders(self, input_size: Any) -> int:
-        """Multiply-accumulates for one image as customarily counted: every tap of every window."""
+        """Multiply-accumulates for one image as most programs count them (nominal): every tap of every window."""
         return shapes.macs_ignoring_borders(self.axes, self.channels.count, shapes.sizes_of(input_size, self.ndim))
 
     def connection_count(self, input_size: Any) -> int:

@@ -250,10 +250,10 @@ def reads_per_tap(axis: Axis, size: int) -> np.ndarray:
     return np.array([_multiples(int(a), int(b), int(t), axis) for a, b, t in zip(first, last, taps, strict=True)])
 
 
-def customary_windows(axis: Axis, size: int) -> int:
+def nominal_windows(axis: Axis, size: int) -> int:
     """How often the whole kernel is applied when borders are ignored: once an output, or once an input under dilation.
 
-    >>> customary_windows(Axis(3, stride=2, padding=1), 8), customary_windows(Axis(3, input_dilation=2), 8)
+    >>> nominal_windows(Axis(3, stride=2, padding=1), 8), nominal_windows(Axis(3, input_dilation=2), 8)
     (4, 8)
     """
     return output_size(axis, size) if axis.input_dilation == 1 else -(-size // axis.stride)
@@ -303,10 +303,10 @@ def macs(axes: Sequence[Axis], pairs: int, input_size: Sequence[int]) -> int:
 
 
 def macs_ignoring_borders(axes: Sequence[Axis], pairs: int, input_size: Sequence[int]) -> int:
-    """The customary count: every tap of every window; with input dilation, every tap of every input sample.
+    """The nominal count: every tap of every window; with input dilation, every tap of every input sample.
 
     A transposed convolution is thus counted by its inputs, each of which is multiplied with the whole kernel.
     """
     output_sizes(axes, input_size)  # raises where no window fits
-    places = (customary_windows(axis, size) for axis, size in zip(axes, input_size, strict=True))
+    places = (nominal_windows(axis, size) for axis, size in zip(axes, input_size, strict=True))
     return pairs * prod(places) * prod(axis.kernel for axis in axes)

@@ -18,13 +18,9 @@ from ..errors import SettingError, ShapeError, TorchconvError
 from ..language.architecture import Architecture
 from ..language.build import DEFAULT_CLASSES, DEFAULT_INPUT, NetworkModule, build
 from ..language.parser import parse
-from ..network import operations, pooling
-from ..network import operations as ops
-from ..network.graph import Network, Node, NodeRow
-from ..network.operations import Input, Operation, Volume
+from ..network.graph import Network
+from ..network.operations import Volume
 from ..network.propagation import shape_of
-from ..network.reading import reading
-from ..network.recorded import Recorded
 from ..tracing.model_copy import ModelFailed
 from ..tracing.trace import trace
 
@@ -63,7 +59,7 @@ def network_of(model: Any, input_shape: Any = None) -> ModelNetwork:
     name = model.strip() if isinstance(model, str) else "network"
     network = _resized(model, input_shape) if isinstance(model, NetworkModule) else _of_text(model, input_shape)
     name = name if len(name) < 80 else f"{name[:77]}..."
-    return ModelNetwork(name, described(network), (network.nodes[-1].name,))
+    return ModelNetwork(name, network, (network.nodes[-1].name,))
 
 
 def module_of(model: Any, input_shape: Sequence[int]) -> Any:
@@ -265,53 +261,6 @@ def _shown(given: Any) -> str:
     shapes = [str(tuple(one.shape)) for one in pytree.tree_leaves(given) if isinstance(one, Tensor)]
     more = f" and {len(shapes) - 8} more" if len(shapes) > 8 else ""
     return f"inputs of shape {', '.join(shapes[:8])}{more}" if shapes else "the given inputs"
-
-
-def described(network: Network) -> Network:
-    """Each operation as one that was recorded."""
-    volumes = {row.node.name: row.volume for row in network.rows}
-    rows = (row for row in network.rows)
-    return Network(tuple(_recorded(row, volumes) for row in rows))
-
-
-def _recorded(row: NodeRow, volumes: dict) -> Node:
-    node, operation = row.node, row.node.operation
-    if isinstance(operation, Input | Recorded):
-        return node
-    read = [volumes[name] for name in node.inputs]
-    convolution = operation.convolution if isinstance(operation, ops.Convolve) else None
-    customary = convolution.macs_ignoring_borders(read[0].size) if convolution else row.macs
-    found = Recorded(
-        _word(operation),
-        reading(operation, read),
-        row.volume,
-        inputs=len(node.inputs),
-        weights=row.parameters,
-        exact=row.macs,
-        customary=customary,
-        convolution=convolution,
-        axes=convolution.axes
-        if convolution
-        else operation.pooling.axes
-        if isinstance(operation, pooling.PoolWindows)
-        else (),
-        module=node.name,
-        bytes=4 * row.volume.numel,
-        equivariant=_moves(operation),
-    )
-    return Node(node.name, found, node.inputs)
-
-
-def _word(operation: Operation) -> str:
-    kind = f"{operation.kind}norm" if isinstance(operation, operations.Norm) else operation.word
-    return getattr(operation, "title", kind)
-
-
-def _moves(operation: Operation) -> str:
-    if isinstance(operation, ops.Convolve):
-        return "no" if operation.convolution.sharing.needs_size else "yes"
-    cropped = isinstance(operation, operations.Merge) and operation.crop
-    return getattr(operation, "moves", "no" if cropped or isinstance(operation, ops.FullyConnected) else "yes")
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from ..description import shapes
 from ..description.axis import Axis
 from ..description.convolution import Convolution
 from ..description.interval import fit
+from ..network.base import Locality, Operation
 from ..network.graph import Network, Node
-from ..network.operations import Input, Volume
+from ..network.operations import Input, Recorded, Volume
 from ..network.propagation import propagate, shape_of
-from ..network.recorded import Recorded
 from ..receptive.field import Field
 from .receptive_field import ReceptiveField
 
@@ -61,7 +61,7 @@ class LayerRow:
 def rows_of(network: Network, outputs: Sequence[str]) -> tuple[list[LayerRow], list[str], list[str]]:
     """(rows, warnings, outputs): a row for every node that does more than rearrange, and for outputs of a new shape.
 
-    network: of recorded operations. outputs: nodes that come out; those without a row stand for the rows they read.
+    outputs: nodes that come out; those without a row stand for the rows they read.
     """
     volumes = {row.node.name: row.volume for row in network.rows}
     rows, warnings = [], []
@@ -70,7 +70,7 @@ def rows_of(network: Network, outputs: Sequence[str]) -> tuple[list[LayerRow], l
     known = {found.node.name: found for found in propagate(network)} if ndim else {}
     for node in network.nodes:
         operation = node.operation
-        rearranges = isinstance(operation, Recorded) and operation.word in REARRANGED
+        rearranges = operation.word in REARRANGED
         if rearranges and (node.name not in outputs or volumes[node.name] == volumes[node.inputs[0]]):
             shown[node.name] = tuple(name for source in node.inputs for name in shown.get(source, (source,)))
             continue
@@ -86,33 +86,32 @@ def rows_of(network: Network, outputs: Sequence[str]) -> tuple[list[LayerRow], l
 def _row(node: Node, inputs: tuple[str, ...], volume: Volume, read: Sequence[Volume], found: Field | None) -> LayerRow:
     operation = node.operation
     field = found and ReceptiveField.of_field(found)
-    if isinstance(operation, Input) or not isinstance(operation, Recorded):
+    if isinstance(operation, Input):
         size = 4 * volume.numel
         return LayerRow(
             node.name, "input", "", (), str(volume), shape_of(volume), 0, 0, 0, size, field, equivariant="yes"
         )
-    conv = operation.convolution
-    dense = read[0].numel * volume.numel if read else 0
+    recorded = operation if isinstance(operation, Recorded) else None
+    conv, macs, first = operation.convolution, operation.macs(*read), read[0]
+    dense = first.numel * volume.numel
     return LayerRow(
         node.name,
-        operation.word if operation.known else f"unknown: {operation.word}",
+        operation.title if operation.known else f"unknown: {operation.title}",
         f"{conv:}" if conv else _windows(operation),
         inputs,
         _shown(volume, found),
         shape_of(volume),
-        operation.weights,
-        operation.exact,
-        operation.customary,
-        operation.bytes,
+        operation.parameters(*read),
+        macs,
+        operation.macs_ignoring_borders(*read),
+        recorded.bytes if recorded else 4 * volume.numel,
         field,
-        sparsity=operation.exact / dense
-        if operation.exact and dense and operation.word in ("conv", "linear", "fc")
-        else None,
-        unshared=_unshared(conv, read[0]) if conv else None,
-        dense=_dense(conv, read[0]) if conv else None,
-        equivariant=_equivariant(operation, conv) if len(shape_of(read[0])) > 2 else "no" if operation.exact else "",
+        sparsity=macs / dense if macs and dense and operation.word in ("conv", "linear", "fc") else None,
+        unshared=_unshared(conv, first) if conv else None,
+        dense=_dense(conv, first) if conv else None,
+        equivariant=_equivariant(operation, first, volume) if len(shape_of(first)) > 2 else "no" if macs else "",
         known=operation.known,
-        module=operation.module,
+        module=recorded.module if recorded else node.name,
     )
 
 
@@ -126,7 +125,7 @@ def _shown(volume: Volume, found: Field | None) -> str:
     return str(Volume(channels, tuple(shape[dim] for dim in places))) if shape[0] == 1 else str(volume)
 
 
-def _windows(operation: Recorded) -> str:
+def _windows(operation: Operation) -> str:
     if not operation.axes:
         return ""
     parts = ["x".join(str(axis.kernel) for axis in operation.axes)]
@@ -155,25 +154,26 @@ def _dense(conv: Convolution, volume: Volume) -> float:
     return inputs * outputs / prod(conv.weight_shape(size))
 
 
-def _equivariant(operation: Recorded, conv: Convolution | None) -> str:
+def _equivariant(operation: Operation, read: Volume, volume: Volume) -> str:
     if not operation.known:
         return "unknown"
-    if operation.equivariant == "no" or not operation.axes:
-        return operation.equivariant
+    if operation.locality is Locality.POSITIONAL:
+        return "no"
+    if operation.locality is Locality.GLOBAL and volume.size != read.size and prod(volume.size) == 1:
+        return "invariant"
+    conv = operation.convolution
     steps = []
     for number, axis in enumerate(operation.axes):
         outputs, samples = shapes.period(axis)
         period = (conv.sharing.periods[number] if conv else 1) or 1
         steps.append(samples * lcm(outputs, period) // outputs)
-    if max(steps) == 1:
+    if max(steps, default=1) == 1:
         return "yes"
     return f"by {steps[0]}" if len({*steps}) == 1 else f"by {'x'.join(map(str, steps))}"
 
 
 def _warnings(node: Node, read: Sequence[Volume]) -> Iterator[str]:
     operation = node.operation
-    if not isinstance(operation, Recorded):
-        return
     for note in operation.notes:
         yield f"{node.name}: {note}; totals are lower bounds"
     found: dict[str, list[int]] = {}

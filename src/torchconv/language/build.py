@@ -1,25 +1,20 @@
-"""The torch module of each operation of a network."""
+"""From a network to its torch module, freshly initialised; and the few layers that neither torch nor `nn` has."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..description.axis import LARGEST, plain, positive
-from ..errors import SettingError, ShapeError, UnsupportedError
-from ..network import operations as ops
-from ..network import pooling
+from ..errors import SettingError, ShapeError
+from ..network.base import ModuleSpec, Volume
 from ..network.graph import Network
-from ..network.operations import Activation, Convolve, FullyConnected, Input, Operation, Volume
-from ..nn.conv import Conv
-from ..nn.pooling.channel_pool import ChannelPool
-from ..nn.pooling.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
-from ..nn.pooling.learned_pool import LearnedPool
-from ..nn.pooling.window_pool import Pool
+from ..network.operations import Activation, Convolve, FullyConnected, Input
 from .architecture import Architecture
 from .parser import parse
 
@@ -45,93 +40,30 @@ class ChannelScale(torch.nn.Module):
 
 
 class Merging(torch.nn.Module):
-    """The sum of several tensors, or their channels one after another, cut to one size where the operation says so."""
+    """The "sum" of several tensors, or the "concat" of their channels, samples at their (low, high) ends cut off."""
 
-    def __init__(self, operation: ops.Merge, *volumes: Volume) -> None:
+    def __init__(self, word: str, cuts: Sequence[Sequence[tuple[int, int]]]) -> None:
         super().__init__()
-        self.operation = operation
-        self._cuts = list(operation.cuts(*volumes))
+        self._word, self._cuts = word, cuts
 
     def forward(self, *parts: Tensor) -> Tensor:
         parts = tuple(_cut(part, cut) for part, cut in zip(parts, self._cuts, strict=True))
-        if isinstance(self.operation, ops.Concat):
-            return torch.cat(parts, 1)
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
+        return torch.cat(parts, 1) if self._word == "concat" else sum(parts[1:], parts[0])
 
     def extra_repr(self) -> str:
-        return self.operation.word
+        return self._word
 
 
-def _cut(x: Tensor, cut: tuple[tuple[int, int], ...]) -> Tensor:
+def _cut(x: Tensor, cut: Sequence[tuple[int, int]]) -> Tensor:
     for axis, (low, high) in enumerate(cut, 2):
         if low or high:
             x = x.narrow(axis, low, x.shape[axis] - low - high)
     return x
 
 
-def _norm(operation: ops.Norm, volume: Volume) -> torch.nn.Module:
-    if operation.kind == "local":  # five neighbours and the constants of Krizhevsky et al. 2012, section 3.3
-        return torch.nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
-    if operation.kind != "batch":
-        groups = {"layer": 1, "instance": volume.channels}.get(operation.kind, operation.groups)
-        return torch.nn.GroupNorm(groups, volume.channels, operation.eps)
-    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-    return kinds[len(volume.size)](volume.channels, operation.eps, operation.momentum)
-
-
-def _upsample(operation: ops.Upsample, volume: Volume) -> torch.nn.Module:
-    mode = operation.mode if operation.mode == "nearest" else ("linear", "bilinear", "trilinear")[len(volume.size) - 1]
-    factors = tuple(map(float, operation.factors))
-    return torch.nn.Upsample(scale_factor=factors, mode=mode, align_corners=None if mode == "nearest" else False)
-
-
-def _learned(operation: pooling.PoolLearned, volume: Volume) -> torch.nn.Module:
-    return LearnedPool(operation.pooling, volume.channels if operation.per_channel else None)
-
-
-def _summary(summary: pooling.Summary) -> tuple[str, float | None]:
-    return summary.statistic, summary.p
-
-
-GRIDS = {1: GridPool1d, 2: GridPool2d, 3: GridPool3d}
-ACTIVATIONS: dict[str, Callable[[], torch.nn.Module]] = {
-    "relu": torch.nn.ReLU,
-    "leakyrelu": torch.nn.LeakyReLU,
-    "elu": torch.nn.ELU,
-    "gelu": torch.nn.GELU,
-    "silu": torch.nn.SiLU,
-    "tanh": torch.nn.Tanh,
-    "sigmoid": torch.nn.Sigmoid,
-}
-MODULES: dict[type[Operation], Callable[..., torch.nn.Module]] = {
-    ops.Convolve: lambda operation, volume: Conv.of(operation.convolution, input_size=volume.size),
-    pooling.PoolWindows: lambda operation, volume: Pool(operation.pooling),
-    pooling.PoolLearned: _learned,
-    pooling.PoolGrid: lambda operation, volume: GRIDS[len(volume.size)](operation.grids, *_summary(operation.summary)),
-    pooling.PoolAll: lambda operation, volume: GlobalPool(*_summary(operation)),
-    pooling.PoolChannels: lambda operation, volume: ChannelPool.of(operation.pooling),
-    ops.Upsample: _upsample,
-    ops.FullyConnected: lambda operation, volume: FlattenedLinear(volume.numel, operation.features, operation.bias),
-    ops.Activation: lambda operation, volume: ACTIVATIONS[operation.word](),
-    ops.Norm: _norm,
-    ops.ScaleChannels: lambda operation, volume: ChannelScale(volume.channels),
-    ops.Dropout: lambda operation, volume: torch.nn.Dropout(operation.rate),
-    ops.Softmax: lambda operation, volume: torch.nn.Softmax(dim=1),
-    ops.Sum: Merging,
-    ops.Concat: Merging,
-}
-
-
-def module(operation: Operation, volumes: list[Volume]) -> torch.nn.Module:
-    """The module of an operation that reads these volumes; raises UnsupportedError for an unknown kind."""
-    make: Any = MODULES.get(type(operation))
-    if make is None:
-        expected = ", ".join(kind.__name__ for kind in MODULES)
-        raise UnsupportedError(f"building {type(operation).__name__}", expected=expected)
-    return make(operation, *volumes)
+def made(spec: ModuleSpec) -> torch.nn.Module:
+    """The module that a description of one stands for."""
+    return resolve_name(spec.path)(*spec.arguments, **dict(spec.settings))
 
 
 DEFAULT_INPUT, DEFAULT_CLASSES = (3, (32, 32)), 10
@@ -153,7 +85,8 @@ class NetworkModule(torch.nn.Module):
         self._steps: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []  # node, what it reads, what it reads last
         for node in network.nodes:
             if not isinstance(node.operation, Input):
-                self.add_module(node.name, module(node.operation, [volumes[name] for name in node.inputs]))
+                read = [volumes[name] for name in node.inputs]
+                self.add_module(node.name, made(node.operation.torch_module(*read)))
                 done = tuple(name for name in dict.fromkeys(node.inputs) if last[name] == node.name)
                 self._steps.append((node.name, node.inputs, done))
         self._prepare()

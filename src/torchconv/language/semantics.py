@@ -11,8 +11,8 @@ from ..description.convolution import Convolution
 from ..description.pooling import Pooling
 from ..description.sharing import Sharing
 from ..errors import SettingError, TextError
-from ..network import operations, pooling
 from ..network import operations as ops
+from ..network import pooling
 from ..network.operations import Operation, Volume
 
 CONV_DEFAULTS = {"filters": 32, "kernel": 3, "padding": "same"}
@@ -28,9 +28,6 @@ FC_OUTPUTS = 128
 NORM_SETTINGS = {"groups": ("group",), "momentum": ("batch",), "eps": ("batch", "layer", "instance", "group")}
 
 Values = dict[str, Any]
-
-# What gives scores: SOFTMAX after one of these only turns them into probabilities.
-SCORES = (ops.FullyConnected, ops.Convolve, pooling.PoolAll, ops.Upsample, operations.Merge)
 
 
 @dataclass(frozen=True)
@@ -88,12 +85,12 @@ def _transposed(channels: int, filters: int, kernel: tuple[int, ...], settings: 
 
 def make_norm(values: Values, around: Surroundings) -> Operation:
     """NORM: of the kind it says, with the settings which that kind has."""
-    kind = values.get("kind", operations.Norm.kind)
+    kind = values.get("kind", ops.Norm.kind)
     for name in sorted(values.keys() - {"kind"}):
         if kind not in (kinds := NORM_SETTINGS[name]):
             takers = " or ".join(f"NORM[{one}]" for one in kinds)
             raise SettingError(f"{name} of NORM[{kind}]", got=values[name], expected=f"none: only {takers} has it")
-    return operations.Norm(**values)
+    return ops.Norm(**values)
 
 
 def make_local(values: Values, around: Surroundings) -> Operation:
@@ -159,12 +156,12 @@ def make_fc(values: Values, around: Surroundings) -> Operation:
 
 def make_softmax(values: Values, around: Surroundings) -> list[Operation]:
     """SOFTMAX: scores to probabilities; where what is before gives no scores, the classifier's FC comes first."""
-    if isinstance(around.before, SCORES):
-        return [operations.Softmax()]
+    if around.before is not None and around.before.is_linear:
+        return [ops.Softmax()]
     if around.classes is None:
         fix = "Write FC[10] - SOFTMAX, or give classes."
         raise TextError("outputs of SOFTMAX", got="none", expected="the number of classes", fix=fix)
-    return [ops.FullyConnected(around.classes), operations.Softmax()]
+    return [ops.FullyConnected(around.classes), ops.Softmax()]
 
 
 def per_axis(given: int | tuple[int, ...], volume: Volume, word: str, what: str = "kernel") -> tuple[int, ...]:

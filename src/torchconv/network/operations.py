@@ -1,77 +1,41 @@
-"""What a node of a network does: volumes in, a volume out, parameters and multiply-accumulates. No torch."""
+"""Operations: what a node of a network does, all that there is to know of it in one class. No torch.
+
+An operation says its name, the volume that comes out, its parameters and multiply-accumulates, which elements it reads,
+how local it is, and which torch module does it. A new one needs its class here, its word in `language.words`, and its
+row in the table of ATen operators.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from abc import abstractmethod
 from dataclasses import dataclass
-from math import prod
 from typing import ClassVar
 
 from ..description import shapes
-from ..description.axis import positive
+from ..description.axis import Axis, positive
 from ..description.convolution import Convolution
-from ..errors import SettingError, ShapeError
+from ..description.resampling import Resampling
+from ..errors import SettingError, ShapeError, UnsupportedError
+from ..receptive.access import AccessPattern, Cropped, Join, Mix, Pointwise, Resize, SlidingWindows, flattened
+from .base import Elementwise, Locality, ModuleSpec, Operation, Unlearned, Volume
 
 
 @dataclass(frozen=True)
-class Volume:
-    """Channels times a size per axis; written as the notes do, sizes first: 32x32x3.
-
-    >>> str(Volume(3, (32, 32))), Volume.parse("32x32x3").numel
-    ('32x32x3', 3072)
-    """
-
-    channels: int
-    size: tuple[int, ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Volume:
-        """The inverse of str()."""
-        *size, channels = (int(part) for part in text.split("x"))
-        return cls(channels, tuple(size))
-
-    @property
-    def numel(self) -> int:
-        """Number of values."""
-        return self.channels * prod(self.size)
-
-    def __str__(self) -> str:
-        return "x".join(str(number) for number in (*self.size, self.channels))
-
-
-class Operation(ABC):
-    """One kind of layer. `word` names it in tables and module names; `reads` is how many volumes go in.
-
-    `reads` is None where any number of them, two or more, can.
-    """
-
-    word: str
-    reads: int | None = 1
-
-    @abstractmethod
-    def output(self, *volumes: Volume) -> Volume:
-        """The volume that comes out; raises ShapeError if these cannot go in."""
-
-    def parameters(self, *volumes: Volume) -> int:
-        """Number of learned values."""
-        return 0
-
-    def macs(self, *volumes: Volume) -> int:
-        """Multiply-accumulates for one image."""
-        return 0
-
-
-@dataclass(frozen=True)
-class Input(Operation):
+class Input(Elementwise):
     """The image that goes in."""
 
     volume: Volume
-    word = "input"
+    word: ClassVar[str] = "input"
     reads = 0
 
     def output(self) -> Volume:
         return self.volume
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torch.nn.Identity")
+
+    def __str__(self) -> str:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +43,16 @@ class Convolve(Operation):
     """Any convolution of the family."""
 
     convolution: Convolution
-    word = "conv"
+    word: ClassVar[str] = "conv"
+    is_linear = True
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:  # type: ignore[override]
+        return self.convolution.axes
+
+    @property
+    def locality(self) -> Locality:
+        return Locality.POSITIONAL if self.convolution.sharing.needs_size else Locality.WINDOWED
 
     def output(self, volume: Volume) -> Volume:
         if volume.channels != self.convolution.in_channels or len(volume.size) != self.convolution.ndim:
@@ -96,14 +69,28 @@ class Convolve(Operation):
     def macs(self, volume: Volume) -> int:
         return self.convolution.macs(volume.size)
 
+    def macs_ignoring_borders(self, volume: Volume) -> int:
+        return self.convolution.macs_ignoring_borders(volume.size)
+
+    def access(self, *volumes: Volume) -> AccessPattern:
+        return SlidingWindows(self.convolution.axes, self.convolution.channels)
+
+    def torch_module(self, volume: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torchconv.nn.conv.Conv.of", self.convolution, input_size=volume.size)
+
+    def __str__(self) -> str:
+        return f"{self.convolution}"
+
 
 @dataclass(frozen=True)
-class Upsample(Operation):
+class Upsample(Unlearned):
     """Every axis `factors` times as long: each value repeated ("nearest"), or interpolated ("linear")."""
 
     factors: tuple[int, ...]
     mode: str = "nearest"
-    word = "upsample"
+    word: ClassVar[str] = "upsample"
+    locality: ClassVar[Locality] = Locality.WINDOWED
+    is_linear = True
     modes = ("nearest", "linear")
 
     def __post_init__(self) -> None:
@@ -115,6 +102,17 @@ class Upsample(Operation):
         size = tuple(length * factor for length, factor in zip(volume.size, self.factors, strict=True))
         return Volume(volume.channels, size)
 
+    def access(self, volume: Volume) -> AccessPattern:
+        sizes = zip(volume.size, self.factors, strict=True)
+        return Resize(tuple(Resampling(size, size * factor, self.mode) for size, factor in sizes))
+
+    def torch_module(self, volume: Volume) -> ModuleSpec:
+        path, factors = "torch.nn.Upsample", tuple(map(float, self.factors))
+        if self.mode == "nearest":
+            return ModuleSpec.of(path, scale_factor=factors)
+        mode = ("linear", "bilinear", "trilinear")[len(volume.size) - 1]
+        return ModuleSpec.of(path, scale_factor=factors, mode=mode, align_corners=False)
+
 
 @dataclass(frozen=True)
 class FullyConnected(Operation):
@@ -122,7 +120,9 @@ class FullyConnected(Operation):
 
     features: int
     bias: bool = True
-    word = "fc"
+    word: ClassVar[str] = "fc"
+    locality: ClassVar[Locality] = Locality.POSITIONAL
+    is_linear = True
 
     def output(self, volume: Volume) -> Volume:
         return Volume(self.features)
@@ -133,55 +133,65 @@ class FullyConnected(Operation):
     def macs(self, volume: Volume) -> int:
         return self.features * volume.numel
 
+    def access(self, volume: Volume) -> AccessPattern:
+        return flattened((1, volume.channels, *volume.size), self.features)
+
+    def torch_module(self, volume: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torchconv.language.build.FlattenedLinear", volume.numel, self.features, self.bias)
+
 
 def _check_choice(what: str, got: str, known: tuple[str, ...]) -> None:
     if got not in known:
         raise SettingError(what, got=repr(got), expected=f"one of {', '.join(known)}")
 
 
-class Elementwise(Operation):
-    """An operation whose output has the volume of its input."""
-
-    def output(self, volume: Volume) -> Volume:
-        return volume
-
-
 @dataclass(frozen=True)
 class Activation(Elementwise):
-    """A function of every value on its own; `word` says which, by torch's names."""
+    """A function of every value on its own; `word` says which, by torch's names in small letters."""
 
     word: str = "relu"
-    words: ClassVar[tuple[str, ...]] = ("relu", "leakyrelu", "elu", "gelu", "silu", "tanh", "sigmoid")
+    classes: ClassVar[tuple[str, ...]] = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid")
+    words: ClassVar[tuple[str, ...]] = tuple(map(str.lower, classes))
 
     def __post_init__(self) -> None:
-        if self.word not in self.words:
-            raise SettingError("activation", got=repr(self.word), expected=f"one of {', '.join(self.words)}")
+        _check_choice("activation", self.word, self.words)
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        return ModuleSpec.of(f"torch.nn.{self.classes[self.words.index(self.word)]}")
 
 
 @dataclass(frozen=True)
 class Norm(Elementwise):
     """Values to mean 0 and variance 1 over a set of them, then scaled and shifted channel by channel.
 
-    kind: "batch", each channel over the batch (Ioffe, Szegedy 2015); "layer", "instance" and "group", each image over
-    all channels, each one, or `groups` of them (Wu, He 2018); "local" divides by neighbouring channels and learns
-    nothing (Krizhevsky et al. 2012, section 3.3). momentum: the new batch's share in the running statistics.
+    kind: "batch", each channel over the batch (Ioffe, Szegedy 2015), by known statistics in use; "layer", "instance"
+    and "group", each image over all channels, each one, or `groups` of them (Wu, He 2018); "local" divides by
+    neighbouring channels and learns nothing (Krizhevsky et al. 2012, section 3.3). momentum: the new batch's share in
+    the running statistics.
     """
 
     kind: str = "batch"
     groups: int = 32
     momentum: float = 0.1
     eps: float = 1e-5
-    word = "norm"
+    word: ClassVar[str] = "norm"
     kinds: ClassVar[tuple[str, ...]] = ("batch", "layer", "instance", "group", "local")
 
     def __post_init__(self) -> None:
-        if self.kind not in self.kinds:
-            raise SettingError("normalisation", got=repr(self.kind), expected=f"one of {', '.join(self.kinds)}")
+        _check_choice("normalisation", self.kind, self.kinds)
         positive("groups", self.groups)
         if not 0 < self.momentum <= 1:
             raise SettingError("momentum", got=self.momentum, expected="a number above 0, at most 1")
         if not 0 < self.eps < 1:
             raise SettingError("eps", got=self.eps, expected="a number between 0 and 1")
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind}norm"
+
+    @property
+    def locality(self) -> Locality:  # type: ignore[override]
+        return Locality.POINTWISE if self.kind in ("batch", "local") else Locality.GLOBAL
 
     def output(self, volume: Volume) -> Volume:
         if self.kind == "group" and volume.channels % self.groups:
@@ -193,12 +203,27 @@ class Norm(Elementwise):
     def parameters(self, volume: Volume) -> int:
         return 0 if self.kind == "local" else 2 * volume.channels
 
+    def access(self, volume: Volume) -> AccessPattern:
+        if self.kind in ("batch", "local"):
+            return Pointwise()
+        places = tuple(range(2, 2 + len(volume.size)))
+        return Mix(places if self.kind == "instance" else (1, *places))
+
+    def torch_module(self, volume: Volume) -> ModuleSpec:
+        if self.kind == "local":  # five neighbours and the constants of Krizhevsky et al. 2012, section 3.3
+            return ModuleSpec.of("torch.nn.LocalResponseNorm", 5, alpha=5e-4, beta=0.75, k=2.0)
+        if self.kind == "batch":
+            path = f"torch.nn.BatchNorm{max(len(volume.size), 1)}d"
+            return ModuleSpec.of(path, volume.channels, self.eps, self.momentum)
+        groups = {"layer": 1, "instance": volume.channels}.get(self.kind, self.groups)
+        return ModuleSpec.of("torch.nn.GroupNorm", groups, volume.channels, self.eps)
+
 
 @dataclass(frozen=True)
 class ScaleChannels(Elementwise):
     """Every channel times a coefficient plus a bias, both learned (LeCun et al. 1998, section II.B)."""
 
-    word = "scale"
+    word: ClassVar[str] = "scale"
 
     def parameters(self, volume: Volume) -> int:
         return 2 * volume.channels
@@ -206,32 +231,49 @@ class ScaleChannels(Elementwise):
     def macs(self, volume: Volume) -> int:
         return volume.numel
 
+    def torch_module(self, volume: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torchconv.language.build.ChannelScale", volume.channels)
+
 
 @dataclass(frozen=True)
 class Dropout(Elementwise):
     """Values set to zero at random while training, the rest scaled up (Srivastava et al. 2014)."""
 
     rate: float = 0.5
-    word = "dropout"
+    word: ClassVar[str] = "dropout"
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
             raise SettingError("dropout rate", got=self.rate, expected="a number from 0 to below 1")
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torch.nn.Dropout", self.rate)
 
 
 @dataclass(frozen=True)
 class Softmax(Elementwise):
     """Scores to probabilities over the channels."""
 
-    word = "softmax"
+    word: ClassVar[str] = "softmax"
+
+    def access(self, *volumes: Volume) -> AccessPattern:
+        return Mix((1,))
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torch.nn.Softmax", dim=1)
 
 
 @dataclass(frozen=True)
-class Merge(Operation):
+class Merge(Unlearned):
     """Volumes of equal sizes into one; with `crop`, larger ones lose what they have more, as much at either side."""
 
     crop: bool = False
     reads = None
+    is_linear = True
+
+    @property
+    def locality(self) -> Locality:
+        return Locality.POSITIONAL if self.crop else Locality.POINTWISE
 
     def output(self, *volumes: Volume) -> Volume:
         sizes = {volume.size for volume in volumes}
@@ -239,27 +281,35 @@ class Merge(Operation):
             fix = "" if self.crop else f"{self.word.upper()}[crop] cuts them to the smallest."
             shown = ", ".join(str(volume) for volume in volumes)
             raise ShapeError(self.word, got=f"volumes {shown}", expected="equal sizes", fix=fix)
-        return Volume(self._channels([volume.channels for volume in volumes]), tuple(map(min, *self._sizes(volumes))))
+        smallest = tuple(map(min, zip(*sizes, strict=True)))
+        return Volume(self._channels([volume.channels for volume in volumes]), smallest)
 
-    def cuts(self, *volumes: Volume) -> Iterator[tuple[tuple[int, int], ...]]:
+    def access(self, *volumes: Volume) -> AccessPattern:
+        pattern, cuts = self._pattern(), self._cuts(*volumes)
+        return Cropped(cuts, pattern) if any(any(pair) for cut in cuts for pair in cut) else pattern
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torchconv.language.build.Merging", self.word, self._cuts(*volumes))
+
+    def _cuts(self, *volumes: Volume) -> tuple[tuple[tuple[int, int], ...], ...]:
         """For each volume how many samples go at the (low, high) end of each axis; the odd one at the high end."""
         size = self.output(*volumes).size
-        return (shapes.central_cut(volume.size, size) for volume in volumes)
-
-    @staticmethod
-    def _sizes(volumes: tuple[Volume, ...]) -> list[tuple[int, ...]]:
-        return [volume.size for volume in volumes]
+        return tuple(shapes.central_cut(volume.size, size) for volume in volumes)
 
     @abstractmethod
     def _channels(self, channels: list[int]) -> int:
         """Of the output."""
+
+    @abstractmethod
+    def _pattern(self) -> AccessPattern:
+        """Of volumes of equal sizes."""
 
 
 @dataclass(frozen=True)
 class Sum(Merge):
     """Values added place by place: a residual connection (He et al. 2016)."""
 
-    word = "sum"
+    word: ClassVar[str] = "sum"
 
     def _channels(self, channels: list[int]) -> int:
         if len(set(channels)) > 1:
@@ -267,12 +317,69 @@ class Sum(Merge):
             raise ShapeError("sum", got=f"{got} channels", expected="as many in every branch")
         return channels[0]
 
+    def _pattern(self) -> AccessPattern:
+        return Pointwise()
+
 
 @dataclass(frozen=True)
 class Concat(Merge):
     """Channels of one after those of the other (Szegedy et al. 2015; Ronneberger et al. 2015)."""
 
-    word = "concat"
+    word: ClassVar[str] = "concat"
 
     def _channels(self, channels: list[int]) -> int:
         return sum(channels)
+
+    def _pattern(self) -> AccessPattern:
+        return Join(1)
+
+
+@dataclass(frozen=True)
+class Recorded(Operation):
+    """An operation seen while a model ran; its numbers are those that were found then.
+
+    kind: its name in tables. pattern: which elements it reads. known: whether that, and the numbers, are sure.
+    weights, exact, nominal: learned values; multiply-accumulates; those with padding counted too.
+    module: where in the model; bytes: of the output.
+    """
+
+    kind: str
+    pattern: AccessPattern
+    volume: Volume
+    inputs: int = 1
+    weights: int = 0
+    exact: int = 0
+    nominal: int = 0
+    known: bool = True
+    convolution: Convolution | None = None
+    axes: tuple[Axis, ...] = ()
+    module: str = ""
+    bytes: int = 0
+    locality: Locality = Locality.POINTWISE
+    notes: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> str:
+        return self.kind
+
+    @property
+    def reads(self) -> int:  # type: ignore[override]
+        return self.inputs
+
+    def output(self, *volumes: Volume) -> Volume:
+        return self.volume
+
+    def parameters(self, *volumes: Volume) -> int:
+        return self.weights
+
+    def macs(self, *volumes: Volume) -> int:
+        return self.exact
+
+    def macs_ignoring_borders(self, *volumes: Volume) -> int:
+        return self.nominal
+
+    def access(self, *volumes: Volume) -> AccessPattern:
+        return self.pattern
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        raise UnsupportedError(f"a module of {self.word}, which was recorded", fix="Take the model that it is part of.")

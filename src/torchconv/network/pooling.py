@@ -5,28 +5,49 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
-from ..description.axis import plain, positive
+import numpy as np
+
+from ..description.axis import Axis, plain, positive
+from ..description.connections import Connections
 from ..description.interval import fit
 from ..description.pooling import Pooling
 from ..description.resampling import Resampling
+from ..description.shapes import sources
 from ..errors import SettingError, ShapeError
-from .operations import Operation, Volume
+from ..receptive.access import (
+    AccessPattern,
+    Beside,
+    Composed,
+    Each,
+    Flatten,
+    Gather,
+    Reduce,
+    Resize,
+    SlidingWindows,
+)
+from .base import Locality, ModuleSpec, Operation, Unlearned, Volume
 
 SUMMARIES = ("max", "mean", "l2", "lp")  # of regions that are no windows
 Grid = tuple[int, ...]
 
-# Besides what every operation has, those of this file have a `title`, their name in tables, and `moves`: whether what
-# comes out moves with the input ("yes", "no"), or stays ("invariant").
-
 
 @dataclass(frozen=True)
-class PoolWindows(Operation):
+class PoolWindows(Unlearned):
     """A statistic of every window, channel by channel."""
 
     pooling: Pooling
-    word, moves = "pool", "yes"
+    word: ClassVar[str] = "pool"
+    locality: ClassVar[Locality] = Locality.WINDOWED
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:  # type: ignore[override]
+        return self.pooling.axes
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return self.pooling.ndim
 
     def output(self, volume: Volume) -> Volume:
         if len(volume.size) != self.pooling.ndim:
@@ -38,6 +59,12 @@ class PoolWindows(Operation):
     def title(self) -> str:
         return f"{self.pooling.statistic}pool"
 
+    def access(self, *volumes: Volume) -> AccessPattern:
+        return SlidingWindows(self.pooling.axes)
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torchconv.nn.pooling.window_pool.Pool", self.pooling)
+
     def __str__(self) -> str:
         return str(self.pooling)
 
@@ -47,7 +74,11 @@ class PoolLearned(PoolWindows):
     """An average of every window whose weights are learned: one set of them, or one for each channel."""
 
     per_channel: bool = False
-    word = title = "learnedpool"  # type: ignore[assignment]
+    word: ClassVar[str] = "learnedpool"
+
+    @property
+    def title(self) -> str:
+        return self.word
 
     def parameters(self, volume: Volume) -> int:
         return prod(self.pooling.kernel_size) * (volume.channels if self.per_channel else 1)
@@ -55,16 +86,20 @@ class PoolLearned(PoolWindows):
     def macs(self, volume: Volume) -> int:
         return volume.channels * prod(self.output(volume).size) * prod(self.pooling.kernel_size)
 
+    def torch_module(self, volume: Volume) -> ModuleSpec:
+        channels = volume.channels if self.per_channel else None
+        return ModuleSpec.of("torchconv.nn.pooling.learned_pool.LearnedPool", self.pooling, channels)
+
 
 @dataclass(frozen=True)
-class PoolChannels(Operation):
+class PoolChannels(Unlearned):
     """A statistic of neighbouring channels, place by place; the largest is Maxout (Goodfellow et al. 2013)."""
 
     pooling: Pooling
-    moves = "yes"
+    locality: ClassVar[Locality] = Locality.POINTWISE
 
     @property
-    def word(self) -> str:  # type: ignore[override]
+    def word(self) -> str:
         (axis,) = self.pooling.axes
         return "maxout" if self.pooling.kind == "max" and axis.stride == axis.kernel else "channelpool"
 
@@ -80,6 +115,17 @@ class PoolChannels(Operation):
             fix = f"Windows of {axis.kernel} with a stride of {axis.stride} leave some of them out."
             raise ShapeError(f"pooling over channels, {self.pooling}", got=got, expected="all in windows", fix=fix)
         return Volume(channels, volume.size)
+
+    def access(self, volume: Volume) -> AccessPattern:
+        (axis,), channels = self.pooling.axes, volume.channels
+        table = np.zeros((self.output(volume).channels, channels), dtype=bool)
+        for output, inputs in enumerate(sources(axis, channels)):
+            table[output, inputs[inputs >= 0]] = True
+        connections = Connections.of(channels, len(table), table=table)
+        return SlidingWindows((Axis(1),) * len(volume.size), connections)
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torchconv.nn.pooling.channel_pool.ChannelPool.of", self.pooling)
 
     def __str__(self) -> str:
         return str(self.pooling)
@@ -113,10 +159,12 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class PoolAll(Summary, Operation):
+class PoolAll(Summary, Unlearned):
     """One number for each channel: a statistic over all places (Lin et al. 2014, Network in network, section 3.2)."""
 
-    word, moves = "globalpool", "invariant"
+    word: ClassVar[str] = "globalpool"
+    locality: ClassVar[Locality] = Locality.GLOBAL
+    is_linear = True
     __str__ = Summary.__str__
 
     @property
@@ -128,9 +176,15 @@ class PoolAll(Summary, Operation):
             raise ShapeError("global pooling", got=f"a volume {volume}", expected="axes and channels")
         return Volume(volume.channels)
 
+    def access(self, volume: Volume) -> AccessPattern:
+        return Reduce(tuple(range(2, 2 + len(volume.size))))
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torchconv.nn.pooling.grid_pool.GlobalPool", self.statistic, self.p)
+
 
 @dataclass(frozen=True)
-class PoolGrid(Operation):
+class PoolGrid(Unlearned):
     """A statistic of each cell of a grid laid over an input of any size; of several grids, the cells one after another.
 
     Cell i of g on an axis of n samples is floor(i * n / g) up to ceil((i + 1) * n / g): neighbours may overlap.
@@ -142,7 +196,12 @@ class PoolGrid(Operation):
 
     grids: tuple[Grid, ...]
     summary: Summary = Summary("max")
-    word, moves = "gridpool", "no"
+    word: ClassVar[str] = "gridpool"
+    locality: ClassVar[Locality] = Locality.POSITIONAL
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return len(self.grids[0])
 
     @property
     def title(self) -> str:
@@ -157,8 +216,23 @@ class PoolGrid(Operation):
             return Volume(volume.channels, self.grids[0])
         return Volume(volume.channels, (sum(map(prod, self.grids)),))
 
+    def access(self, volume: Volume) -> AccessPattern:
+        levels = [cells_of(volume, grid) for grid in self.grids]
+        if len(levels) == 1:
+            return levels[0]
+        return Beside(tuple(Composed((level, Flatten(2))) for level in levels), 2)
+
+    def torch_module(self, volume: Volume) -> ModuleSpec:
+        path = f"torchconv.nn.pooling.grid_pool.GridPool{len(volume.size)}d"
+        return ModuleSpec.of(path, self.grids, self.summary.statistic, self.summary.p)
+
     def __str__(self) -> str:
         return f"{grid_text(self.grids)}, {self.summary}"
+
+
+def cells_of(volume: Volume, grid: Grid) -> Resize:
+    """Each cell of a grid reads the samples that it covers."""
+    return Resize(tuple(Resampling(size, cells, "area") for size, cells in zip(volume.size, grid, strict=True)))
 
 
 def grids_of(value: Any, ndim: int) -> tuple[Grid, ...]:
@@ -201,7 +275,12 @@ class PoolClusters(Operation):
     statistic: str = "mean"
     channels: int | None = None
     codes: bool = False
-    word, moves = "clusterpool", "no"
+    word: ClassVar[str] = "clusterpool"
+    locality: ClassVar[Locality] = Locality.POSITIONAL
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return len(self.grid)
 
     @property
     def reads(self) -> int:  # type: ignore[override]
@@ -221,15 +300,32 @@ class PoolClusters(Operation):
             raise ShapeError(f"codes pooled by {self}", got=f"a volume {codes}", expected=expected)
         return Volume(self.clusters * codes.channels, self.grid)
 
+    def parameters(self, *volumes: Volume) -> int:
+        return 0
+
     def macs(self, features: Volume, codes: Volume | None = None) -> int:
         return self.clusters * features.numel
+
+    def access(self, features: Volume, codes: Volume | None = None) -> AccessPattern:
+        """The cluster of a descriptor is found from all its channels; codes keep to theirs."""
+        cells, outputs = cells_of(features, self.grid), self.output(features, codes).channels
+        every = SlidingWindows((Axis(1),) * len(self.grid), Connections.of(features.channels, outputs))
+        found = Composed((every, cells))
+        if codes is None:
+            return found
+        own = Gather(1, tuple((output % codes.channels,) for output in range(outputs)))
+        return Each((found, Composed((own, cells))))
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        path = f"torchconv.nn.pooling.cluster_pool.ClusterPool{len(self.grid)}d"
+        return ModuleSpec.of(path, self.clusters, self.grid, self.statistic)
 
     def __str__(self) -> str:
         return f"{self.clusters} clusters and {'x'.join(map(str, self.grid))} cells"
 
 
 @dataclass(frozen=True)
-class PoolRegions(Operation):
+class PoolRegions(Unlearned):
     """Pooling over every box of a grid's cells, or over some (channel, region) pairs if there are `pairs`.
 
     >>> str(PoolRegions((4, 4)).output(Volume(3, (9, 9))))
@@ -241,7 +337,12 @@ class PoolRegions(Operation):
     grid: tuple[int, ...]
     statistic: str = "max"
     pairs: tuple[tuple[int, int], ...] = ()
-    word, moves = "regionpool", "no"
+    word: ClassVar[str] = "regionpool"
+    locality: ClassVar[Locality] = Locality.POSITIONAL
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return len(self.grid)
 
     @property
     def title(self) -> str:
@@ -261,10 +362,20 @@ class PoolRegions(Operation):
             return Volume(len(self.pairs))
         return Volume(volume.channels, (prod(cells * (cells + 1) // 2 for cells in self.grid),))
 
-    def spans(self, size: tuple[int, ...]) -> list[list[range]]:
-        """The samples of every run of cells, along each axis."""
-        cut = [Resampling(length, cells, "area") for length, cells in zip(size, self.grid, strict=True)]
-        return [[range(one.read(a)[0], one.read(b - 1)[-1] + 1) for a, b in runs(one.outputs)] for one in cut]
+    def access(self, volume: Volume) -> AccessPattern:
+        steps: list[AccessPattern] = []
+        for dim, axis in enumerate(cells_of(volume, self.grid).axes, 2):
+            spans = [[*range(axis.read(first)[0], axis.read(end - 1)[-1] + 1)] for first, end in runs(axis.outputs)]
+            steps.append(Gather(dim, tuple((*span, *[-1] * (axis.size - len(span))) for span in spans)))
+        steps.append(Flatten(2))
+        if self.pairs:
+            count = len(self.regions)
+            chosen = tuple((channel * count + region,) for channel, region in self.pairs)
+            steps += [Flatten(1), Gather(1, chosen)]
+        return Composed(tuple(steps))
+
+    def torch_module(self, *volumes: Volume) -> ModuleSpec:
+        return ModuleSpec.of("torchconv.nn.pooling.region_pool.region_pool", self.grid, self.statistic, self.pairs)
 
     def __str__(self) -> str:
         grid = "x".join(map(str, self.grid))

@@ -11,12 +11,11 @@ from ..receptive.access import AccessPattern, Everything
 from ..receptive.field import Field
 from .graph import Network, Node
 from .operations import Volume
-from .reading import reading
 
 
 @dataclass(frozen=True)
 class NodeField:
-    """What the units of a node read, and remarks on inputs of it that do not read around the same places."""
+    """What the elements of a node's output read, and remarks on inputs that do not read around the same places."""
 
     node: Node
     field: Field
@@ -41,7 +40,7 @@ def propagate(
             shape = shape_of(volumes[start])
             found = Field.of_input(shape, max(len(shape) - 2, 0), flags)
         elif node.name in wanted and any(name in known for name in node.inputs):
-            way = reading(node.operation, [volumes[name] for name in node.inputs])
+            way = node.operation.access(*(volumes[name] for name in node.inputs))
             some = next(known[name] for name in node.inputs if name in known)
             read = [known.get(name) or nothing(shape_of(volumes[name]), some) for name in node.inputs]
             found, notes = _read(node, way, read, shape_of(volumes[node.name]))

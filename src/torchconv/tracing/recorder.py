@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..compute.observer import observed
+from ..network.base import TensorVolume
 from ..network.graph import Node
-from ..network.operations import Input, Operation
-from ..network.recorded import Recorded, TensorVolume
+from ..network.operations import Input, Operation, Recorded
 from ..receptive.access import Everything, Pointwise
 from .aten.call import Draft, OperatorCall
 from .aten.spectral import Spectra
@@ -204,13 +204,13 @@ class Recorder(TorchDispatchMode):
             inputs=len(inputs),
             weights=sum(self._sizes[name] for name in fresh),
             exact=draft.exact,
-            customary=draft.exact if draft.customary is None else draft.customary,
+            nominal=draft.exact if draft.nominal is None else draft.nominal,
             known=draft.known,
             convolution=draft.convolution,
             axes=draft.axes,
             module=self._calls.here,
             bytes=0 if draft.word in HIDDEN else one.numel() * one.element_size(),
-            equivariant=draft.equivariant,
+            locality=draft.locality,
             notes=(draft.note,) if draft.note else (),
         )
         name = self._add(self._calls.name(draft.word), one, operation, tuple(self._sources[t] for t in inputs))

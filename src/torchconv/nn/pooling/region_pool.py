@@ -191,3 +191,9 @@ class RegionPool3d(RegionPool):
     """
 
     ndim = 3
+
+
+def region_pool(grid: tuple[int, ...], statistic: str, pairs: tuple[tuple[int, int], ...] = ()) -> RegionPool:
+    """The layer for as many axes as the grid has: of all regions, or of some (channel, region) pairs."""
+    layer = (RegionPool1d, RegionPool2d, RegionPool3d)[len(grid) - 1](grid, statistic)
+    return layer.select(pairs) if pairs else layer

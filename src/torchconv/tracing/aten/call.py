@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from ...description.axis import Axis
 from ...description.convolution import Convolution
+from ...network.base import Locality
 from ...receptive.access import AccessPattern, Pointwise
 
 
@@ -64,11 +65,11 @@ class Draft:
     pattern: AccessPattern = field(default_factory=Pointwise)
     inputs: tuple[Tensor, ...] | None = None
     exact: int = 0
-    customary: int | None = None
+    nominal: int | None = None
     convolution: Convolution | None = None
     axes: tuple[Axis, ...] = ()
     known: bool = True
-    equivariant: str = "yes"
+    locality: Locality = Locality.POINTWISE
     note: str = ""
 
 

@@ -7,6 +7,7 @@ from math import prod
 import torch
 
 from ...description.axis import Axis
+from ...network.base import Locality
 from ...receptive import access
 from .call import Draft, OperatorCall
 from .windows import sliced
@@ -22,7 +23,7 @@ def reshape(call: OperatorCall) -> Draft:
     if call.name.startswith("as_strided") and not (call.out.numel() == call.x.numel() and call.out.is_contiguous()):
         whole = access.Everything(tuple(call.out.shape))
         return Draft("as_strided", whole, (call.x,), known=False, note="which units it takes is not known")
-    return Draft("reshape", access.Reshape(tuple(call.out.shape)), (call.x,), equivariant="no")
+    return Draft("reshape", access.Reshape(tuple(call.out.shape)), (call.x,), locality=Locality.POSITIONAL)
 
 
 def permute(call: OperatorCall) -> Draft:
@@ -49,7 +50,7 @@ def repeat(call: OperatorCall) -> Draft:
     for dim, (length, times) in enumerate(zip(shape, call["repeats"], strict=True)):
         if int(times) != 1:
             steps.append(picked(dim, [at % length for at in range(length * int(times))]))
-    return Draft("repeat", access.Composed(tuple(steps)), equivariant="no")
+    return Draft("repeat", access.Composed(tuple(steps)), locality=Locality.POSITIONAL)
 
 
 def picked(dim: int, units: list[int]) -> access.Gather:
@@ -88,8 +89,8 @@ def join(call: OperatorCall) -> Draft:
     tensors = tuple(one for one in call["tensors"] if one.shape != (0,))
     dim = int(call["dim"]) % call.out.ndim
     if len(tensors) == len(call.inputs):
-        spatial = "yes" if dim == 1 else "no"
-        return Draft("concat", access.Join(dim, call.name == "stack"), tensors, equivariant=spatial)
+        local = Locality.POINTWISE if dim == 1 else Locality.POSITIONAL
+        return Draft("concat", access.Join(dim, call.name == "stack"), tensors, locality=local)
     start, parts = 0, []
     for one in tensors:
         length = 1 if call.name == "stack" else one.shape[dim]
@@ -100,7 +101,7 @@ def join(call: OperatorCall) -> Draft:
             end = call.out.shape[dim] - start - length
             parts.append(access.Composed((*steps, access.Slice(dim, Axis(1, padding=(start, end))))))
         start += length
-    return Draft("concat", access.Each(tuple(parts)), equivariant="no")
+    return Draft("concat", access.Each(tuple(parts)), locality=Locality.POSITIONAL)
 
 
 def scatter(call: OperatorCall) -> Draft:
@@ -119,7 +120,12 @@ def scatter(call: OperatorCall) -> Draft:
     used = [(tensor, way) for tensor, way in parts if call.depends(tensor)]
     if len(written) == length:
         used = [one for one in used if one[0] is source] or used
-    return Draft("assign", access.Each(tuple(way for _, way in used)), tuple(one for one, _ in used), equivariant="no")
+    return Draft(
+        "assign",
+        access.Each(tuple(way for _, way in used)),
+        tuple(one for one, _ in used),
+        locality=Locality.POSITIONAL,
+    )
 
 
 def copied(call: OperatorCall) -> Draft:
@@ -135,7 +141,7 @@ def constant(call: OperatorCall) -> tuple[Draft, ...]:
 def flip(call: OperatorCall) -> Draft:
     """Axes the other way round."""
     steps = tuple(picked(int(dim) % call.x.ndim, [*range(call.x.shape[dim])][::-1]) for dim in call["dims"])
-    return Draft("flip", access.Composed(steps), equivariant="no")
+    return Draft("flip", access.Composed(steps), locality=Locality.POSITIONAL)
 
 
 def roll(call: OperatorCall) -> Draft:
@@ -143,10 +149,12 @@ def roll(call: OperatorCall) -> Draft:
     dims, shifts = list(call["dims"]), list(call["shifts"])
     if not dims:
         flat = (access.Reshape((call.x.numel(),)), picked(0, _rolled(call.x.numel(), shifts[0])))
-        return Draft("roll", access.Composed((*flat, access.Reshape(tuple(call.out.shape)))), equivariant="no")
+        return Draft(
+            "roll", access.Composed((*flat, access.Reshape(tuple(call.out.shape)))), locality=Locality.POSITIONAL
+        )
     moves = zip(dims, shifts, strict=True)
     steps = tuple(picked(int(d) % call.x.ndim, _rolled(call.x.shape[d], int(shift))) for d, shift in moves)
-    return Draft("roll", access.Composed(steps))
+    return Draft("roll", access.Composed(steps), locality=Locality.WINDOWED)
 
 
 def _rolled(length: int, shift: int) -> list[int]:
@@ -156,8 +164,9 @@ def _rolled(length: int, shift: int) -> list[int]:
 def shuffle(call: OperatorCall) -> Draft:
     """Pixel shuffle and its inverse."""
     if call.name == "pixel_shuffle":
-        return Draft("pixelshuffle", access.Shuffle(int(call["upscale_factor"])))
-    return Draft("pixelunshuffle", access.Unshuffle(int(call["downscale_factor"])))
+        return Draft("pixelshuffle", access.Shuffle(int(call["upscale_factor"])), locality=Locality.WINDOWED)
+    way = access.Unshuffle(int(call["downscale_factor"]))
+    return Draft("pixelunshuffle", way, locality=Locality.WINDOWED)
 
 
 def channel_shuffle(call: OperatorCall) -> Draft:
@@ -171,7 +180,7 @@ def channel_shuffle(call: OperatorCall) -> Draft:
 
 def same_places(call: OperatorCall) -> Draft:
     """Some units kept where they are, the others set to zero."""
-    return Draft(call.name, equivariant="no")
+    return Draft(call.name, locality=Locality.POSITIONAL)
 
 
 def looked_up(call: OperatorCall) -> Draft:
@@ -201,7 +210,7 @@ def rotate(call: OperatorCall) -> Draft:
         2: (backward[one], backward[other]),
         3: (backward[one], access.Permute(tuple(order))),
     }
-    return Draft("rotate", access.Composed(ways[turns]), equivariant="no")
+    return Draft("rotate", access.Composed(ways[turns]), locality=Locality.POSITIONAL)
 
 
 def index(call: OperatorCall) -> Draft:
@@ -212,8 +221,10 @@ def index(call: OperatorCall) -> Draft:
     units = _units(call.numbers(chosen[0])) if call.name != "gather" and len(axes) == 1 else None
     if units is not None:
         dim = axes[0] % call.x.ndim
-        return Draft("index", picked(dim, [unit % call.x.shape[dim] for unit in units]), (call.x,), equivariant="no")
-    unknown = {"known": False, "note": "which units it takes is not known", "equivariant": "no"}
+        return Draft(
+            "index", picked(dim, [unit % call.x.shape[dim] for unit in units]), (call.x,), locality=Locality.POSITIONAL
+        )
+    unknown = {"known": False, "note": "which units it takes is not known", "locality": Locality.POSITIONAL}
     if call.name == "gather":
         way = access.Composed((access.Reduce(tuple(axes), keep=True), access.Expand(tuple(call.out.shape))))
         return Draft("gather", way, (call.x,), **unknown)

@@ -6,6 +6,7 @@ from math import prod
 
 from torch import Tensor
 
+from ...network.base import Locality
 from ...receptive import access
 from .call import Draft, OperatorCall
 from .spectral import terms_of
@@ -25,7 +26,8 @@ def product(call: OperatorCall) -> Draft:
         parts.append(tensors[0])
         ways = (access.MatrixProduct(tuple(call.out.shape), "left"),) if sides == "left" else ()
         way = access.Each((*ways, access.Pointwise())) if ways else access.Everything(tuple(call.out.shape))
-    return Draft(word, way, tuple(parts), macs, macs)
+    local = Locality.POINTWISE if sides == "left" else Locality.GLOBAL
+    return Draft(word, way, tuple(parts), macs, macs, locality=local)
 
 
 def einsum(call: OperatorCall) -> Draft:
@@ -36,7 +38,7 @@ def einsum(call: OperatorCall) -> Draft:
     parts = [(letters, one) for letters, one in operands if call.depends(one)]
     way = access.Contraction(tuple(letters for letters, _ in parts), result, tuple(call.out.shape))
     macs = prod(sizes.values())
-    return Draft("einsum", way, tuple(one for _, one in parts), macs, macs, equivariant="no")
+    return Draft("einsum", way, tuple(one for _, one in parts), macs, macs, locality=Locality.POSITIONAL)
 
 
 def linear(call: OperatorCall) -> Draft:
@@ -52,19 +54,19 @@ def reduce(call: OperatorCall) -> tuple[Draft, ...]:
     dims = range(ndim) if given is None or given == [] else [given] if isinstance(given, int) else given
     dims = tuple(sorted({int(dim) % max(ndim, 1) for dim in dims}))
     word = {"mean": "mean", "sum": "sum"}.get(call.name, call.name.strip("_"))
-    moves = (
-        "invariant" if set(range(2, ndim)) <= set(dims) else "yes" if min(dims, default=0) == 1 == max(dims) else "no"
-    )
+    local = Locality.POINTWISE if set(dims) == {1} else Locality.POSITIONAL
+    local = Locality.GLOBAL if set(range(2, ndim)) <= set(dims) else local
     way = access.Reduce(dims, bool(call.given.get("keepdim", False)))
-    return (Draft(word, way, (call.x,), equivariant=moves),) * len(call.results)
+    return (Draft(word, way, (call.x,), locality=local),) * len(call.results)
 
 
 def mix(call: OperatorCall) -> tuple[Draft, ...]:
     """Each unit reads all along one axis: softmax, sorting, the largest of them."""
     dim = int(call["dim"]) % max(call.x.ndim, 1)
     word = "softmax" if "softmax" in call.name else call.name.strip("_")
+    local = Locality.POINTWISE if dim == 1 else Locality.POSITIONAL
     way = access.Composed((access.Reduce((dim,), keep=True), access.Expand(tuple(call.out.shape))))
-    return (Draft(word, way, (call.x,), equivariant="yes" if dim == 1 else "no"),) * len(call.results)
+    return (Draft(word, way, (call.x,), locality=local),) * len(call.results)
 
 
 def running(call: OperatorCall) -> tuple[Draft, ...]:
@@ -72,7 +74,7 @@ def running(call: OperatorCall) -> tuple[Draft, ...]:
     dim = int(call["dim"]) % max(call.x.ndim, 1)
     length = call.x.shape[dim]
     table = tuple(tuple(at if at <= unit else -1 for at in range(length)) for unit in range(length))
-    return (Draft(call.name, access.Gather(dim, table), (call.x,), equivariant="no"),) * len(call.results)
+    return (Draft(call.name, access.Gather(dim, table), (call.x,), locality=Locality.POSITIONAL),) * len(call.results)
 
 
 def batch_norm(call: OperatorCall) -> tuple[Draft, ...]:
@@ -84,7 +86,9 @@ def batch_norm(call: OperatorCall) -> tuple[Draft, ...]:
     if not training:
         return (Draft("batchnorm", inputs=(x,)),)
     dims = (0, *range(2, x.ndim))
-    return (Draft("instancenorm" if x.shape[0] == 1 else "batchnorm", access.Mix(dims), (x,)),)
+    return (
+        Draft("instancenorm" if x.shape[0] == 1 else "batchnorm", access.Mix(dims), (x,), locality=Locality.GLOBAL),
+    )
 
 
 def group_norm(call: OperatorCall) -> tuple[Draft, ...]:
@@ -94,14 +98,15 @@ def group_norm(call: OperatorCall) -> tuple[Draft, ...]:
     dims = tuple(range(2, x.ndim + 1))
     split = access.Reshape((shape[0], groups, shape[1] // groups, *shape[2:]))
     way = access.Composed((split, access.Mix(dims), access.Reshape(shape)))
-    return (Draft("groupnorm", way, (x,)),)
+    return (Draft("groupnorm", way, (x,), locality=Locality.GLOBAL),)
 
 
 def layer_norm(call: OperatorCall) -> tuple[Draft, ...]:
     """Over the last axes."""
     count = len(call["normalized_shape"])
     x = call.x
-    return (Draft("layernorm", access.Mix(tuple(range(x.ndim - count, x.ndim))), (x,)),)
+    way = access.Mix(tuple(range(x.ndim - count, x.ndim)))
+    return (Draft("layernorm", way, (x,), locality=Locality.GLOBAL),)
 
 
 def attention(call: OperatorCall) -> tuple[Draft, ...]:
@@ -111,8 +116,12 @@ def attention(call: OperatorCall) -> tuple[Draft, ...]:
     parts = [query, *(one for one in (key, value) if call.depends(one))]
     if not call.depends(query):
         whole = access.Everything(tuple(call.out.shape))
-        return (Draft("attention", whole, None, macs, macs, equivariant="no"),)
-    return (Draft("attention", access.Attention(tuple(call.out.shape)), tuple(parts), macs, macs, equivariant="no"),)
+        return (Draft("attention", whole, None, macs, macs, locality=Locality.POSITIONAL),)
+    return (
+        Draft(
+            "attention", access.Attention(tuple(call.out.shape)), tuple(parts), macs, macs, locality=Locality.POSITIONAL
+        ),
+    )
 
 
 def glu(call: OperatorCall) -> Draft:
@@ -125,4 +134,4 @@ def glu(call: OperatorCall) -> Draft:
 
 def anywhere(call: OperatorCall) -> Draft:
     """Places read that the numbers themselves say."""
-    return Draft(call.name, access.Everything(tuple(call.out.shape)), equivariant="no")
+    return Draft(call.name, access.Everything(tuple(call.out.shape)), locality=Locality.POSITIONAL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from math import prod
-from typing import Any
 
 from torch import Tensor
 
@@ -15,9 +14,8 @@ from ...description.convolution import Convolution
 from ...description.resampling import Resampling
 from ...description.shapes import output_size
 from ...description.transposed import transposed_axes
-from ...network.operations import Convolve, Volume
-from ...network.pooling import PoolWindows
-from ...network.reading import reading
+from ...network.base import Locality, Operation, Volume
+from ...network.operations import Convolve
 from ...receptive import access
 from .call import Draft, OperatorCall, spread
 
@@ -43,15 +41,14 @@ def volume_of(x: Tensor) -> Volume:
     return Volume(x.shape[1], tuple(x.shape[2:]))
 
 
-def described_layer(operation: Any, call: OperatorCall) -> Draft:
+def described_layer(operation: Operation, call: OperatorCall) -> Draft:
     """A layer of this package, from the operation that it is."""
     tensors = call["tensors"]
     if isinstance(operation, Convolve):
         return _convolved(operation.convolution, call, tensors)
     volumes = [volume_of(one) for one in tensors]
-    axes = operation.pooling.axes if isinstance(operation, PoolWindows) else ()
-    way, macs = reading(operation, volumes), operation.macs(*volumes)
-    return Draft(operation.title, way, tuple(tensors), macs, axes=axes, equivariant=operation.moves)
+    way, macs = operation.access(*volumes), operation.macs(*volumes)
+    return Draft(operation.title, way, tuple(tensors), macs, axes=operation.axes, locality=operation.locality)
 
 
 def _convolved(
@@ -66,7 +63,6 @@ def _convolved(
     assert x is not None
     size = tuple(x.shape[-described.ndim :])
     images = x.numel() // (described.in_channels * prod(size))
-    moves = "no" if described.sharing.needs_size else "yes"
     parts: list[tuple[Tensor, access.AccessPattern]] = [(x, access.SlidingWindows(described.axes, described.channels))]
     parts += [(one, access.Everything(tuple(call.out.shape))) for one in others if one is not None]
     parts = [part for part in parts if call.depends(part[0])]
@@ -75,10 +71,10 @@ def _convolved(
         parts[0][1] if len(parts) == 1 else access.Each(tuple(way for _, way in parts)),
         tuple(one for one, _ in parts),
         exact=described.macs(size) * images,
-        customary=described.macs_ignoring_borders(size) * images if nominal is None else nominal,
+        nominal=described.macs_ignoring_borders(size) * images if nominal is None else nominal,
         convolution=described,
         axes=described.axes,
-        equivariant=moves,
+        locality=Convolve(described).locality,
     )
 
 
@@ -96,15 +92,15 @@ def pooling(call: OperatorCall) -> tuple[Draft, ...]:
         if output_size(axis, size) != outputs:  # rounded up
             axis = Axis(k, s, d, (low, (outputs - 1) * s + axis.span - size - low))
         axes.append(axis)
-    step = Draft(call.name.partition("_")[0] + "pool", access.SlidingWindows(tuple(axes)), (call.x,), axes=tuple(axes))
-    return (step,) * len(call.results)
+    word, way = call.name.partition("_")[0] + "pool", access.SlidingWindows(tuple(axes))
+    return (Draft(word, way, (call.x,), axes=tuple(axes), locality=Locality.WINDOWED),) * len(call.results)
 
 
 def adaptive(call: OperatorCall) -> tuple[Draft, ...]:
     """Pooling to a fixed grid."""
     ndim = int(call.name.partition("pool")[2][0])
     found = tuple(Resampling(a, b, "area") for a, b in zip(call.x.shape[-ndim:], call.out.shape[-ndim:], strict=True))
-    return (Draft("adaptivepool", access.Resize(found), (call.x,), equivariant="no"),) * len(call.results)
+    return (Draft("adaptivepool", access.Resize(found), (call.x,), locality=Locality.POSITIONAL),) * len(call.results)
 
 
 def resize(call: OperatorCall) -> Draft:
@@ -130,7 +126,8 @@ def resize(call: OperatorCall) -> Draft:
         for size, outputs, scale in zip(call.x.shape[-ndim:], call.out.shape[-ndim:], scales, strict=True)
     )
     whole = all(axis.outputs % axis.size == 0 and not corners for axis in axes)
-    return Draft("upsample", access.Resize(axes), (call.x,), equivariant="yes" if whole else "no")
+    local = Locality.WINDOWED if whole else Locality.POSITIONAL
+    return Draft("upsample", access.Resize(axes), (call.x,), locality=local)
 
 
 def _ratio(scale: float | None) -> Fraction | None:
@@ -145,14 +142,14 @@ def pad(call: OperatorCall) -> Draft:
     )
     pairs = [*zip(given[::2], given[1::2], strict=True)][::-1]
     axes = tuple(Axis(1, padding=pair, boundary=boundary if max(pair) > 0 else "zeros") for pair in pairs)
-    return Draft("pad", access.SlidingWindows(axes))
+    return Draft("pad", access.SlidingWindows(axes), locality=Locality.WINDOWED)
 
 
 def cut(call: OperatorCall) -> Draft:
     """x[start:end:step] along one axis."""
     dim, length = int(call["dim"]) % call.x.ndim, call.x.shape[int(call["dim"])]
     start, _, step = slice(call["start"], call["end"], call["step"]).indices(length)
-    return Draft("slice", sliced(dim, length, start, int(step), call.out.shape[dim]))
+    return Draft("slice", sliced(dim, length, start, int(step), call.out.shape[dim]), locality=Locality.WINDOWED)
 
 
 def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> access.Slice:
@@ -164,7 +161,7 @@ def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> access
 def unfold(call: OperatorCall) -> Draft:
     """x.unfold(dim, size, step)."""
     dim = int(call["dimension"]) % max(call.x.ndim, 1)
-    return Draft("unfold", access.Unfold(dim, Axis(int(call["size"]), int(call["step"]))))
+    return Draft("unfold", access.Unfold(dim, Axis(int(call["size"]), int(call["step"]))), locality=Locality.WINDOWED)
 
 
 def im2col(call: OperatorCall) -> Draft:
@@ -178,7 +175,7 @@ def im2col(call: OperatorCall) -> Draft:
         access.Permute((0, 1, 4, 5, 2, 3)),
         access.Reshape((x.shape[0], x.shape[1] * count[0] * count[1], call.out.shape[-1])),
     )
-    return Draft("unfold", access.Composed(steps), axes=axes)
+    return Draft("unfold", access.Composed(steps), axes=axes, locality=Locality.WINDOWED)
 
 
 def col2im(call: OperatorCall) -> Draft:
@@ -206,7 +203,7 @@ def col2im(call: OperatorCall) -> Draft:
         access.Gather(2, tables[0]),
         access.Gather(3, tables[1]),
     )
-    return Draft("fold", access.Composed(steps))
+    return Draft("fold", access.Composed(steps), locality=Locality.WINDOWED)
 
 
 def columns(call: OperatorCall) -> tuple[Axis, ...]:

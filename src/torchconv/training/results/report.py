@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -13,8 +12,6 @@ from typing import Any, TypeGuard
 from ...drawing import charts, filters
 from ...errors import DataError
 from ...network.graph import Network
-from ...network.operations import Convolve, Input, Operation
-from ...network.pooling import PoolAll, PoolChannels, PoolGrid, PoolWindows
 from ...text import duration, megabytes, percent, printable, short_count, write_atomically
 from ..objectives import Evaluation
 from ..run import run_folder
@@ -131,30 +128,7 @@ def _epochs(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _rows(network: Network) -> list[tuple[str, str, str, int, int]]:
     """Name, operation, volume, parameters and multiply-accumulates of every node."""
     rows = network.rows
-    return [(row.node.name, said(row.node.operation), str(row.volume), row.parameters, row.macs) for row in rows]
-
-
-def said(operation: Operation) -> str:
-    """An operation in a few words.
-
-    >>> from torchconv.network.pooling import PoolAll
-    >>> said(PoolAll("max"))
-    'max'
-    """
-    if isinstance(operation, Convolve):
-        return f"{operation.convolution}"
-    if isinstance(operation, PoolWindows | PoolChannels | PoolGrid | PoolAll):
-        return str(operation)
-    if isinstance(operation, Input) or not is_dataclass(operation):
-        return ""
-    words = []
-    for field in fields(operation):
-        value = getattr(operation, field.name)
-        if isinstance(value, str) and field.name != "word":
-            words.insert(0, value)
-        elif not isinstance(value, str) and value != field.default:
-            words.append(f"{field.name} {value}")
-    return ", ".join(words)
+    return [(row.node.name, str(row.node.operation), str(row.volume), row.parameters, row.macs) for row in rows]
 
 
 def _data(config: run_folder.Config, classes: Sequence[str]) -> list[tuple[str, str]]:
