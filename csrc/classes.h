@@ -2,12 +2,11 @@
 #pragma once
 
 #include "lattice.h"
+#include "machine.h"
 #include "threads.h"
 
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
-
-constexpr int64_t kUnitBytes = 512 * 1024;  // for what a unit reads and writes: a part of the second-level cache
 
 inline int64_t product(const int64_t *sizes) { return sizes[0] * sizes[1] * sizes[2]; }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cut.h"
+#include "machine.h"
 #include "product.h"
 #include "threads.h"
 #include "tile.h"
@@ -16,7 +17,6 @@ namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
 constexpr int64_t kSome = 96;  // tiles of one unit of work
-constexpr int64_t kCached = 4 << 20;  // bytes of spectra that stay in a cache until they are used
 
 template <class Tile>
 struct Dense {

@@ -12,7 +12,6 @@ namespace {
 constexpr int64_t kSumsOfOneLane = 8192;  // products added up in float before a sum goes into a double
 constexpr int64_t kRunBytes = 8192;       // of planes side by side: what a processor fetches ahead
 constexpr int64_t kSumsBytes = 64 * 1024;
-constexpr int64_t kUnits = 64;            // at least so many to share, however many threads: the same bits for all
 
 Geometry geometry(const Depthwise &d) {
   return {d.height,       d.width,         d.out_height,   d.out_width, d.kernel_height,

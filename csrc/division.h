@@ -1,18 +1,16 @@
 // How the work of an unshared convolution is cut, and the memory that a thread needs for its part.
 #pragma once
 
+#include "machine.h"
 #include "patch.h"
 #include "products.h"
 
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
-constexpr int64_t kStripBytes = 512 * 1024;  // for a strip and its outputs: a part of the second-level cache
 constexpr int64_t kBlockBytes = 32 * 1024;   // for windows
-constexpr int64_t kSlabBytes = 192 * 1024;   // for weights that are read again for the next images
-constexpr int64_t kLongestRun = 32, kShortestRun = 4;
-constexpr int64_t kNearest = 8 * 1024;            // bytes: a prefetch of what is closer comes too late
-constexpr int64_t kPastCaches = 16 * 1024 * 1024;  // bytes of weights of which nothing would be left in a cache
+constexpr int64_t kLongestRun = 32;
+constexpr int64_t kNearest = 8 * 1024;      // bytes: a prefetch of what is closer comes too late
 
 // How the work is cut: how many channels, images and outputs at a time, and the memory for them.
 template <class W>

@@ -54,6 +54,9 @@ using namespace torchconv;
 
 EXPORT int64_t torchconv_interface() { return kInterface; }
 
+// A constant of the kernels in use, or the size of a struct, by its name in numbers.cpp; -1 for an unknown one.
+EXPORT int64_t torchconv_number(const char *name) { return AT_LEVEL(number, name); }
+
 EXPORT int torchconv_level() { return level; }
 
 EXPORT int torchconv_best_level() { return best_level(); }

@@ -5,7 +5,7 @@
 
 namespace torchconv {
 
-constexpr int64_t kInterface = 4;
+constexpr int64_t kInterface = 5;
 
 enum Type : int64_t { kFloat32 = 0, kFloat64 = 1, kBfloat16 = 2 };
 
@@ -60,6 +60,7 @@ struct Pooling {
 // The functions of one instruction set; the families define them in its namespace.
 #define TORCHCONV_DECLARE(level)                                                                                     \
   namespace level {                                                                                                  \
+  int64_t number(const char *name);                                                                                  \
   int depthwise_output(const Depthwise &, const void *x, const void *weight, void *y);                               \
   int depthwise_input_grad(const Depthwise &, const void *grad, const void *weight, void *x);                        \
   int depthwise_weight_grad(const Depthwise &, const void *x, const void *grad, void *weight);                       \

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cut.h"
+#include "machine.h"
 #include "threads.h"
 #include "tile.h"
 #include "workspace.h"
@@ -65,7 +66,7 @@ struct Pointwise {
   int weight_grad(const float *x, const float *y, float *weight) const {
     const bool turned = along_tiles();
     const int64_t rows = turned ? channels : blocks(channels, kWidth), tiles = turned ? blocks(cut.tiles, kWidth) : cut.tiles;
-    const int64_t shares = smaller(tiles, blocks(4 * t.threads, rows)), size = points * 2 * kWidth;
+    const int64_t shares = smaller(tiles, blocks(kShares * t.threads, rows)), size = points * 2 * kWidth;
     float *sums = static_cast<float *>(workspace(kSpectra, size_t(rows * shares * size) * sizeof(float)));
     if (!sums) return kNoMemory;
     bool done = share(rows * shares, t.threads, bytes(2), [&](int64_t unit, void *memory) {

@@ -5,12 +5,12 @@
 // memory lies that will be read next: a prefetch for each vector keeps it coming while the processor multiplies.
 #pragma once
 
+#include "machine.h"
 #include "partial.h"
 
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
-constexpr int kBlock = kRegisters == 32 ? 8 : 4;  // images whose windows meet the weights together
 constexpr int kColumns = kRegisters == 32 ? 6 : 2;  // vectors of columns of the weights' gradient
 constexpr int kRows = 4;
 

@@ -6,6 +6,7 @@
 
 #include "fourier.h"
 #include "lanes.h"
+#include "machine.h"
 
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
@@ -43,7 +44,7 @@ class FourierTile {
   void weight(Spectrum from, const Lanes &lanes) { synthesise(from, lanes, 0, 0, vec<float>{}); }
 
  private:
-  static constexpr int kBatch = 4;  // rows, or columns, that are transformed side by side
+  static constexpr int kBatch = kLines;
 
   static int less(int a, int b) { return a < b ? a : b; }
   // Columns lie in blocks of kBatch, the last of which may be narrower.

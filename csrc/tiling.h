@@ -1,12 +1,12 @@
 // How a plane of outputs is cut into tiles whose windows fit into a thread's cache.
 #pragma once
 
+#include "machine.h"
 #include "window.h"
 
 namespace torchconv {
 namespace TORCHCONV_LEVEL {
 
-constexpr int64_t kTileBytes = 192 * 1024;  // for the window of a tile: a part of the second-level cache
 constexpr int64_t kTileColumns = 1024;
 
 // The correlation of planes with kernels: outputs of row r read rows r * row_stride - top and on.

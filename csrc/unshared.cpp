@@ -10,8 +10,6 @@ namespace torchconv {
 namespace TORCHCONV_LEVEL {
 namespace {
 
-constexpr int64_t kPastCaches = 16 * 1024 * 1024;  // bytes of weights of which nothing would be left in a cache
-
 // What is fetched ahead is shared out among the passes over the same weights, so that memory never waits for products.
 inline TORCHCONV_INLINE int64_t ahead_in(int64_t ahead, int64_t block, int64_t pass, int64_t passes) {
   return block % passes == pass ? ahead : 0;

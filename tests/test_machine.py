@@ -10,7 +10,7 @@ import torch
 
 import torchconv as tc
 from torchconv.compute.algorithms import Problem
-from torchconv.compute.planning import choose, cost_model, measure, store
+from torchconv.compute.planning import choose, cost_model, machine, measure, store
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +61,8 @@ def test_factors_of_other_machines_and_damaged_ones_do_not_count() -> None:
 
 def test_every_kind_is_measured() -> None:
     found = {cost_model.group(one.convolution) for one in measure.problems(2)}
-    from torchconv.compute.planning import cost_model
 
-    assert found == {*cost_model.RATES, "unshared", "tiled"}
+    assert found == {*machine.RATES, "unshared", "tiled"}
 
 
 def test_calibration_of_some_kinds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import torchconv as tc
-from torchconv.compute.native import depthwise, library
+from torchconv.compute.native import direct, library, pooling, transforms
 from torchconv.compute.operator import Operator
 
 compiled = pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")
@@ -58,9 +60,9 @@ class Case:
     def results(self) -> tuple[Tensor, Tensor, Tensor]:
         settings = (self.stride, self.padding)
         return (
-            depthwise.output(self.x, self.weight[:, 0], *settings, self.output.shape[2:]),
-            depthwise.input_grad(self.grad, self.weight[:, 0], *settings, self.sizes, 3),
-            depthwise.weight_grad(self.x, self.grad, *settings, self.kernel)[:, None],
+            direct.depthwise_output(self.x, self.weight[:, 0], *settings, self.output.shape[2:]),
+            direct.depthwise_input_grad(self.grad, self.weight[:, 0], *settings, self.sizes, 3),
+            direct.depthwise_weight_grad(self.x, self.grad, *settings, self.kernel)[:, None],
         )
 
     def check(self) -> None:
@@ -152,11 +154,11 @@ def test_the_operations_tell_their_shapes_and_stay_one_node():
     case = Case((9, 10), (3, 3), padding=(1, 1))
     tests = ("test_schema", "test_faketensor")
     size = [9, 10]
-    torch.library.opcheck(depthwise.output, (case.x, case.weight[:, 0], [1, 1], [1, 1], size), test_utils=tests)
+    torch.library.opcheck(direct.depthwise_output, (case.x, case.weight[:, 0], [1, 1], [1, 1], size), test_utils=tests)
     torch.library.opcheck(
-        depthwise.input_grad, (case.grad, case.weight[:, 0], [1, 1], [1, 1], size, 3), test_utils=tests
+        direct.depthwise_input_grad, (case.grad, case.weight[:, 0], [1, 1], [1, 1], size, 3), test_utils=tests
     )
-    torch.library.opcheck(depthwise.weight_grad, (case.x, case.grad, [1, 1], [1, 1], [3, 3]), test_utils=tests)
+    torch.library.opcheck(direct.depthwise_weight_grad, (case.x, case.grad, [1, 1], [1, 1], [3, 3]), test_utils=tests)
 
     class Layer(torch.nn.Module):
         operator = Operator(tc.Convolution(3, 3, (3, 3), padding=1, groups=3, bias=False), "depthwise")
@@ -193,24 +195,28 @@ def run(code: str, **environment: str) -> str:
 
 FORK = """
 import os, signal, torch
-from torchconv.compute.native import depthwise
+from torchconv.compute.native import direct
 torch.set_num_threads(2)
 x, weight = torch.randn(4, 8, 64, 64), torch.randn(8, 7, 7)
 USED
 child = os.fork()
 if child == 0:
     signal.alarm(30)  # a child that waits for its parent's threads would wait for ever
-    y = depthwise.output(x, weight, [1, 1], [3, 3], [64, 64])  # torch itself would wait
-    depthwise.weight_grad(x, y, [1, 1], [3, 3], [7, 7])
+    y = direct.depthwise_output(x, weight, [1, 1], [3, 3], [64, 64])  # torch itself would wait
+    direct.depthwise_weight_grad(x, y, [1, 1], [3, 3], [7, 7])
     os._exit(0)
-print(os.waitpid(child, 0)[1], len(depthwise.output(x, weight, [1, 1], [3, 3], [64, 64])))
+print(os.waitpid(child, 0)[1], len(direct.depthwise_output(x, weight, [1, 1], [3, 3], [64, 64])))
 """
 
 
 @compiled
 @pytest.mark.parametrize("first", ["parent", "child"])
 def test_after_fork(first):
-    used = "torch.randn(10**7).sin()" if first == "child" else "depthwise.output(x, weight, [1, 1], [3, 3], [64, 64])"
+    used = (
+        "torch.randn(10**7).sin()"
+        if first == "child"
+        else "direct.depthwise_output(x, weight, [1, 1], [3, 3], [64, 64])"
+    )
     assert run(FORK.replace("USED", used)).split() == ["0", "4"]
 
 
@@ -245,3 +251,44 @@ def test_a_file_that_is_no_library_of_ours_is_ignored_with_a_warning(tmp_path, m
     assert found.handle is None
     assert library.NAME in found.reason
     assert [warning.category for warning in caught] == [RuntimeWarning]
+
+
+STRUCTS = {
+    "Depthwise": direct.DepthwiseArguments,
+    "Local": direct.LocalArguments,
+    "Tiled": direct.TiledArguments,
+    "Transform": transforms.TransformArguments,
+    "Pooling": pooling.PoolingArguments,
+}
+
+
+@compiled
+@pytest.mark.parametrize("name", STRUCTS)
+def test_structs_are_as_long_as_the_library_has_them(level, name):
+    assert library.number(f"sizeof {name}") == ctypes.sizeof(STRUCTS[name])
+
+
+@compiled
+def test_kinds_are_the_librarys():
+    assert {str(dtype).removeprefix("torch."): number for dtype, number in library.TYPES.items()} == {
+        name: library.number(name) for name in ("float32", "float64", "bfloat16")
+    }
+    assert set(library.STATUS) == {library.number("no memory"), library.number("unknown type")}
+    assert (library.number("fourier"), library.number("winograd")) == (transforms.FOURIER, transforms.WINOGRAD)
+
+
+@compiled
+def test_numbers_are_asked_by_a_name_that_the_library_knows(level):
+    assert library.number("block") == {"avx512": 8}.get(level, 4)
+    with pytest.raises(KeyError, match="no number 'strip megabytes'"):
+        library.number("strip megabytes")
+
+
+def test_no_constant_of_the_kernels_is_written_in_python_too():
+    """Planned numbers of bytes are those of csrc/machine.h, which stand nowhere else."""
+    header = (Path(__file__).parent.parent / "csrc" / "machine.h").read_text()
+    names = re.findall(r"constexpr \w+ (k\w+) =", header)
+    assert {"kStripBytes", "kUnitBytes", "kTileBytes", "kCached", "kLines", "kShares"} <= set(names)
+    sources = [path.read_text() for path in (Path(__file__).parent.parent / "csrc").iterdir()]
+    for name in names:
+        assert sum(bool(re.search(rf"constexpr \w+ [^;]*\b{name} =", source)) for source in sources) == 1, name

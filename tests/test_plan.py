@@ -15,7 +15,7 @@ from torchconv.compute.algorithms import Problem
 from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.algorithms.torch_kernels import TorchKernels
 from torchconv.compute.native import library
-from torchconv.compute.planning import choose, measure, store, wisdom
+from torchconv.compute.planning import choose, machine, measure, store, wisdom
 from torchconv.compute.tensors import INPUT, OUTPUT, WEIGHT
 
 SMALL = tc.Convolution(4, 4, (9, 9), padding="same")
@@ -47,7 +47,7 @@ def test_large_kernels_are_not_left_to_torch(convolution: tc.Convolution, shape:
     plan = tc.plan(convolution, shape)
     torchs = next(row for row in plan.rows if row.name == TorchKernels.name)
     assert plan.algorithm != TorchKernels.name
-    assert plan.seconds * choose.MARGIN < torchs.seconds[OUTPUT]
+    assert plan.seconds * machine.MARGIN < torchs.seconds[OUTPUT]
     assert not plan.measured
 
 

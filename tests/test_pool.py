@@ -19,8 +19,8 @@ from torch.autograd import gradcheck, gradgradcheck
 import torchconv as tc
 from pools import poolings, reference
 from torchconv.compute.native import library
-from torchconv.compute.native import pooling as native
-from torchconv.compute.pooling import operator, torch_backend
+from torchconv.compute.planning import machine
+from torchconv.compute.pooling import torch_backend
 from torchconv.description.pooling import Pooling
 from torchconv.errors import SettingError, ShapeError
 from torchconv.nn import Pool, Pool1d, Pool2d, Pool3d
@@ -29,8 +29,8 @@ LEVELS = library.LEVELS[: library.LEVELS.index(library.best_instructions()) + 1]
 
 
 WAYS = {
-    "lines": {"LANES": 2**60, "SHORT": 0},
-    "planes": {"LANES": 0, "SMALL": 2**60, "NARROW": 2**60, "MEDIUM": 2**60, "WIDE": 2**60},
+    "lines": {"POOL_PLANES": 2**60, "POOL_SHORT": 0},
+    "planes": {"POOL_PLANES": 0, **dict.fromkeys(("POOL_SMALL", "POOL_NARROW", "POOL_MEDIUM", "POOL_WIDE"), 2**60)},
 }
 
 
@@ -38,9 +38,9 @@ WAYS = {
 def computed(way):
     """By one way of the C++ kernels, where torch's functions or the other way would be taken."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operator, "FEW", {})
+        patch.setattr(machine, "POOL_FEW", {})
         for name, value in WAYS[way].items():
-            patch.setattr(native, name, value)
+            patch.setattr(machine, name, value)
         yield
 
 

@@ -103,7 +103,7 @@ def test_a_bad_weight_is_left_to_torch(bad):
 
 def problem(stays: bool, size: int = 1024) -> Problem:
     conv = tc.Convolution(1, 1, (31, 31), padding=15)
-    return Problem(conv, torch.float32, "cpu", "auto", 1, (size, size), 2, weight_stays=stays)
+    return Problem(conv, torch.float32, "cpu", "auto", 1, (size, size), 2, frozen_weight=stays)
 
 
 needs_kernels = pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")

@@ -12,7 +12,7 @@ import torchconv as tc
 from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.algorithms.fft.winograd import Winograd
 from torchconv.compute.native import library, transforms
-from torchconv.compute.native.transforms import FOURIER, WINOGRAD, Cut
+from torchconv.compute.native.transforms import FOURIER, WINOGRAD, TileCut
 from torchconv.compute.weight_cache import Kernels
 
 pytestmark = pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")
@@ -59,7 +59,7 @@ class Case:
         return y.detach(), *torch.autograd.grad(y, (x, weight), self.grad.to(dtype))
 
     def ours(self, lengths, room=WIDE, kind=FOURIER) -> tuple[Tensor, Tensor, Tensor]:
-        cut = Cut(self.groups, self.padding, lengths, room, kind)
+        cut = TileCut(self.groups, self.padding, lengths, room, kind)
         return (
             transforms.output(cut, self.x, Kernels(self.weight, self.weight.shape), self.exact[0].shape[2:]),
             transforms.input_grad(cut, self.grad, Kernels(self.weight, self.weight.shape), self.size),
@@ -134,7 +134,7 @@ def test_inputs_may_lie_anyhow():
 @pytest.mark.parametrize("channels", [(20, 33), (3, 3), (33, 2)])
 def test_kernels_transformed_once_give_the_same_bits(level, channels):
     one = Case(channels, (30, 31), (7, 7), (3, 3))
-    cut, kernels = Cut(1, (3, 3), (16, 20), WIDE, keeps=True), Kernels(one.weight, one.weight.shape, how="test")
+    cut, kernels = TileCut(1, (3, 3), (16, 20), WIDE, keeps=True), Kernels(one.weight, one.weight.shape, how="test")
     found = [transforms.output(cut, one.x, kernels, one.exact[0].shape[2:]) for _ in range(3)]
     back = [transforms.input_grad(cut, one.grad, kernels, one.size) for _ in range(3)]
     expected = one.ours((16, 20))

@@ -20,7 +20,7 @@ from .tensors import INPUT, OPERANDS, WEIGHT
 
 
 @dataclass(frozen=True)
-class Part:
+class TablePart:
     """Some outputs of a table: a grouped convolution of gathered channels.
 
     outputs, inputs, weights: numbers of the output channels, of the input channels and of the connections, in order.
@@ -33,7 +33,7 @@ class Part:
 
 
 @lru_cache(maxsize=1024)
-def parts(conv: Convolution) -> tuple[Part, ...]:
+def parts(conv: Convolution) -> tuple[TablePart, ...]:
     """The table's grouped convolutions; outputs that read nothing are in none of them."""
     place = {pair: number for number, pair in enumerate(conv.channels.pairs())}
     sharers: dict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -49,12 +49,17 @@ def parts(conv: Convolution) -> tuple[Part, ...]:
         weights = tuple(place[output, source] for row in rows for output in sharers[row] for source in row)
         channels = Connections.of(width * len(rows), height * len(rows), len(rows))
         sub = Convolution.of_parts(channels, conv.axes, conv.sharing)
-        found.append(Part(sub, outputs, tuple(source for row in rows for source in row), weights))
+        found.append(TablePart(sub, outputs, tuple(source for row in rows for source in row), weights))
     return tuple(found)
 
 
 def by_parts(
-    role: str, compute: Callable[..., Tensor], parts: Sequence[Part], conv: Convolution, first: Tensor, second: Tensor
+    role: str,
+    compute: Callable[..., Tensor],
+    parts: Sequence[TablePart],
+    conv: Convolution,
+    first: Tensor,
+    second: Tensor,
 ) -> Tensor:
     """An operation of the table, from the same operation, compute(convolution, first, second), of every part."""
     names, pieces = OPERANDS[role], []
@@ -63,7 +68,7 @@ def by_parts(
     return put(role, pieces, parts, conv)
 
 
-def take(name: str, tensor: Tensor, part: Part) -> Tensor:
+def take(name: str, tensor: Tensor, part: TablePart) -> Tensor:
     """What one part reads of an input, an output or weights (*phases, connections, *kernel)."""
     if name != WEIGHT:
         return _gather(tensor, 1, part.inputs if name == INPUT else part.outputs)
@@ -71,7 +76,7 @@ def take(name: str, tensor: Tensor, part: Part) -> Tensor:
     return _gather(tensor, axis, part.weights).unflatten(axis, part.convolution.channels.weight_shape)
 
 
-def put(name: str, pieces: Sequence[Tensor], parts: Sequence[Part], conv: Convolution) -> Tensor:
+def put(name: str, pieces: Sequence[Tensor], parts: Sequence[TablePart], conv: Convolution) -> Tensor:
     """The adjoint of `take` over all parts: pieces added up at their places in an input, an output or weights."""
     if name != WEIGHT:
         places = [part.inputs if name == INPUT else part.outputs for part in parts]

@@ -207,9 +207,9 @@ class Operator:
     def _bordered(self, sizes: Sequence[int]) -> tuple[int, ...]:
         return tuple(shapes.bordered(axis, size) for axis, size in zip(self.convolution.axes, sizes, strict=True))
 
-    def _choose(self, x: Tensor, sizes: tuple[int, ...], weight_stays: bool = False) -> Choice:
+    def _choose(self, x: Tensor, sizes: tuple[int, ...], frozen_weight: bool = False) -> Choice:
         conv, kind, limit = self.convolution, x.device.type, self.workspace
-        problem = Problem(conv, x.dtype, kind, self.precision, weight_stays=weight_stays, workspace=limit)
+        problem = Problem(conv, x.dtype, kind, self.precision, frozen_weight=frozen_weight, workspace=limit)
         if not torch.compiler.is_compiling():  # which may leave sizes open
             threads, last = torch.get_num_threads(), layouts.channels_last(x)
             problem = replace(problem, batch=x.shape[0], input_size=sizes, threads=threads, channels_last=last)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..compute.functional import conv
-from ..compute.native import depthwise, library
+from ..compute.native import direct, library
 from ..compute.planning import cost_model
 from .array_ops import as_tensor, padded, zeros
 from .nonfinite import seems_finite
@@ -56,7 +56,7 @@ def _compiled(request: Request, first: np.ndarray, second: np.ndarray) -> np.nda
     """Sums of products, each in a register."""
     (taps,), ((start, stop),) = request.taps, request.spans
     x, weight = as_tensor(first).view(1, 1, 1, -1), as_tensor(second[::-1]).view(1, 1, -1)
-    result = depthwise.output(x, weight, [1, 1], [0, taps - 1 - start], [1, stop - start]).view(-1).numpy()
+    result = direct.depthwise_output(x, weight, [1, 1], [0, taps - 1 - start], [1, stop - start]).view(-1).numpy()
     return result if seems_finite(result) else _along_one(request.spans[0], first, second)
 
 

@@ -7,7 +7,6 @@ convolution, only keep apart the range that is wanted; "valid" takes no padding 
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from itertools import product
 from math import expm1, inf, log2, prod
 from typing import Any
 
@@ -16,11 +15,10 @@ import scipy.fft
 import torch
 from torch import Tensor
 
-from ..compute.algorithms.fft.tile_costs import Work, cheapest
+from ..compute.algorithms.fft import tiles as tile_planner
 from ..compute.native import library, transforms
 from ..compute.tensors import room
 from ..compute.weight_cache import Kernels
-from ..description import shapes
 from .array_ops import AxisWindows, as_tensor, permuted, windows
 from .request import Array, MethodPlan, Request
 
@@ -47,8 +45,8 @@ class Tiles:
                 cuts.append(AxisWindows(0, 1, stop - start, size))
                 firsts.append(start)
             else:
-                step = length - taps + 1
-                cuts.append(AxisWindows(start - taps + 1, shapes.repeats(stop - start, step), step, length))
+                count, step = tile_planner.cells(stop - start, taps, length)
+                cuts.append(AxisWindows(start - taps + 1, count, step, length))
                 firsts.append(taps - 1)
         self.cuts = tuple(cuts)
         self.good = (..., *(slice(first, first + cut.step) for first, cut in zip(firsts, cuts, strict=True)))
@@ -78,22 +76,22 @@ def plan(request: Request, tiled: bool) -> MethodPlan:
     return MethodPlan(name, request, nanoseconds * 1e-9, partial(_run, request, tiles), error_bound(tiles.lengths))
 
 
-def _compiled(request: Request, cut: transforms.Cut, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _compiled(request: Request, cut: transforms.TileCut, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Tiles by the C++ kernels of floor 3, in single precision."""
     ((start, stop),) = request.spans
     x, weight = as_tensor(first).view(1, 1, -1), as_tensor(second[::-1]).view(1, 1, -1)
     return transforms.output(cut, x, Kernels(weight, weight.shape), [stop - start]).view(-1).numpy()
 
 
-def _cut(request: Request) -> transforms.Cut | None:
+def _cut(request: Request) -> transforms.TileCut | None:
     """The kernels' tiles that take least; None where there are none for so many taps."""
     (taps,), ((start, stop),) = request.taps, request.spans
     if not FEWEST <= taps <= request.size[0] / LONGER:
         return None
     limit = room(None, 4 * (request.size[0] + taps + stop - start))
-    work = Work((stop - start,), (taps,), 1, 1, 1, 1, limit, torch.get_num_threads())
-    lengths = cheapest(work)
-    return None if lengths is None else transforms.Cut(1, [taps - 1 - start], lengths, work.spectra_room(lengths))
+    work = tile_planner.Compiled((stop - start,), (taps,), 1, 1, 1, 1, limit, torch.get_num_threads())
+    lengths = work.lengths()
+    return None if lengths is None else transforms.TileCut(1, [taps - 1 - start], lengths, work.spectra_room(lengths))
 
 
 def _run(request: Request, tiles: Tiles, first: Array, second: Array) -> Array:
@@ -159,24 +157,17 @@ def error_bound(lengths: tuple[int, ...]) -> float:
 
 
 def _lengths(request: Request, tiled: bool) -> tuple[int, ...]:
-    whole = tuple(
-        good_length(_whole(size, taps, *span))
-        for size, taps, span in zip(request.size, request.taps, request.spans, strict=True)
-    )
+    per_axis = zip(request.size, request.taps, request.spans, strict=True)
+    whole = tuple(tile_planner.fast_length(_whole(size, taps, *span)) for size, taps, span in per_axis)
     if not tiled:
         return whole
-    choices = [_choices(taps, length) for taps, length in zip(request.taps, whole, strict=True)]
-    found = [lengths for lengths in product(*choices) if lengths != whole]
-    return min(found, key=lambda lengths: _nanoseconds(request, Tiles(request, lengths)), default=whole)
+    axes = ((max(2 * taps, 8), length) for taps, length in zip(request.taps, whole, strict=True))
 
+    def cost(lengths: tuple[int, ...]) -> float:
+        return _nanoseconds(request, Tiles(request, lengths))
 
-def _choices(taps: int, whole: int) -> list[int]:
-    """Good lengths from a little over the kernel to everything."""
-    found, length = [], max(2 * taps, 8)
-    while (good := good_length(length)) < whole:
-        found.append(good)
-        length = good + max(1, good // 2)
-    return [*found, whole]
+    found = tile_planner.cheapest(axes, cost, finer=2, even=False, fits=lambda lengths: lengths != whole)
+    return whole if found is None else found
 
 
 def _whole(size: int, taps: int, start: int, stop: int) -> int:
@@ -196,9 +187,3 @@ def _nanoseconds(request: Request, tiles: Tiles) -> float:
     speed = (2 if request.is_complex else 1) * (SINGLE[min(request.ndim, 2)] if request.is_single else 1)
     moved = prod(request.shape) * PER_MOVE * (request.ndim - 0.8) if tiles.count > 1 else 0
     return CALL + (numbers * step + moved) * speed
-
-
-@lru_cache(maxsize=4096)
-def good_length(least: int) -> int:
-    """The next length that is a product of 2, 3 and 5: transforms of it are fast, and so their errors are bounded."""
-    return scipy.fft.next_fast_len(least, True)  # type: ignore[return-value]

@@ -7,14 +7,13 @@ from .dense_table import DenseTable
 from .depthwise import Depthwise
 from .fft.algorithm import Fourier
 from .fft.winograd import Winograd
+from .local import Tiled, Unshared
 from .patches import Patches
 from .phases import Phases
 from .reference import ReferenceLoops
 from .separable import Separable
 from .sparse_matrix import ScipyMatrix, TorchMatrix
-from .tiled import Tiled
 from .torch_kernels import TorchBfloat16, TorchChannelsLast, TorchKernels
-from .unshared import Unshared
 
 TABLE: tuple[Algorithm, ...] = (
     DenseTable(),

@@ -28,7 +28,7 @@ class Problem:
     precision: "auto", or "fast" or "bf16", which allow less exact ways.
     batch, input_size: images, and samples per axis; None where they are open. threads: of the processor.
     channels_last: whether the channels of a position are side by side in memory.
-    weight_stays: whether no gradient of the weight is wanted, so that it is likely to be the same at the next call.
+    frozen_weight: whether no gradient of the weight is wanted, so that it is likely to be the same at the next call.
     workspace: bytes that an operation may take beside its arrays; None: `memory.room` says how many.
     """
 
@@ -40,7 +40,7 @@ class Problem:
     input_size: tuple[int, ...] | None = None
     threads: int = 1
     channels_last: bool = False
-    weight_stays: bool = False
+    frozen_weight: bool = False
     workspace: int | None = None
 
     @property
@@ -94,7 +94,7 @@ class Algorithm(ABC):
         return None
 
     @property
-    def for_lasting_weights(self) -> Algorithm:
+    def for_frozen_weights(self) -> Algorithm:
         """The same way, and the same numbers, where weights are likely to stay: it may keep what it makes of them."""
         return self
 

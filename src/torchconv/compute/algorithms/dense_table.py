@@ -20,12 +20,10 @@ from torch import Tensor
 from ...description.connections import Connections
 from ...description.convolution import Convolution
 from .. import connection_tables
+from ..planning import machine
 from ..tensors import INPUT, OUTPUT, has_numbers
 from .base import Algorithm, Problem
 from .torch_kernels import TorchKernels
-
-# Zeros are multiplied faster than many small groups are visited, unless there are very many zeros and very few visits.
-FEW_PARTS, SPARSE = 2, 8
 
 
 class DenseTable(Algorithm):
@@ -43,7 +41,8 @@ class DenseTable(Algorithm):
             return "a compiler cannot look whether the numbers are finite"
         parts = connection_tables.parts(problem.convolution)
         channels = problem.convolution.channels
-        if len(parts) <= FEW_PARTS and channels.count * SPARSE <= channels.in_channels * channels.out_channels:
+        few = channels.count * machine.DENSE_TABLE_SPARSE <= channels.in_channels * channels.out_channels
+        if few and len(parts) <= machine.DENSE_TABLE_GROUPS:
             return f"the table is sparse and made of {len(parts)} grouped convolutions"
         return self.kernels.declines(problem)
 

@@ -12,21 +12,12 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import layouts
-from ..native import depthwise, library
-from ..native.library import TYPES
-from ..planning import cost_model
-from ..tensors import INPUT, OUTPUT, WEIGHT
+from ..native import direct, library
+from ..native.library import TYPES, number
+from ..planning import cost_model, machine
+from ..tensors import INPUT, WEIGHT
 from .base import Algorithm, Problem
 
-# Multiply-adds of a core in a second while the sums are in registers, and seconds for every plane and every number
-# that is copied in or out besides, float32; by role, because the gradient of the weights reads two planes.
-RATE = {OUTPUT: 115e9, INPUT: 115e9, WEIGHT: 80e9}
-PLANE = {OUTPUT: 0.12e-6, INPUT: 0.15e-6, WEIGHT: 0.35e-6}
-NUMBER = 0.4e-9
-TYPE = {torch.float32: 1.0, torch.float64: 2.0, torch.bfloat16: 1.2}  # times as long; bfloat16 is widened first
-LANES = 16
-WINDOW, UNITS = 192 * 1024, 64  # bytes of a window in a cache, and units of work, as in csrc/tiling.h
-CALL = 15e-6
 FLOAT32_ON_CPU = (torch.float32, "cpu")
 
 
@@ -61,37 +52,41 @@ class Depthwise(Algorithm):
         conv, sizes = problem.convolution, problem.sizes
         outputs = shapes.output_sizes(conv.axes, sizes)
         planes, width = problem.batch * conv.out_channels, sizes[-1] if role == INPUT else outputs[-1]
-        waste = shapes.repeats(width, LANES) * LANES / width
+        waste = shapes.repeats(width, machine.LANES) * machine.LANES / width
         numbers = planes * (prod(sizes) + prod(outputs))
-        one = problem.macs * waste / RATE[role] + planes * PLANE[role] + numbers * NUMBER
-        one *= TYPE.get(problem.dtype, 1.0)
-        one += problem.channels_last * problem.numbers / cost_model.GATHER
-        return one / cost_model.cores(problem.threads) + CALL
+        products = problem.macs * waste / machine.DEPTHWISE_RATE[role]
+        one = products + planes * machine.DEPTHWISE_PLANE[role] + numbers * machine.DEPTHWISE_NUMBER
+        one *= machine.DEPTHWISE_TYPE.get(problem.dtype, 1.0)
+        one += problem.channels_last * problem.numbers / machine.GATHER
+        return one / cost_model.cores(problem.threads) + machine.DEPTHWISE_CALL
 
     def workspace(self, problem: Problem, role: str) -> int:
         """A window, its outputs and, for the gradient of the weights, sums of each thread and of each item of work."""
         conv, sizes = problem.convolution, problem.sizes
         outputs, taps = prod(shapes.output_sizes(conv.axes, sizes)), prod(conv.kernel_size)
-        own = problem.threads * (2 * WINDOW + (LANES * 4 * taps if role == WEIGHT else 0))
-        planes = problem.batch * shapes.repeats(4 * outputs, WINDOW)
-        sums = 8 * conv.out_channels * taps * min(planes, max(UNITS, planes // 2)) if role == WEIGHT else 0
+        window, units = number("tile bytes"), number("units")
+        own = problem.threads * (2 * window + (machine.LANES * 4 * taps if role == WEIGHT else 0))
+        planes = problem.batch * shapes.repeats(4 * outputs, window)
+        sums = 8 * conv.out_channels * taps * min(planes, max(units, planes // 2)) if role == WEIGHT else 0
         return own + sums + problem.channels_last * problem.numbers * problem.dtype.itemsize
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         stride, padding = _planes(conv, x.shape[2:])
         size = shapes.output_sizes(conv.axes, x.shape[2:])
-        y = depthwise.output(_plane(conv, x), _plane(conv, weight)[:, 0], stride, padding, _sizes(size))
+        y = direct.depthwise_output(_plane(conv, x), _plane(conv, weight)[:, 0], stride, padding, _sizes(size))
         return y.flatten(2, 3) if conv.ndim == 1 else layouts.ordered_as(y, x)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         stride, padding = _planes(conv, input_size)
         kernel, channels = _plane(conv, weight)[:, 0], conv.in_channels
-        x = depthwise.input_grad(_plane(conv, grad), kernel, stride, padding, _sizes(input_size), channels)
+        x = direct.depthwise_input_grad(_plane(conv, grad), kernel, stride, padding, _sizes(input_size), channels)
         return x.flatten(2, 3) if conv.ndim == 1 else layouts.ordered_as(x, grad)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         stride, padding = _planes(conv, x.shape[2:])
-        weight = depthwise.weight_grad(_plane(conv, x), _plane(conv, grad), stride, padding, _sizes(conv.kernel_size))
+        weight = direct.depthwise_weight_grad(
+            _plane(conv, x), _plane(conv, grad), stride, padding, _sizes(conv.kernel_size)
+        )
         return weight.unsqueeze(1).flatten(2, 3) if conv.ndim == 1 else weight.unsqueeze(1)
 
 

@@ -18,11 +18,10 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import padding
+from ..planning import machine
 from ..tensors import INPUT, OUTPUT
 from .base import Algorithm, Problem
 from .torch_kernels import TorchKernels
-
-MOST_KERNELS = 9  # beyond it the convolutions are so many and so small that one batched product is faster
 
 Phase = tuple[int, ...]
 
@@ -41,8 +40,8 @@ class Phases(Algorithm):
             return "every position has a kernel of its own"
         if conv.sharing.is_full:
             return "one kernel serves all positions"
-        if prod(conv.sharing.phases()) > MOST_KERNELS:
-            return f"more than {MOST_KERNELS} kernels"
+        if prod(conv.sharing.phases()) > machine.PHASES_MOST:
+            return f"more than {machine.PHASES_MOST} kernels"
         if torch.compiler.is_compiling():
             return "its paddings depend on sizes that a compiler may leave open"
         return self.kernels.declines(replace(problem, convolution=Convolution.of_parts(conv.channels, conv.axes)))

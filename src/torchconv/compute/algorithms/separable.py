@@ -23,7 +23,7 @@ from ...description.axis import Axis
 from ...description.connections import Connections
 from ...description.convolution import Convolution
 from .. import layouts
-from ..planning import cost_model
+from ..planning import cost_model, machine
 from ..tensors import INPUT, OUTPUT, has_numbers
 from ..weight_cache import MEMORY
 from .base import Algorithm, Problem
@@ -32,9 +32,6 @@ from .torch_kernels import TorchChannelsLast, TorchKernels
 
 DIRECT = TorchKernels()
 WAYS = (DIRECT, TorchChannelsLast(), Depthwise())  # of the convolutions on one axis
-SHORTEST = 9  # taps on both axes, below which "auto" does not look at the numbers
-MOST = 8  # pairs that it weighs
-DECOMPOSITION, STEP = 100e-6, 3e-9  # seconds of one decomposition, and of each number of it times its width
 LEAST = 2e-15  # relative error of the decomposition itself
 TYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 ALONE = Axis(1)
@@ -67,7 +64,7 @@ class Separable(Algorithm):
         self._keeps, self._most, self._otherwise = keeps, most, otherwise
 
     @property
-    def for_lasting_weights(self) -> Algorithm:
+    def for_frozen_weights(self) -> Algorithm:
         return KEEPING
 
     def declines(self, problem: Problem) -> str | None:
@@ -83,7 +80,7 @@ class Separable(Algorithm):
         return None
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
-        return convolution.ndim == 2 and min(convolution.kernel_size) >= SHORTEST
+        return convolution.ndim == 2 and min(convolution.kernel_size) >= machine.SEPARABLE_SHORTEST
 
     def workspace(self, problem: Problem, role: str) -> int:
         """What stands between rows and columns, for one factor at a time, and their sum."""
@@ -97,7 +94,7 @@ class Separable(Algorithm):
         if role not in (OUTPUT, INPUT) or not open_to or not self.may_pay(conv, problem.precision):
             return other
         most = 0
-        while most < min(MOST, *conv.kernel_size) and _seconds(problem, most + 1, role) < seconds:
+        while most < min(machine.SEPARABLE_MOST, *conv.kernel_size) and _seconds(problem, most + 1, role) < seconds:
             most += 1
         if most == 0 or _decomposition(conv) > seconds - _seconds(problem, 1, role):
             return other
@@ -222,12 +219,12 @@ def _seconds(problem: Problem, rank: int, role: str) -> float:
     rows, columns, sums = _pair(problem.convolution, rank)
     first = replace(problem, convolution=rows)
     second = replace(problem, convolution=columns, input_size=shapes.output_sizes(rows.axes, problem.sizes))
-    added = second.numbers / cost_model.TOUCH / cost_model.cores(problem.threads) if sums > 1 else 0
+    added = second.numbers / machine.TOUCH / cost_model.cores(problem.threads) if sums > 1 else 0
     return added + sum(_best(one, role)[0] for one in (first, second))
 
 
 def _decomposition(conv: Convolution) -> float:
     """Seconds to find the factors of a weight, the first time that it is seen."""
     height, width = conv.kernel_size
-    each = DECOMPOSITION + STEP * (conv.out_channels // conv.groups) * height * width * width
-    return conv.in_channels * each
+    steps = conv.out_channels // conv.groups * height * width * width
+    return conv.in_channels * (machine.SEPARABLE_DECOMPOSITION + machine.SEPARABLE_STEP * steps)

@@ -18,7 +18,7 @@ from ...description import shapes
 from ...description.convolution import Convolution
 from .. import layouts, torch_bugs
 from .. import padding as borders
-from ..planning import cost_model
+from ..planning import cost_model, machine
 from ..tensors import OUTPUT, has_numbers
 from .base import Algorithm, Problem
 
@@ -29,7 +29,7 @@ Pairs = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Call:
+class TorchCall:
     """A convolution in torch's words, with what comes before and after: spread, pad, convolve, trim."""
 
     spread: tuple[int, ...]
@@ -61,7 +61,7 @@ class Call:
         return torch.ops.aten.convolution_backward(grad, x, kernel, None, *arguments, mask)[towards]
 
 
-def call_for(conv: Convolution, input_size: Sequence[int], transposed: bool = False) -> Call:
+def call_for(conv: Convolution, input_size: Sequence[int], transposed: bool = False) -> TorchCall:
     """How to say `conv` to torch for an input of this size; transposed: also where a plain one would do."""
     pads = [shapes.padding(axis, size) for axis, size in zip(conv.axes, input_size, strict=True)]
     if max(conv.stride) == 1 and (transposed or max(conv.input_dilation) > 1):
@@ -69,7 +69,7 @@ def call_for(conv: Convolution, input_size: Sequence[int], transposed: bool = Fa
     return _plain(conv, pads)
 
 
-def static_call(conv: Convolution, transposed: bool) -> Call | None:
+def static_call(conv: Convolution, transposed: bool) -> TorchCall | None:
     """torch's call with nothing around it, if that is all there is to `conv` at every input size."""
     plain = conv.sharing.is_full and conv.ndim in _PLAIN and conv.channels.rows is None
     if not plain or any(axis.boundary != "zeros" or axis.padding == "same" for axis in conv.axes):
@@ -80,15 +80,15 @@ def static_call(conv: Convolution, transposed: bool) -> Call | None:
     return call if call.is_bare and call.transposed == transposed else None
 
 
-def _plain(conv: Convolution, pads: Sequence[tuple[int, int]]) -> Call:
+def _plain(conv: Convolution, pads: Sequence[tuple[int, int]]) -> TorchCall:
     both = tuple(max(min(pair), 0) for pair in pads)
     rest = tuple((low - side, high - side) for (low, high), side in zip(pads, both, strict=True))
     none = (0,) * conv.ndim
     nothing = ((0, 0),) * conv.ndim
-    return Call(conv.input_dilation, rest, conv.stride, both, conv.dilation, False, none, conv.groups, nothing)
+    return TorchCall(conv.input_dilation, rest, conv.stride, both, conv.dilation, False, none, conv.groups, nothing)
 
 
-def _transposed(conv: Convolution, pads: Sequence[tuple[int, int]]) -> Call:
+def _transposed(conv: Convolution, pads: Sequence[tuple[int, int]]) -> TorchCall:
     """Each input sample stamps the kernel onto the output; what torch cannot cut off or add, `after` does."""
     cuts, extras, after = [], [], []
     for axis, (low, high) in zip(conv.axes, pads, strict=True):
@@ -103,7 +103,7 @@ def _transposed(conv: Convolution, pads: Sequence[tuple[int, int]]) -> Call:
     ones = (1,) * conv.ndim
     nothing = ((0, 0),) * conv.ndim
     steps = conv.input_dilation
-    return Call(ones, nothing, steps, tuple(cuts), conv.dilation, True, tuple(extras), conv.groups, tuple(after))
+    return TorchCall(ones, nothing, steps, tuple(cuts), conv.dilation, True, tuple(extras), conv.groups, tuple(after))
 
 
 class TorchKernels(Algorithm):
@@ -125,7 +125,7 @@ class TorchKernels(Algorithm):
 
     def _seconds(self, problem: Problem, role: str, channels_last: bool) -> float:
         rate = cost_model.torch_rate(problem.convolution, problem.dtype, role, channels_last)
-        return problem.macs / rate / cost_model.cores(problem.threads) + cost_model.CALL
+        return problem.macs / rate / cost_model.cores(problem.threads) + machine.CALL
 
     def workspace(self, problem: Problem, role: str) -> int:
         """oneDNN's own order of both arrays, and what is put around them."""
@@ -191,7 +191,7 @@ class TorchKernels(Algorithm):
             layouts.flipped(layouts.swapped(result, conv.groups, conv.ndim), conv.ndim) if call.transposed else result
         )
 
-    def _kernel(self, call: Call, weight: Tensor) -> Tensor:
+    def _kernel(self, call: TorchCall, weight: Tensor) -> Tensor:
         """The weights as torch wants them; its transposed convolution flips the kernel by itself."""
         ndim = len(call.stride)
         return layouts.flipped(layouts.swapped(weight, call.groups, ndim), ndim) if call.transposed else weight
@@ -200,7 +200,7 @@ class TorchKernels(Algorithm):
         return x
 
 
-def _inner_size(conv: Convolution, call: Call, input_size: Sequence[int]) -> list[int]:
+def _inner_size(conv: Convolution, call: TorchCall, input_size: Sequence[int]) -> list[int]:
     """The size of what torch is given, after zeros were put between and around the samples."""
     sizes = zip(conv.axes, input_size, call.before, strict=True)
     return (
@@ -233,7 +233,7 @@ class TorchChannelsLast(TorchKernels):
         return (
             best
             if problem.channels_last
-            else best + problem.numbers / cost_model.GATHER / cost_model.cores(problem.threads)
+            else best + problem.numbers / machine.GATHER / cost_model.cores(problem.threads)
         )
 
     def workspace(self, problem: Problem, role: str) -> int:
@@ -241,7 +241,7 @@ class TorchChannelsLast(TorchKernels):
         return self._copies(problem, 0 if problem.channels_last else 1 if role == OUTPUT else 2)
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
-        return convolution.ndim == 2 and max(convolution.kernel_size) >= cost_model.LARGE_KERNEL
+        return convolution.ndim == 2 and max(convolution.kernel_size) >= machine.LARGE_KERNEL
 
     def bound(self, conv: Convolution, input_size: Sequence[int]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         compute = super().bound(conv, input_size)
@@ -279,7 +279,7 @@ class TorchBfloat16(Algorithm):
         return precision == "bf16"
 
     def seconds(self, problem: Problem, role: str) -> float:
-        rounding = problem.numbers / cost_model.TOUCH / cost_model.cores(problem.threads)
+        rounding = problem.numbers / machine.TOUCH / cost_model.cores(problem.threads)
         return KERNELS.seconds(replace(problem, dtype=torch.bfloat16), role) + rounding
 
     def workspace(self, problem: Problem, role: str) -> int:

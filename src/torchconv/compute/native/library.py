@@ -10,7 +10,7 @@ import ctypes
 import os
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import torch  # before the library, which then shares its OpenMP threads
 from torch import Tensor
 
+from ..planning import machine
 from ..tensors import compile_time_constant
 
-INTERFACE = 4  # as in csrc/interface.h
+INTERFACE = 5  # as in csrc/interface.h
 NAME = "kernels.so"
 LEVELS = ("portable", "avx2", "avx512")
 VARIABLE = "TORCHCONV_INSTRUCTIONS"
@@ -74,6 +75,16 @@ def handle() -> ctypes.CDLL:
     return found.handle
 
 
+def number(name: str) -> int:
+    """A constant of the kernels or the size of one of their structs in bytes, by its name in csrc/numbers.cpp."""
+    function = handle().torchconv_number
+    function.restype = ctypes.c_int64
+    value = function(name.encode())
+    if value < 0:
+        raise KeyError(f"the kernels have no number {name!r}")
+    return value
+
+
 def instructions() -> str:
     """The level in use: "portable", "avx2" or "avx512"."""
     return LEVELS[handle().torchconv_level()]
@@ -111,10 +122,10 @@ def _is_whole(path: Path) -> bool:
     return path.stat().st_size >= sections + size * count
 
 
-TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # as in csrc/interface.h
+TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # as in csrc/interface.h, and so are the next
 STATUS = {1: "there is not enough memory for the kernels' buffers", 2: "the kernels have no code for these numbers"}
-
-WAKING = 60_000  # nanoseconds of one core, below which to wake the others takes longer than they save
+AXES = 3  # of the kernels; fewer ones are the last of these
+PER_AXIS = ctypes.c_int64 * AXES
 
 library()  # now: what is loaded before a fork knows of it, and does not wait for its parent's threads
 _OPERATIONS = torch.library.Library("torchconv", "FRAGMENT")
@@ -129,17 +140,28 @@ def register(schema: str, compute: Callable[..., Tensor], empty: Callable[..., T
     return getattr(torch.ops.torchconv, name).default
 
 
-def call(name: str, problem: Any, *tensors: Tensor) -> None:
-    """One kernel on contiguous tensors, whose C function takes a pointer to the problem and to each tensor."""
+def fields(names: str, kind: Any = ctypes.c_int64) -> list[tuple[str, Any]]:
+    """The fields of a struct that have one type."""
+    return [(name, kind) for name in names.split()]
+
+
+def per_axis(values: Sequence[int], least: int = 1) -> ctypes.Array:
+    """A number for each axis of the kernels; `least` for those that are not there."""
+    return PER_AXIS(*[least] * (AXES - len(values)), *values)
+
+
+def call(name: str, arguments: Any, *tensors: Tensor | None) -> None:
+    """One kernel, whose C function takes a pointer to the arguments and to each tensor; None is a null pointer."""
     function = getattr(handle(), name)
-    status = function(ctypes.byref(problem), *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors))
+    pointers = (ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors)
+    status = function(ctypes.byref(arguments), *pointers)
     if status:
         raise RuntimeError(f"{name}: {STATUS[status]}")
 
 
-def threads(nanoseconds: float) -> int:
+def threads(seconds: float) -> int:
     """How many threads to use for what takes one of them so long, about."""
-    return 1 if nanoseconds < WAKING else torch.get_num_threads()
+    return 1 if seconds < machine.WAKING else torch.get_num_threads()
 
 
 def reason_against(dtype: torch.dtype, device: str) -> str | None:

@@ -13,28 +13,22 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.pooling import Pooling
+from ..planning import machine
 from ..tensors import empty_like
-from .library import TYPES, call, threads
-
-AXES = 3  # of the kernels; fewer ones are the last of these
-# Planes lie side by side from so many on, where they are smaller than so many samples, and their rows too.
-LANES, SMALL, NARROW = 8, 2**13, 100
-MEDIUM, WIDE = 2**16, 512  # the same, where computing them one by one is slow or impossible
-SHORT = 20  # samples of a row from which on it is worthwhile to compute row by row
-NANOSECONDS = 0.15  # of one core for a number of the input, about
+from .library import AXES, PER_AXIS, TYPES, call, fields, per_axis, threads
 
 
-class Problem(ctypes.Structure):
+class PoolingArguments(ctypes.Structure):
     """`Pooling` of csrc/interface.h."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("type", "threads", "planes", "power", "beside")),
-        *((name, ctypes.c_int64 * AXES) for name in ("size", "outputs", "kernel", "stride", "dilation", "low")),
+        *fields("type threads planes power beside"),
+        *fields("size outputs kernel stride dilation low", PER_AXIS),
     ]
 
 
 @dataclass(frozen=True)
-class Windows:
+class PlacedWindows:
     """The windows of a pooling on an input of one size, and what their samples and sums are multiplied with."""
 
     pooling: Pooling
@@ -47,19 +41,11 @@ class Windows:
 
     @cached_property
     def numbers(self) -> tuple[ctypes.Array, ...]:
-        """The last fields of a Problem."""
+        """The last of the arguments."""
         axes = self.pooling.axes
         low = [shapes.padding(axis, size)[0] for axis, size in zip(axes, self.size, strict=True)]
-        per_axis = (
-            (self.size, 1),
-            (self.outputs, 1),
-            ([axis.kernel for axis in axes], 1),
-            ([axis.stride for axis in axes], 1),
-            ([axis.dilation for axis in axes], 1),
-            (low, 0),
-        )
-        kind = ctypes.c_int64 * AXES
-        return tuple(kind(*[least] * (AXES - len(values)), *values) for values, least in per_axis)
+        settings = ([axis.kernel for axis in axes], [axis.stride for axis in axes], [axis.dilation for axis in axes])
+        return *(per_axis(values) for values in (self.size, self.outputs, *settings)), per_axis(low, 0)
 
     @cached_property
     def factors(self) -> tuple[Tensor, Tensor]:
@@ -97,55 +83,61 @@ class Windows:
 
         towards_largest: the gradient of the largest, for which lines are slower.
         """
-        most, widest = (SMALL, NARROW) if self.separable and not towards_largest else (MEDIUM, WIDE)
-        return x.shape[0] * x.shape[1] >= LANES and self.samples <= most and self.size[-1] < widest
+        most, widest = (
+            (machine.POOL_SMALL, machine.POOL_NARROW)
+            if self.separable and not towards_largest
+            else (machine.POOL_MEDIUM, machine.POOL_WIDE)
+        )
+        return x.shape[0] * x.shape[1] >= machine.POOL_PLANES and self.samples <= most and self.size[-1] < widest
 
     def fits(self, x: Tensor) -> bool:
         """Whether one of the two ways takes such a tensor without waste."""
         if len(self.size) > AXES:
             return False
-        return self.beside(x) or (self.separable and self.size[-1] >= SHORT)
+        return self.beside(x) or (self.separable and self.size[-1] >= machine.POOL_SHORT)
 
-    def problem(self, x: Tensor, power: int = 0, towards_largest: bool = False) -> tuple[Problem, Tensor, Tensor]:
+    def arguments(
+        self, x: Tensor, power: int = 0, towards_largest: bool = False
+    ) -> tuple[PoolingArguments, Tensor, Tensor]:
         """For a tensor with so many images and channels, with its weights and scales."""
         planes, beside = x.shape[0] * x.shape[1], self.beside(x, towards_largest)
-        count = threads(NANOSECONDS * planes * self.samples)
-        described = Problem(TYPES[x.dtype], count, planes, power, beside, *self.numbers)
+        count = threads(machine.POOL_NUMBER * planes * self.samples)
+        described = PoolingArguments(TYPES[x.dtype], count, planes, power, beside, *self.numbers)
         return described, *(self.tables if beside else self.factors)
 
 
-def window_sum(x: Tensor, windows: Windows, power: int = 0) -> Tensor:
+def window_sum(x: Tensor, windows: PlacedWindows, power: int = 0) -> Tensor:
     """The weighted sum of every window; with a power, that root of the sum of that power of |x|."""
     x = x.contiguous()
     y = empty_like((*x.shape[:2], *windows.outputs), x)
-    problem, weights, scales = windows.problem(x, power)
-    call("torchconv_pool_sum", problem, x, weights, scales, y)
+    arguments, weights, scales = windows.arguments(x, power)
+    call("torchconv_pool_sum", arguments, x, weights, scales, y)
     return y
 
 
-def window_sum_grad(grad: Tensor, windows: Windows, power: int = 0, base: Tensor | None = None) -> Tensor:
+def window_sum_grad(grad: Tensor, windows: PlacedWindows, power: int = 0, base: Tensor | None = None) -> Tensor:
     """The adjoint of `window_sum`; with a base also multiplied with sign(base) * |base|^(power - 1)."""
     grad = grad.contiguous()
     x = empty_like((*grad.shape[:2], *windows.size), grad)
     bases = () if base is None else (base.contiguous(),)
     name = "torchconv_pool_sum_grad" if bases else "torchconv_pool_spread"
-    problem, weights, scales = windows.problem(grad, power)
-    call(name, problem, grad, weights, scales, *bases, x)
+    arguments, weights, scales = windows.arguments(grad, power)
+    call(name, arguments, grad, weights, scales, *bases, x)
     return x
 
 
-def window_max(x: Tensor, windows: Windows) -> Tensor:
+def window_max(x: Tensor, windows: PlacedWindows) -> Tensor:
     """The largest number of every window; NaN where one is in it."""
     x = x.contiguous()
     y = empty_like((*x.shape[:2], *windows.outputs), x)
-    problem, weights, scales = windows.problem(x)
-    call("torchconv_pool_max", problem, x, weights, scales, y)
+    arguments, weights, scales = windows.arguments(x)
+    call("torchconv_pool_max", arguments, x, weights, scales, y)
     return y
 
 
-def window_max_grad(grad: Tensor, x: Tensor, y: Tensor, windows: Windows) -> Tensor:
+def window_max_grad(grad: Tensor, x: Tensor, y: Tensor, windows: PlacedWindows) -> Tensor:
     """Each gradient at the first place of its window where x is y, zeros elsewhere."""
     grad, x, y = grad.contiguous(), x.contiguous(), y.contiguous()
     result = empty_like(tuple(x.shape), x)
-    call("torchconv_pool_max_grad", windows.problem(x, towards_largest=True)[0], grad, x, y, result)
+    call("torchconv_pool_max_grad", windows.arguments(x, towards_largest=True)[0], grad, x, y, result)
     return result

@@ -11,32 +11,27 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..planning import machine
 from ..tensors import empty_like
 from ..weight_cache import Kernels
 from . import library
-from .library import STATUS, threads
+from .library import call, fields, threads
 
 FOURIER, WINOGRAD = 0, 1
-# Nanoseconds of one core, about: of a number's transforms and of its product with another channel's kernel. The threads
-# are woken for every step: kernels, forward, products, back.
-PER_NUMBER, PER_PRODUCT, STEPS = 1.5, 0.05, 6
 FIELDS = (
-    *("kind", "threads", "batch", "groups", "ins", "outs", "height", "width", "out_height", "out_width"),
-    *("kernel_height", "kernel_width", "top", "left", "length_height", "length_width", "adjoint", "room"),
+    "kind threads batch groups ins outs height width out_height out_width "
+    "kernel_height kernel_width top left length_height length_width adjoint room"
 )
 Strides = ctypes.c_int64 * 4
 
 
-class Problem(ctypes.Structure):
+class TransformArguments(ctypes.Structure):
     """`Transform` of csrc/interface.h."""
 
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in FIELDS),
-        *((name, Strides) for name in ("x_strides", "y_strides")),
-    ]
+    _fields_ = [*fields(FIELDS), *fields("x_strides y_strides", Strides)]
 
 
-class Cut(NamedTuple):
+class TileCut(NamedTuple):
     """A convolution by transforms: its groups, the padding before the first sample, the lengths of the tiles.
 
     room: bytes for the spectra of tiles, besides those of the kernels. keeps: whether to keep those pays.
@@ -50,52 +45,52 @@ class Cut(NamedTuple):
     keeps: bool = False
 
 
-def output(cut: Cut, x: Tensor, kernels: Kernels, size: Sequence[int]) -> Tensor:
+def output(cut: TileCut, x: Tensor, kernels: Kernels, size: Sequence[int]) -> Tensor:
     """x (batch, in, *size) to (batch, out, *size of outputs)."""
     return _applied(cut, x, kernels, (x.shape[0], kernels.shape[0], *size), adjoint=False)
 
 
-def input_grad(cut: Cut, grad: Tensor, kernels: Kernels, size: Sequence[int]) -> Tensor:
+def input_grad(cut: TileCut, grad: Tensor, kernels: Kernels, size: Sequence[int]) -> Tensor:
     """grad (batch, out, *size of outputs) to (batch, in, *size), the adjoint of `output`."""
     return _applied(cut, grad, kernels, (grad.shape[0], kernels.shape[1] * cut.groups, *size), adjoint=True)
 
 
-def weight_grad(cut: Cut, x: Tensor, grad: Tensor, kernel: Sequence[int]) -> Tensor:
+def weight_grad(cut: TileCut, x: Tensor, grad: Tensor, kernel: Sequence[int]) -> Tensor:
     """x and grad to (out, in // groups, *kernel)."""
     weight = x.new_empty(grad.shape[1], x.shape[1] // cut.groups, *kernel)
-    _call("torchconv_transform_weight_grad", _problem(cut, x, grad, kernel, False), x, grad, weight)
+    call("torchconv_transform_weight_grad", _arguments(cut, x, grad, kernel, False), x, grad, weight)
     return weight
 
 
-def _applied(cut: Cut, x: Tensor, kernels: Kernels, shape: Sequence[int], adjoint: bool) -> Tensor:
+def _applied(cut: TileCut, x: Tensor, kernels: Kernels, shape: Sequence[int], adjoint: bool) -> Tensor:
     y = empty_like(shape, x)
-    problem = _problem(cut, x, y, kernels.shape[2:], adjoint)
-    spectra = _recalled(problem, kernels) if cut.keeps else None
+    arguments = _arguments(cut, x, y, kernels.shape[2:], adjoint)
+    spectra = _recalled(arguments, kernels) if cut.keeps else None
     if spectra is None:
-        _call("torchconv_transform_output", problem, x, kernels.make().contiguous(), None, y)
+        call("torchconv_transform_output", arguments, x, kernels.make().contiguous(), None, y)
     else:
-        _call("torchconv_transform_apply", problem, x, spectra, None, y)
+        call("torchconv_transform_apply", arguments, x, spectra, None, y)
     return y
 
 
-def _recalled(problem: Problem, kernels: Kernels) -> Tensor | None:
+def _recalled(arguments: TransformArguments, kernels: Kernels) -> Tensor | None:
     """The kernels' transforms, where they are kept and no larger than the workspace."""
     count = library.handle().torchconv_transform_floats
     count.restype = ctypes.c_int64
-    numbers = count(ctypes.byref(problem))
-    if 4 * numbers > problem.room:
+    numbers = count(ctypes.byref(arguments))
+    if 4 * numbers > arguments.room:
         return None
 
     def make(weight: Tensor) -> Tensor:
         found = empty_like((numbers,), weight)
-        _call("torchconv_transform_kernels", problem, weight.contiguous(), found)
+        call("torchconv_transform_kernels", arguments, weight.contiguous(), found)
         return found
 
-    use = (library.instructions(), *(getattr(problem, name) for name in FIELDS))
+    use = (library.instructions(), *(getattr(arguments, name) for name in FIELDS.split()))
     return kernels.recall(use, 4 * numbers, make)
 
 
-def _problem(cut: Cut, x: Tensor, y: Tensor, kernel: Sequence[int], adjoint: bool) -> Problem:
+def _arguments(cut: TileCut, x: Tensor, y: Tensor, kernel: Sequence[int], adjoint: bool) -> TransformArguments:
     """One axis is a plane of one row."""
     planes = [tensor if tensor.ndim == 4 else tensor.unsqueeze(2) for tensor in (x, y)]
     one = [] if x.ndim == 4 else [1]
@@ -103,13 +98,7 @@ def _problem(cut: Cut, x: Tensor, y: Tensor, kernel: Sequence[int], adjoint: boo
     counts = (x.shape[0], cut.groups, x.shape[1] // cut.groups, y.shape[1] // cut.groups)
     sizes = (*planes[0].shape[2:], *planes[1].shape[2:], *one, *kernel, *none, *cut.padding, *one, *cut.lengths)
     strides = (Strides(*plane.stride()) for plane in planes)
-    nanoseconds = x.numel() * PER_PRODUCT * counts[-1] + (x.numel() + y.numel()) * PER_NUMBER
-    return Problem(cut.kind, threads(nanoseconds / STEPS), *counts, *sizes, adjoint, cut.room, *strides)
-
-
-def _call(name: str, problem: Problem, *tensors: Tensor | None) -> None:
-    function = getattr(library.handle(), name)
-    pointers = (ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors)
-    status = function(ctypes.byref(problem), *pointers)
-    if status:
-        raise RuntimeError(f"{name}: {STATUS[status]}")
+    seconds = x.numel() * machine.FFT_PER_PRODUCT * counts[-1] + (x.numel() + y.numel()) * machine.FFT_PER_NUMBER
+    return TransformArguments(
+        cut.kind, threads(seconds / machine.FFT_WAKES), *counts, *sizes, adjoint, cut.room, *strides
+    )

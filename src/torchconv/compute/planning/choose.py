@@ -12,13 +12,12 @@ from ..algorithms import TABLE, Algorithm, Problem
 from ..algorithms.base import PRECISIONS
 from ..algorithms.separable import Separable
 from ..tensors import INPUT, OUTPUT, WEIGHT
-from . import wisdom
+from . import machine, wisdom
 
 BY_NAME = {algorithm.name: algorithm for algorithm in TABLE}
 ROLES = (OUTPUT, INPUT, WEIGHT)
 age = 0  # grows whenever choices are forgotten, so that those who keep them can tell
 SEPARABLE = Separable()
-MARGIN = 1.3  # how many times faster another way must be expected to be than the first: estimates are estimates
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def choose(problem: Problem, algorithm: str = "auto") -> Choice:
             got=f"it declines: {reason}",
             fix='Use algorithm="auto".',
         )
-    one = one.for_lasting_weights if problem.weight_stays else one
+    one = one.for_frozen_weights if problem.frozen_weight else one
     return _same(one.within(problem.workspace) if known else one)
 
 
@@ -83,14 +82,14 @@ def _fastest(problem: Problem) -> Choice:
         candidates = allowed(problem, role, *found[:1])
         measured = next((one for one in candidates if one.name == learned.get(role)), None)
         found.append(measured or _pick(candidates, problem, role))
-    if problem.weight_stays:
-        found = [_for_lasting_weights(one, problem, role) for one, role in zip(found, ROLES, strict=True)]
+    if problem.frozen_weight:
+        found = [_for_frozen_weights(one, problem, role) for one, role in zip(found, ROLES, strict=True)]
     return Choice(*(one.within(problem.workspace) for one in found))
 
 
-def _for_lasting_weights(one: Algorithm, problem: Problem, role: str) -> Algorithm:
+def _for_frozen_weights(one: Algorithm, problem: Problem, role: str) -> Algorithm:
     """Weights that stay are worth looking at: what was made of them is kept, and few factors may be faster."""
-    found = SEPARABLE.instead_of(one.for_lasting_weights, problem, role, one.expected(problem, role) / MARGIN)
+    found = SEPARABLE.instead_of(one.for_frozen_weights, problem, role, one.expected(problem, role) / machine.MARGIN)
     return found if too_large(found, problem, role) is None else one
 
 
@@ -108,8 +107,9 @@ def alike(one: Algorithm, other: Algorithm) -> bool:
 
 def _pick(candidates: list[Algorithm], problem: Problem, role: str) -> Algorithm:
     """The first, unless another is expected to be faster by a margin."""
-    best = min(candidates, key=lambda one: one.expected(problem, role))
-    return best if best.expected(problem, role) * MARGIN < candidates[0].expected(problem, role) else candidates[0]
+    expected = [one.expected(problem, role) for one in candidates]
+    least = min(expected)
+    return candidates[expected.index(least)] if least * machine.MARGIN < expected[0] else candidates[0]
 
 
 def opened(problem: Problem) -> list[Algorithm]:

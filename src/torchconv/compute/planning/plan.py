@@ -25,7 +25,7 @@ MEASURING = 2.0  # seconds for one operation, about
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanRow:
     """One algorithm: seconds and bytes of workspace by role; or the reason why it declines.
 
     seconds: inf where it is never worth it. error: the largest expected, in parts of the direct algorithm's.
@@ -48,7 +48,7 @@ class Plan:
 
     problem: Problem
     algorithms: dict[str, str]
-    rows: tuple[Row, ...]
+    rows: tuple[PlanRow, ...]
     measured: bool
 
     @property
@@ -71,7 +71,7 @@ class Plan:
         """The largest error in float32 that is expected, in parts of that of sums taken term by term."""
         return max(self._row(role).error for role in ROLES)
 
-    def _row(self, role: str) -> Row:
+    def _row(self, role: str) -> PlanRow:
         return next(row for row in self.rows if row.name == self.algorithms[role])
 
     def explain(self) -> str:
@@ -101,7 +101,7 @@ class Plan:
         error = f"errors up to {most:,g} times the direct algorithm's, {self.expected_error:,g} expected"
         return f"precision {word}: {error}; workspace {megabytes(self.workspace)} of {megabytes(self.problem.room)}"
 
-    def _cell(self, row: Row, role: str) -> str:
+    def _cell(self, row: PlanRow, role: str) -> str:
         seconds = row.seconds.get(role, inf)
         if self.algorithms[role] == row.name:
             return f"* {milliseconds(seconds)}" if seconds < inf else "* -"
@@ -205,17 +205,17 @@ def _measured(problem: Problem) -> Plan:
     return Plan(problem, answer, _rows(problem, seconds), True)
 
 
-def _rows(problem: Problem, measured: dict[str, dict[str, float]]) -> tuple[Row, ...]:
+def _rows(problem: Problem, measured: dict[str, dict[str, float]]) -> tuple[PlanRow, ...]:
     rows = []
     for algorithm in TABLE:
         name, reason = algorithm.name, algorithm.declines(problem)
         if reason is not None:
-            rows.append(Row(name, algorithm.error, {}, {}, f"declines: {reason}"))
+            rows.append(PlanRow(name, algorithm.error, {}, {}, f"declines: {reason}"))
             continue
         needed = {role: algorithm.workspace(problem, role) for role in ROLES}
         reason = choose.above_limit(algorithm, problem)
         seconds = {
             role: measured[role].get(name, inf) if measured else algorithm.expected(problem, role) for role in ROLES
         }
-        rows.append(Row(name, algorithm.error, seconds, needed, reason))
+        rows.append(PlanRow(name, algorithm.error, seconds, needed, reason))
     return tuple(rows)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from ..native import pooling as native
-from ..native.pooling import Windows
+from ..native.pooling import PlacedWindows
 from .torch_backend import samples
 
 
@@ -22,7 +22,7 @@ def needs_gradient(x: Tensor) -> bool:
     return x.requires_grad and torch.is_grad_enabled()
 
 
-def applied(function: type[_Pooled], x: Tensor, windows: Windows) -> Tensor:
+def applied(function: type[_Pooled], x: Tensor, windows: PlacedWindows) -> Tensor:
     """The function of x, without the cost of a node of autograd where nothing is differentiated."""
     differentiated = needs_gradient(x) or unpack_dual(x).tangent is not None
     return (function.apply if differentiated else function.forward)(x, windows)  # type: ignore[return-value]
@@ -42,7 +42,7 @@ class WindowSum(_Pooled):
     """The weighted sum of every window."""
 
     @staticmethod
-    def forward(x: Tensor, windows: Windows) -> Tensor:  # type: ignore[override]
+    def forward(x: Tensor, windows: PlacedWindows) -> Tensor:  # type: ignore[override]
         return native.window_sum(x, windows)
 
     @staticmethod
@@ -62,7 +62,7 @@ class WindowSpread(_Pooled):
     """Its adjoint."""
 
     @staticmethod
-    def forward(grad: Tensor, windows: Windows) -> Tensor:  # type: ignore[override]
+    def forward(grad: Tensor, windows: PlacedWindows) -> Tensor:  # type: ignore[override]
         return native.window_sum_grad(grad, windows)
 
     setup_context = WindowSum.setup_context
@@ -80,43 +80,43 @@ class WindowMax(_Pooled):
     """The largest number of every window."""
 
     @staticmethod
-    def forward(x: Tensor, windows: Windows) -> Tensor:  # type: ignore[override]
+    def forward(x: Tensor, windows: PlacedWindows) -> Tensor:  # type: ignore[override]
         return native.window_max(x, windows)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
         x, y = ctx.saved_tensors
-        return Put.apply(grad, x.detach(), y.detach(), ctx.windows), None
+        return WindowPut.apply(grad, x.detach(), y.detach(), ctx.windows), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
         x, y = ctx.saved_tensors
-        return Pick.apply(tangent, x.detach(), y.detach(), ctx.windows)
+        return WindowPick.apply(tangent, x.detach(), y.detach(), ctx.windows)
 
 
-class Put(_Pooled):
+class WindowPut(_Pooled):
     """Numbers put where the largest of each window lies; added up where windows share it."""
 
     @staticmethod
-    def forward(grad: Tensor, x: Tensor, y: Tensor, windows: Windows) -> Tensor:  # type: ignore[override]
+    def forward(grad: Tensor, x: Tensor, y: Tensor, windows: PlacedWindows) -> Tensor:  # type: ignore[override]
         return native.window_max_grad(grad, x, y, windows)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
         _, x, y, _ = ctx.saved_tensors
-        return Pick.apply(grad, x, y, ctx.windows), None, None, None
+        return WindowPick.apply(grad, x, y, ctx.windows), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
         _, x, y, _ = ctx.saved_tensors
-        return Put.apply(tangent, x, y, ctx.windows)
+        return WindowPut.apply(tangent, x, y, ctx.windows)
 
 
-class Pick(_Pooled):
+class WindowPick(_Pooled):
     """Numbers from where the largest of each window lies."""
 
     @staticmethod
-    def forward(values: Tensor, x: Tensor, y: Tensor, windows: Windows) -> Tensor:  # type: ignore[override]
+    def forward(values: Tensor, x: Tensor, y: Tensor, windows: PlacedWindows) -> Tensor:  # type: ignore[override]
         pooling = windows.pooling
         real = samples(torch.ones_like(x[:1, :1]), pooling) > 0
         hits = ((samples(x, pooling) == y[..., None]) & real).int()
@@ -125,19 +125,19 @@ class Pick(_Pooled):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
         _, x, y, _ = ctx.saved_tensors
-        return Put.apply(grad, x, y, ctx.windows), None, None, None
+        return WindowPut.apply(grad, x, y, ctx.windows), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
         _, x, y, _ = ctx.saved_tensors
-        return Pick.apply(tangent, x, y, ctx.windows)
+        return WindowPick.apply(tangent, x, y, ctx.windows)
 
 
 class WindowNorm(_Pooled):
     """The root of the sum of powers of every window; where that is 0, so is its derivative."""
 
     @staticmethod
-    def forward(x: Tensor, windows: Windows) -> Tensor:  # type: ignore[override]
+    def forward(x: Tensor, windows: PlacedWindows) -> Tensor:  # type: ignore[override]
         return native.window_sum(x, windows, int(windows.pooling.p or 0))
 
     @staticmethod

@@ -17,16 +17,15 @@ from ...network.pooling import PoolWindows
 from .. import layouts
 from ..native import library
 from ..native.library import TYPES
-from ..native.pooling import Windows
+from ..native.pooling import PlacedWindows
 from ..observer import THREAD
 from ..operator import Operator
+from ..planning import machine
 from ..tensors import check_tensors, has_numbers, recording
 from . import torch_backend
 from .autograd import WindowMax, WindowNorm, WindowSum, applied, needs_gradient
 
 MOST_KNOWN = 256  # sizes for which preparations are kept
-# Numbers of an input below which torch's functions are faster, without a gradient and with one.
-FEW = {"max": (2**14, 2**17), "mean": (2**14, 2**16)}
 POWERS = (1, 2, 3, 4)  # that the kernels have
 WHOLE = 1e-14  # by which sums of weights may differ that were added in another order
 
@@ -39,7 +38,7 @@ class PoolOperator:
 
     def __init__(self, pooling: Pooling) -> None:
         self.pooling = pooling
-        self._known: dict[tuple[int, ...], Windows] = {}
+        self._known: dict[tuple[int, ...], PlacedWindows] = {}
         self._direct: dict[tuple[torch.Size, bool], Callable[[Tensor], Tensor]] = {}  # torch's own
         self._convolutions: dict[tuple, tuple[Operator, Tensor, Tensor | None]] = {}
 
@@ -70,7 +69,7 @@ class PoolOperator:
                 self._known.clear()
                 self._direct.clear()
             self.pooling.output_size(size)  # raises where no window fits
-            self._known[size] = Windows(self.pooling, size)
+            self._known[size] = PlacedWindows(self.pooling, size)
         small = self._few(x) or not self._known[size].fits(x)
         bound = torch_backend.bound(self.pooling, size) if small and type(x) is Tensor else None
         if bound is not None and len(self._direct) < MOST_KNOWN:
@@ -115,9 +114,9 @@ class PoolOperator:
     def _few(self, x: Tensor) -> bool:
         if self.pooling.kind == "max" and self.pooling.ndim == 1 and not needs_gradient(x):
             return True  # torch has a kernel for just that, which keeps no places
-        return x.numel() < FEW.get(self.pooling.kind, (0, 0))[needs_gradient(x)]
+        return x.numel() < machine.POOL_FEW.get(self.pooling.kind, (0, 0))[needs_gradient(x)]
 
-    def _windows(self, x: Tensor) -> Windows:
+    def _windows(self, x: Tensor) -> PlacedWindows:
         return self._known[tuple(x.shape[2:])]
 
     def _total(self, x: Tensor) -> Tensor:

@@ -1,36 +1,38 @@
-"""Overlap-save: the input in tiles, transformed, multiplied point by point, transformed back (Stockham 1966).
+"""Convolution by fast Fourier transforms of tiles, multiplied point by point, transformed back (Stockham 1966).
 
-A tile of `length` samples gives length - kernel + 1 outputs; neighbouring tiles overlap by kernel - 1 samples. Between
-the transforms, every frequency is one product of matrices over the channels. The arithmetic grows with the logarithm of
-the kernel and not with its size.
+Between the transforms, every frequency is one product of matrices over the channels. The arithmetic grows with the
+logarithm of the kernel and not with its size. tiles.py says how the input is cut up.
+
+Strides and dilations become more channels and more images: every convolution with them is one of steps of 1. A stride
+of s: outputs read windows s apart, so the input's s phases become channels of an input s times as short (space to
+depth). A dilation of d: the outputs of one phase read one phase of the input, so phases become images. Both are
+rearrangements, whose adjoints are the same rearrangements backwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import inf, prod
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ....description import shapes
 from ....description.convolution import Convolution
 from ... import layouts, padding
 from ...native import library, transforms
-from ...planning import cost_model
-from ...tensors import INPUT, OUTPUT, WEIGHT, all_finite, has_numbers, room
+from ...planning import cost_model, machine
+from ...tensors import INPUT, OUTPUT, WEIGHT, all_finite, has_numbers
 from ...weight_cache import Kernels
 from ..base import Algorithm, Problem
 from ..torch_kernels import TorchKernels
-from . import correlation, tile_costs, tiles
+from . import correlation
 from .correlation import NARROW
-from .stride_one import StrideOne
-from .tile_costs import Work
-from .tiles import Tiling
+from .tiles import Compiled, Lengths
 
-_DIRECT = TorchKernels()
-FEWEST_TAPS = 20  # below it torch's kernels are hardly beaten
-CALLS, CALL = 60e-6, 30e-6  # seconds of the calls it makes whatever the size: of torch, and of the C++ kernels
+DIRECT = TorchKernels()
 COMPILED = (torch.float32, *NARROW)  # types that the C++ kernels serve
 
 
@@ -44,7 +46,7 @@ class Fourier(Algorithm):
         self._keeps = keeps
 
     @property
-    def for_lasting_weights(self) -> Algorithm:
+    def for_frozen_weights(self) -> Algorithm:
         return KEEPING
 
     def declines(self, problem: Problem) -> str | None:
@@ -64,59 +66,50 @@ class Fourier(Algorithm):
         return None
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
-        return prod(convolution.kernel_size) >= FEWEST_TAPS
+        return prod(convolution.kernel_size) >= machine.FFT_FEWEST_TAPS
 
     def seconds(self, problem: Problem, role: str) -> float:
-        conv = problem.convolution
+        conv, dtype = problem.convolution, problem.dtype
         if problem.device != "cpu" or conv.channels.rows is not None:
             return inf
         steps = StrideOne.of(conv, problem.sizes)
-        if prod(steps.kernel) < FEWEST_TAPS:
+        if prod(steps.kernel) < machine.FFT_FEWEST_TAPS:
             return inf
-        images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
-        room = problem.room - _around(conv, steps, problem.batch, problem.sizes, problem.dtype)
-        work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, problem.threads)
-        lengths = _compiled(work, role) if problem.dtype in COMPILED else None
-        if lengths is not None:
-            moved = 0 if steps.is_plain else work.bytes / 4 / cost_model.TOUCH
-            moved += problem.numbers / cost_model.TOUCH if problem.dtype in NARROW else 0
-            return (work.seconds(lengths, role) + moved) / cost_model.cores(problem.threads) + CALL
-        sizes = steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups
-        one = tiles.least_seconds(*sizes, room // _wide(problem.dtype).itemsize)
-        return (one + problem.channels_last * problem.numbers / cost_model.TOUCH) / cost_model.cores(
-            problem.threads
-        ) + CALLS
+        cores = cost_model.cores(problem.threads)
+        work = steps.work(conv, problem.batch, problem.room - _around(conv, steps, problem), problem.threads)
+        if (lengths := _compiled(work, dtype, role)) is not None:
+            copied = 0 if steps.is_plain else work.bytes / 4
+            copied += problem.numbers if dtype in NARROW else 0
+            return (work.seconds(lengths, role) + copied / machine.TOUCH) / cores + machine.FFT_CALL
+        copied = problem.channels_last * problem.numbers / machine.TOUCH
+        return (correlation.seconds(work, _wide(dtype).itemsize) + copied) / cores + machine.FFT_TORCH_CALLS
 
     def workspace(self, problem: Problem, role: str) -> int:
         """The spectra of the kernels and of so many tiles as fit into the room; around them what steps rearrange."""
-        conv, sizes, dtype = problem.convolution, problem.sizes, problem.dtype
-        steps = StrideOne.of(conv, sizes)
-        around = _around(conv, steps, problem.batch, sizes, dtype)
-        images, ins = problem.batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
-        room = problem.room - around
-        if dtype in COMPILED and problem.device == "cpu":
-            work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, problem.threads)
-            if (lengths := _compiled(work, role)) is not None:
-                return around + work.workspace(lengths, role)
-        size = _wide(dtype).itemsize
-        return around + size * _tiling(steps, images, ins, conv.out_channels, role, room // size).workspace
+        conv, dtype = problem.convolution, problem.dtype
+        steps = StrideOne.of(conv, problem.sizes)
+        around = _around(conv, steps, problem)
+        work = steps.work(conv, problem.batch, problem.room - around, problem.threads)
+        if problem.device == "cpu" and (lengths := _compiled(work, dtype, role)) is not None:
+            return around + work.workspace(lengths, role)
+        if role == INPUT:  # a correlation, too, with zeros around
+            work = replace(work, outputs=work.size, ins=work.outs, outs=work.ins)
+        return around + correlation.Tiling.of(work, _wide(dtype).itemsize).workspace
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
-        room = self._room(conv, steps, x, x.shape[2:])
-        cut = _cut(conv, steps, x, OUTPUT, room)
+        cut, room = self._cut(conv, steps, x, x.shape[2:], OUTPUT)
         if cut is None:
             y = correlation.correlate(steps.input(x), self._kernels(conv, steps, weight), conv.groups, room)
         else:
             images = x if steps.is_plain else steps.input(x)
             y = transforms.output(cut, images.float(), self._kernels(conv, steps, weight), steps.windows).to(x.dtype)
         y = steps.output(y)
-        return y if all_finite(y) else _DIRECT.output(conv, x, weight)
+        return y if all_finite(y) else DIRECT.output(conv, x, weight)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         steps = StrideOne.of(conv, input_size)
-        room = self._room(conv, steps, grad, input_size)
-        cut = _cut(conv, steps, grad, INPUT, room)
+        cut, room = self._cut(conv, steps, grad, input_size, INPUT)
         if cut is None:
             around = padding.pad(steps.output_back(grad), [(taps - 1, taps - 1) for taps in steps.kernel])
             kernels = self._kernels(conv, steps, weight, turned=True)
@@ -125,19 +118,18 @@ class Fourier(Algorithm):
             cells, size = steps.output_back(grad).float(), input_size if steps.is_plain else steps.size
             result = transforms.input_grad(cut, cells, self._kernels(conv, steps, weight), size).to(grad.dtype)
             result = result if steps.is_plain else steps.input_back(result)
-        return result if all_finite(result) else _DIRECT.input_grad(conv, grad, weight, input_size)
+        return result if all_finite(result) else DIRECT.input_grad(conv, grad, weight, input_size)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
-        room = self._room(conv, steps, x, x.shape[2:])
-        cut = _cut(conv, steps, x, WEIGHT, room)
+        cut, room = self._cut(conv, steps, x, x.shape[2:], WEIGHT)
         if cut is None:
             result = correlation.weight_grad(steps.input(x), steps.output_back(grad), steps.kernel, conv.groups, room)
         else:
             images, cells = x if steps.is_plain else steps.input(x), steps.output_back(grad)
             result = transforms.weight_grad(cut, images.float(), cells.float(), steps.kernel).to(x.dtype)
         result = steps.weight_back(result)
-        return result if all_finite(result) else _DIRECT.weight_grad(conv, x, grad)
+        return result if all_finite(result) else DIRECT.weight_grad(conv, x, grad)
 
     def _kernels(self, conv: Convolution, steps: StrideOne, weight: Tensor, turned: bool = False) -> Kernels:
         """Those of the correlation with steps of 1; turned: those of its adjoint, which is one too."""
@@ -150,64 +142,165 @@ class Fourier(Algorithm):
         channels = (conv.groups * ins, outs // conv.groups) if turned else (outs, ins)
         return Kernels(weight, (*channels, *steps.kernel), made, (steps, turned) if self._keeps else None)
 
-    def _room(self, conv: Convolution, steps: StrideOne, array: Tensor, size: Sequence[int]) -> int:
-        """Bytes for spectra in an operation on an array of this type and batch."""
-        batch, dtype = array.shape[0], array.dtype
-        numbers = batch * (conv.in_channels * prod(size) + conv.out_channels * prod(steps.outputs))
-        arrays = (numbers + prod(conv.weight_shape())) * _wide(dtype).itemsize
-        return room(self.limit, arrays) - _around(conv, steps, batch, size, dtype)
+    def _cut(
+        self, conv: Convolution, steps: StrideOne, array: Tensor, size: Sequence[int], role: str
+    ) -> tuple[transforms.TileCut | None, int]:
+        """How the C++ kernels cut up an operation on an array, None where they do not serve; and bytes for spectra."""
+        problem = Problem(
+            conv, array.dtype, array.device.type, batch=len(array), input_size=tuple(size), workspace=self.limit
+        )
+        left = problem.room - _around(conv, steps, problem)
+        work = steps.work(conv, len(array), left, torch.get_num_threads())
+        served = array.device.type == "cpu" and has_numbers(array)
+        lengths = _compiled(work, array.dtype, role) if served else None
+        if lengths is None:
+            return None, left
+        low = [pair[0] if steps.is_plain else 0 for pair in steps.pads]
+        keeps = work.keeping_pays(lengths)
+        return transforms.TileCut(conv.groups, low, lengths, work.spectra_room(lengths), keeps=keeps), left
 
 
 KEEPING = Fourier(keeps=True)
 
 
-def _compiled(work: Work, role: str) -> tuple[int, ...] | None:
+def _compiled(work: Compiled, dtype: torch.dtype, role: str) -> Lengths | None:
     """The tiles for the C++ kernels; None where they do not serve."""
-    return (
-        tile_costs.cheapest(work, WEIGHT if role == WEIGHT else OUTPUT)
-        if len(work.kernel) <= 2 and library.available()
-        else None
-    )
+    return work.lengths(role) if dtype in COMPILED and len(work.kernel) <= 2 and library.available() else None
 
 
-def _around(conv: Convolution, steps: StrideOne, batch: int, size: Sequence[int], dtype: torch.dtype) -> int:
+def _around(conv: Convolution, steps: StrideOne, problem: Problem) -> int:
     """Bytes of input and output as more channels and images, and in the type of the transforms."""
-    narrow = dtype in NARROW
-    numbers = 0
+    narrow, numbers = problem.dtype in NARROW, 0
     if not steps.is_plain:
-        ins, outs = conv.in_channels * prod(conv.stride), conv.out_channels
-        numbers = (1 + narrow) * prod(conv.dilation) * (ins * prod(steps.size) + outs * prod(steps.windows))
-    if narrow:
-        numbers += conv.in_channels * prod(size) + conv.out_channels * prod(steps.outputs)
-    return batch * numbers * _wide(dtype).itemsize
-
-
-def _tiling(steps: StrideOne, images: int, ins: int, outs: int, role: str, room: int) -> Tiling:
-    """The tiles of torch's transforms: the gradient of the input is a correlation, too, with zeros around."""
-    size, kernel, groups = steps.size, steps.kernel, steps.groups
-    if role == INPUT:
-        size = tuple(length + 2 * (taps - 1) for length, taps in zip(steps.windows, kernel, strict=True))
-        ins, outs = outs, ins
-    return Tiling.of((images, ins, *size), (outs, ins // groups, *kernel), groups, room)
+        work = steps.work(conv, problem.batch, 0, 1)
+        numbers = (1 + narrow) * work.batch * (work.ins * prod(steps.size) + work.outs * prod(steps.windows))
+    return (numbers + narrow * problem.numbers) * _wide(problem.dtype).itemsize
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in NARROW else dtype
 
 
-def _cut(conv: Convolution, steps: StrideOne, array: Tensor, role: str, room: int) -> transforms.Cut | None:
-    """How the C++ kernels cut up this request, for an array of it; None where they do not serve."""
-    if array.device.type != "cpu" or array.dtype not in COMPILED or not has_numbers(array):
-        return None
-    images, ins = array.shape[0] * prod(conv.dilation), conv.in_channels * prod(conv.stride)
-    threads = torch.get_num_threads()
-    work = Work(steps.windows, steps.kernel, images, ins, conv.out_channels, conv.groups, room, threads)
-    lengths = _compiled(work, role)
-    low = [pair[0] if steps.is_plain else 0 for pair in steps.pads]
-    if lengths is None:
-        return None
-    return transforms.Cut(conv.groups, low, lengths, work.spectra_room(lengths), keeps=work.keeping_pays(lengths))
-
-
 def _widened(tensor: Tensor) -> Tensor:
     return tensor.to(_wide(tensor.dtype))
+
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class StrideOne:
+    """How input, kernel and output of a convolution become those of a valid one with steps of 1, and back.
+
+    kernel, size, outputs: per axis, of the convolution with steps of 1. images: phases that join the batch.
+    """
+
+    groups: int
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: Pairs  # of the input
+    tails: Pairs  # of the kernel: zeros up to a multiple of the stride
+    kernel: tuple[int, ...]
+    size: tuple[int, ...]
+    outputs: tuple[int, ...]  # of the convolution itself
+
+    @classmethod
+    def of(cls, conv: Convolution, input_size: Sequence[int]) -> StrideOne:
+        """For a convolution whose axes have a stride or a dilation, not both, and no input dilation."""
+        outputs = shapes.output_sizes(conv.axes, input_size)
+        kernel, size, pads = [], [], []
+        for axis, length, count in zip(conv.axes, input_size, outputs, strict=True):
+            taps = shapes.repeats(axis.kernel, axis.stride)
+            windows = shapes.repeats(count, axis.dilation)
+            low, _ = shapes.padding(axis, length)
+            kernel.append(taps)
+            size.append(windows + taps - 1)
+            pads.append((low, size[-1] * axis.stride * axis.dilation - low - length))
+        tails = tuple((0, taps * axis.stride - axis.kernel) for taps, axis in zip(kernel, conv.axes, strict=True))
+        return cls(conv.groups, conv.stride, conv.dilation, tuple(pads), tails, tuple(kernel), tuple(size), outputs)
+
+    def work(self, conv: Convolution, batch: int, room: int, threads: int) -> Compiled:
+        """The correlation, for so many images."""
+        images, ins = batch * prod(conv.dilation), conv.in_channels * prod(conv.stride)
+        return Compiled(self.windows, self.kernel, images, ins, conv.out_channels, conv.groups, room, threads)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the convolution has steps of 1 already, so that there is nothing to do but to pad."""
+        return max(*self.stride, *self.dilation) == 1
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Outputs per axis of the convolution with steps of 1."""
+        return tuple(size - taps + 1 for size, taps in zip(self.size, self.kernel, strict=True))
+
+    def input(self, x: Tensor) -> Tensor:
+        """(batch, in, *size) to (batch * images, in * phases, *size)."""
+        x = padding.pad(x, self.pads)
+        return _split(_split_images(x, self.dilation), self.stride, self.size)
+
+    def input_back(self, x: Tensor) -> Tensor:
+        """The adjoint of `input`."""
+        x = _join_images(_join(x, self.stride), self.dilation)
+        return padding.unpad(x, self.pads)
+
+    def weight(self, weight: Tensor) -> Tensor:
+        """(out, in // groups, *kernel) to (out, in // groups * phases, *kernel)."""
+        return _split(padding.pad(weight, self.tails), self.stride, self.kernel)
+
+    def weight_back(self, weight: Tensor) -> Tensor:
+        """The adjoint of `weight`."""
+        return padding.unpad(_join(weight, self.stride), self.tails)
+
+    def output(self, y: Tensor) -> Tensor:
+        """(batch * images, out, *windows) to (batch, out, *output size)."""
+        return y if max(self.dilation) == 1 else padding.pad(_join_images(y, self.dilation), self._surplus())
+
+    def output_back(self, grad: Tensor) -> Tensor:
+        """The adjoint of `output`."""
+        return grad if max(self.dilation) == 1 else _split_images(padding.unpad(grad, self._surplus()), self.dilation)
+
+    def _surplus(self) -> Pairs:
+        whole = (windows * step for windows, step in zip(self.windows, self.dilation, strict=True))
+        return tuple((0, count - size) for count, size in zip(self.outputs, whole, strict=True))
+
+
+def _split(x: Tensor, steps: Sequence[int], size: Sequence[int]) -> Tensor:
+    """(n, c, *(size * steps)) to (n, c * steps, *size): the phases of a channel follow one another."""
+    if max(steps) == 1:
+        return x
+    ndim = len(steps)
+    x = x.reshape(*x.shape[:2], *(number for pair in zip(size, steps, strict=True) for number in pair))
+    x = x.permute(0, 1, *(3 + 2 * axis for axis in range(ndim)), *(2 + 2 * axis for axis in range(ndim)))
+    return x.flatten(1, 1 + ndim)
+
+
+def _join(x: Tensor, steps: Sequence[int]) -> Tensor:
+    """The inverse of `_split`."""
+    if max(steps) == 1:
+        return x
+    ndim, size = len(steps), x.shape[2:]
+    x = x.reshape(x.shape[0], -1, *steps, *size)
+    x = x.permute(0, 1, *(place for axis in range(ndim) for place in (2 + ndim + axis, 2 + axis)))
+    return x.reshape(*x.shape[:2], *(n * step for n, step in zip(size, steps, strict=True)))
+
+
+def _split_images(x: Tensor, steps: Sequence[int]) -> Tensor:
+    """(n, c, *(size * steps)) to (n * steps, c, *size): every steps-th sample is an image of its own."""
+    if max(steps) == 1:
+        return x
+    ndim = len(steps)
+    sizes = [number for length, step in zip(x.shape[2:], steps, strict=True) for number in (length // step, step)]
+    x = x.reshape(*x.shape[:2], *sizes)
+    x = x.permute(0, *(3 + 2 * axis for axis in range(ndim)), 1, *(2 + 2 * axis for axis in range(ndim)))
+    return x.flatten(0, ndim)
+
+
+def _join_images(x: Tensor, steps: Sequence[int]) -> Tensor:
+    """The inverse of `_split_images`."""
+    if max(steps) == 1:
+        return x
+    ndim, channels, size = len(steps), x.shape[1], x.shape[2:]
+    x = x.reshape(-1, *steps, channels, *size)
+    x = x.permute(0, 1 + ndim, *(place for axis in range(ndim) for place in (2 + ndim + axis, 1 + axis)))
+    return x.reshape(x.shape[0], channels, *(n * step for n, step in zip(size, steps, strict=True)))

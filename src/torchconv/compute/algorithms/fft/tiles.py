@@ -1,178 +1,216 @@
-"""Tiles of an image that overlap by kernel - 1 samples, their transforms, and the lengths that cost least."""
+"""Overlap-save: the lengths of the tiles that a correlation is cut up into, and what they cost (Stockham 1966).
+
+A tile of `length` samples gives length - taps + 1 outputs; neighbouring tiles overlap by taps - 1 samples. This is the
+one planner of all that transform in tiles: the C++ kernels (`Compiled`, here), torch's transforms (correlation.py) and
+SciPy's (signal/fft.py). They differ in what a tile costs them, and in how many lengths are worth trying.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from math import log2, prod
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from ....description import shapes
-from ... import padding
+from ...native.library import number
+from ...planning import machine
+from ...planning.machine import LANES
+from ...tensors import OUTPUT, WEIGHT
 
-# Seconds on one machine of two cores; only their ratios matter for the choice of a tile.
-TRANSFORM = 1 / 6e9  # for one step of one sample, of which a real transform of n samples needs n log2(n)
-PRODUCT = 1 / 60e9  # for one multiply-add of real numbers in a product of complex matrices
-TOUCH = 1 / 2e9  # for a number that is copied into another order
-COPIES = 3  # of all spectra, as torch turns and multiplies them
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How a valid correlation with steps of 1 is cut up: `counts` tiles of `lengths` samples, `steps` apart."""
-
-    groups: int
-    outputs: tuple[int, ...]
-    kernel: tuple[int, ...]
-    lengths: tuple[int, ...]
-    images: int  # in one part
-    workspace: int  # real numbers for the padded input and the spectra of the kernels and of a part
-
-    @classmethod
-    def of(cls, x: tuple[int, ...], weight: tuple[int, ...], groups: int, room: int) -> Tiling:
-        """For an input (n, in, *size) and weights (out, in // groups, *kernel); room: of workspace, in real numbers."""
-        kernel = weight[2:]
-        outputs = tuple(size - taps + 1 for size, taps in zip(x[2:], kernel, strict=True))
-        padded = prod(x)
-        lengths = cheapest(outputs, kernel, x[0], x[1], weight[0], groups, room - padded)
-        fixed, each = _spectra(outputs, kernel, lengths, x[1], weight[0], groups)
-        images = min(x[0], max(1, (room - padded - fixed) // each))
-        return cls(groups, outputs, kernel, lengths, images, padded + fixed + images * each)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.kernel)
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """Outputs of a tile."""
-        return tuple(length - taps + 1 for length, taps in zip(self.lengths, self.kernel, strict=True))
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Tiles per axis."""
-        return tuple(shapes.repeats(size, step) for size, step in zip(self.outputs, self.steps, strict=True))
-
-    def parts(self, x: Tensor) -> tuple[Tensor, ...]:
-        """A few images at a time, so that their spectra do not fill the memory."""
-        return x.split(self.images)
-
-    def tiles(self, x: Tensor) -> Tensor:
-        """(n, channels, *size) to (n, channels, *counts, *lengths), a view of a padded copy."""
-        pairs = zip(self.counts, self.steps, self.lengths, x.shape[2:], strict=True)
-        x = padding.pad(x, [(0, (count - 1) * step + length - size) for count, step, length, size in pairs])
-        for axis, (length, step) in enumerate(zip(self.lengths, self.steps, strict=True), 2):
-            x = x.unfold(axis, length, step)
-        return x
-
-    def cells(self, grad: Tensor) -> Tensor:
-        """(n, channels, *outputs) to (n, channels, *counts, *steps): what each tile has given."""
-        sizes = zip(self.counts, self.steps, grad.shape[2:], strict=True)
-        grad = padding.pad(grad, [(0, count * step - size) for count, step, size in sizes])
-        for axis, step in enumerate(self.steps, 2):
-            grad = grad.unfold(axis, step, step)
-        return grad
-
-    def spectra(self, x: Tensor) -> Tensor:
-        """The transforms of the last axes, filled up with zeros to `lengths`."""
-        return torch.fft.rfftn(x, s=self.lengths, dim=tuple(range(-self.ndim, 0)))
-
-    def windows(self, spectra: Tensor) -> Tensor:
-        """Back from the spectra of outputs (n, channels, *counts, *frequencies) to (n, channels, *outputs)."""
-        y = torch.fft.irfftn(spectra, s=self.lengths, dim=tuple(range(-self.ndim, 0)))
-        y = y[(..., *(slice(step) for step in self.steps))]
-        y = y.permute(0, 1, *(place for axis in range(self.ndim) for place in (2 + axis, 2 + self.ndim + axis)))
-        y = y.reshape(*y.shape[:2], *(count * step for count, step in zip(self.counts, self.steps, strict=True)))
-        return y[(..., *(slice(size) for size in self.outputs))]
-
-    def kernels(self, spectra: Tensor) -> Tensor:
-        """Back from the spectra of kernels."""
-        found = torch.fft.irfftn(spectra, s=self.lengths, dim=tuple(range(-self.ndim, 0)))
-        return found[(..., *(slice(taps) for taps in self.kernel))]
-
-
-@lru_cache(maxsize=1024)
-def cheapest(
-    outputs: tuple[int, ...], kernel: tuple[int, ...], batch: int, ins: int, outs: int, groups: int, room: int
-) -> tuple[int, ...]:
-    """The lengths of the tiles that take the least time within the workspace, or the least workspace."""
-    choices = [lengths_between(taps, size + taps - 1, 3) for size, taps in zip(outputs, kernel, strict=True)]
-
-    def weighed(lengths: tuple[int, ...]) -> tuple[int, float]:
-        least = sum(_spectra(outputs, kernel, lengths, ins, outs, groups))
-        return max(0, least - room), seconds(outputs, kernel, lengths, batch, ins, outs, groups)
-
-    return min(product(*choices), key=weighed)
-
-
-def least_seconds(
-    outputs: tuple[int, ...], kernel: tuple[int, ...], batch: int, ins: int, outs: int, groups: int, room: int
-) -> float:
-    """What one operation takes with the cheapest tiles, about."""
-    lengths = cheapest(outputs, kernel, batch, ins, outs, groups, room)
-    return seconds(outputs, kernel, lengths, batch, ins, outs, groups)
-
-
-def seconds(
-    outputs: tuple[int, ...], kernel: tuple[int, ...], lengths: tuple[int, ...],
-    batch: int, ins: int, outs: int, groups: int,
-) -> float:  # fmt: skip
-    """What one operation with tiles of these lengths takes, about."""
-    numbers = _numbers(outputs, kernel, lengths)
-    transforms = (batch * (ins + outs) * numbers + outs * ins // groups * prod(lengths)) * log2(max(2, prod(lengths)))
-    products = 2 * batch * outs * ins // groups * numbers
-    touched = batch * (ins + outs) * numbers * (1 if ins == outs == groups else 3)
-    return TRANSFORM * transforms + PRODUCT * products + TOUCH * touched
-
-
-def _spectra(
-    outputs: tuple[int, ...], kernel: tuple[int, ...], lengths: tuple[int, ...], ins: int, outs: int, groups: int
-) -> tuple[int, int]:
-    """Real numbers of workspace for the spectra of the kernels, and for one image: its tiles and their spectra."""
-    wide, samples = COPIES * (lengths[-1] // 2 + 1) * 2, _numbers(outputs, kernel, lengths)
-    kernels = wide * prod(lengths[:-1]) * outs * ins // groups
-    return kernels, ins * samples + wide * (ins + outs) * samples // lengths[-1]
-
-
-def _numbers(outputs: tuple[int, ...], kernel: tuple[int, ...], lengths: tuple[int, ...]) -> int:
-    """Samples of all tiles of one channel of one image."""
-    counts = (
-        shapes.repeats(size, length - taps + 1) for size, taps, length in zip(outputs, kernel, lengths, strict=True)
-    )
-    return prod(count * length for count, length in zip(counts, lengths, strict=True))
-
-
-def lengths_between(taps: int, whole: int, finer: int) -> list[int]:
-    """Good lengths from a little over the kernel to the whole input, each about 1 / finer longer than the last."""
-    most = good_length(whole)
-    found, length = [], taps + 1
-    while (good := good_length(length)) < most:
-        found.append(good)
-        length = good + max(1, good // finer)
-    return [*found, most]
+SHORTEST = 4  # samples of a row, which are transformed as pairs
+Lengths = tuple[int, ...]
 
 
 @lru_cache(maxsize=4096)
-def good_length(least: int) -> int:
-    """The next length that is a product of 2, 3 and 5, for which transforms are fast, and even."""
-    return min(
-        length for length in _products_of_small_primes(2 * least) if length >= least and (length % 2 == 0 or length < 4)
+def fast_length(least: int, even: bool = False) -> int:
+    """The next length that is a product of 2, 3 and 5: transforms of it are fast, and so their errors are bounded.
+
+    even: and that is even, unless it is below 4, for transforms of real numbers as pairs.
+
+    >>> fast_length(7), fast_length(25), fast_length(25, even=True)
+    (8, 25, 30)
+    """
+    from scipy.fft import next_fast_len  # here, because to import it takes long
+
+    return 2 * next_fast_len(-(-least // 2), True) if even and least >= SHORTEST else next_fast_len(least, True)
+
+
+def cheapest(
+    axes: Iterable[tuple[int, int]],
+    cost: Callable[[Lengths], Any],
+    finer: int,
+    even: bool = True,
+    fits: Callable[[Lengths], bool] = lambda lengths: True,
+) -> Lengths | None:
+    """The lengths of tiles that cost least, of those that fit; None where none do.
+
+    axes: the shortest length of a tile and that of everything, per axis. finer: each length that is tried is about
+    1 / finer longer than the last.
+    """
+    choices = product(*(_lengths_between(*axis, finer, even) for axis in axes))
+    return min(filter(fits, choices), key=cost, default=None)
+
+
+def _lengths_between(shortest: int, whole: int, finer: int, even: bool) -> list[int]:
+    most = fast_length(whole, even)
+    found, length = [], shortest
+    while (fast := fast_length(length, even)) < most:
+        found.append(fast)
+        length = fast + max(1, fast // finer)
+    return [*found, most]
+
+
+def cells(outputs: int, taps: int, length: int) -> tuple[int, int]:
+    """How many tiles of a length give so many outputs of an axis, and how far apart they are."""
+    step = length - taps + 1
+    return shapes.repeats(outputs, step), step
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A valid correlation with steps of 1: sizes per axis, channels of all groups.
+
+    room: bytes of workspace that it may take; threads: each has a buffer for a vector of tiles.
+    """
+
+    outputs: tuple[int, ...]
+    kernel: tuple[int, ...]
+    batch: int
+    ins: int
+    outs: int
+    groups: int
+    room: int
+    threads: int = 1
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Of the input."""
+        return tuple(size + taps - 1 for size, taps in zip(self.outputs, self.kernel, strict=True))
+
+    @property
+    def kernels(self) -> int:
+        """How many."""
+        return self.ins * self.outs // self.groups
+
+    def steps(self, lengths: Lengths) -> tuple[int, ...]:
+        """Outputs of a tile."""
+        return tuple(length - taps + 1 for length, taps in zip(lengths, self.kernel, strict=True))
+
+    def counts(self, lengths: Lengths) -> tuple[int, ...]:
+        """Tiles per axis."""
+        return tuple(cells(*axis)[0] for axis in zip(self.outputs, self.kernel, lengths, strict=True))
+
+    def tiles(self, lengths: Lengths) -> int:
+        """Of all images."""
+        return self.batch * prod(self.counts(lengths))
+
+
+class Compiled(Correlation):
+    """The same by the C++ kernels: what tiles of some lengths take, in seconds of one core and in bytes."""
+
+    @property
+    def bytes(self) -> int:
+        """Of input, kernels and output."""
+        arrays = self.batch * (self.ins * prod(self.size) + self.outs * prod(self.outputs))
+        return 4 * (arrays + self.kernels * prod(self.kernel))
+
+    def fixed(self, lengths: Lengths) -> int:
+        """Bytes of the kernels' spectra, whose rows are whole vectors, and of the threads' buffers."""
+        points, last, together = prod(lengths) // 2 + 2, lengths[-1], number("lines")
+        lines = prod(lengths[:-1])
+        buffers = (1 + 2 * self._is_pointwise) * points + min(together, lines) * last + together * lines + last
+        ins, outs = self.ins // self.groups, self.outs // self.groups
+        kernels = self.groups * max(_whole(ins) * outs, ins * _whole(outs))
+        return 8 * (points * (_whole(self.kernels) if self._is_pointwise else kernels) + LANES * self.threads * buffers)
+
+    def least(self, lengths: Lengths, role: str) -> int:
+        """Bytes with so few tiles at a time that fewer are not possible."""
+        if not self._is_pointwise:
+            return self.fixed(lengths) + self._tile_bytes(prod(lengths))
+        return self.fixed(lengths) + (self._sums(lengths) if role == WEIGHT else 0)
+
+    def workspace(self, lengths: Lengths, role: str) -> int:
+        """Bytes that one operation takes within its room, if that is enough for the least."""
+        if self._is_pointwise:
+            return self.least(lengths, role)
+        fixed, one = self.fixed(lengths), self._tile_bytes(prod(lengths))
+        cached = max(number("cached bytes"), 2 * fixed)
+        return fixed + max(one, min(self.room - fixed, cached, self.tiles(lengths) * one))
+
+    def spectra_room(self, lengths: Lengths) -> int:
+        """Bytes left for the spectra of tiles."""
+        return max(self.room - self.fixed(lengths), 1)
+
+    def _sums(self, lengths: Lengths) -> int:
+        """Bytes of the spectra of the kernels' gradient, of each share of the tiles."""
+        tiles = self.tiles(lengths)
+        along = self.outs > self.ins or _whole(self.outs) * tiles > _whole(tiles) * self.outs
+        rows, units = (self.outs, _whole(tiles) // LANES) if along else (_whole(self.outs) // LANES, tiles)
+        shares = min(units, shapes.repeats(number("shares") * self.threads, rows))
+        return 8 * (prod(lengths) // 2 + 2) * LANES * rows * shares
+
+    def _tile_bytes(self, samples: int) -> int:
+        """Bytes of the spectra of one tile, its channels in whole vectors; of a vector of tiles where they are few."""
+        ins, outs = self.ins // self.groups, self.outs // self.groups
+        across, along = self.groups * (_whole(ins) + _whole(outs)), self.groups * LANES * max(ins, outs)
+        return 8 * (samples // 2 + 2) * max(across, along if max(ins, outs) < LANES else 0)
+
+    def vectors(self, tiles: int, role: str) -> int:
+        """Transforms of tiles, a vector of channels or of tiles at a time."""
+        return self._vectors(self.ins, tiles, role) + self._vectors(self.outs, tiles, role)
+
+    @property
+    def _is_pointwise(self) -> bool:
+        """Whether each output channel reads one input channel, so that spectra do not leave the cache."""
+        return self.kernels == self.outs
+
+    def _vectors(self, channels: int, tiles: int, role: str) -> int:
+        group = channels if self._is_pointwise else channels // self.groups
+        across = channels // group * shapes.repeats(group, LANES) * tiles
+        along = channels * shapes.repeats(tiles, LANES)
+        return across if role == WEIGHT and not self._is_pointwise else min(across, along)
+
+    def keeping_pays(self, lengths: Lengths) -> bool:
+        """Whether the kernels' transforms take a part of an operation that is worth keeping them."""
+        points = 2 * (prod(lengths) // 2 + 2) * (not self._is_pointwise)
+        one = self._transform(lengths) * shapes.repeats(self.kernels, LANES)
+        return one + machine.FFT_SPECTRUM * points * self.kernels > machine.KEEP * self.seconds(lengths)
+
+    @staticmethod
+    def _transform(lengths: Lengths) -> float:
+        samples = prod(lengths)
+        return machine.FFT_VECTOR + machine.FFT_STEP * samples * log2(samples)
+
+    def seconds(self, lengths: Lengths, role: str = OUTPUT) -> float:
+        """One operation with tiles of these lengths."""
+        points, tiles = prod(lengths) // 2 + 2, self.tiles(lengths)
+        vectors = self.vectors(tiles, role) + shapes.repeats(self.kernels, LANES)
+        transforms = self._transform(lengths) * vectors + machine.FFT_NUMBER * self.bytes / 4
+        if self._is_pointwise:
+            return transforms
+        touched = points * 2 * (tiles * (self.ins + self.outs) + self.kernels)
+        return transforms + machine.FFT_MULTIPLY * 4 * points * tiles * self.kernels + machine.FFT_SPECTRUM * touched
+
+    def lengths(self, role: str = OUTPUT) -> Lengths | None:
+        """Those that take the least time within the workspace, or the least workspace; None if all are too long."""
+        return _cheapest(self, WEIGHT if role == WEIGHT else OUTPUT)
+
+
+@lru_cache(maxsize=4096)
+def _cheapest(work: Compiled, role: str) -> Lengths | None:
+    axes = ((taps + 1, max(size, SHORTEST)) for size, taps in zip(work.size, work.kernel, strict=True))
+
+    def cost(lengths: Lengths) -> tuple[int, float]:
+        return max(0, work.least(lengths, role) - work.room), work.seconds(lengths, role)
+
+    return cheapest(
+        axes, cost, finer=12, fits=lambda lengths: prod(lengths) <= machine.FFT_LONGEST and lengths[-1] % 2 == 0
     )
 
 
-@lru_cache(maxsize=64)
-def _products_of_small_primes(most: int) -> tuple[int, ...]:
-    return tuple(_multiples(1, (2, 3, 5), max(most, 2)))
-
-
-def _multiples(number: int, primes: tuple[int, ...], most: int) -> Iterator[int]:
-    if number > most:
-        return
-    yield number
-    for place, prime in enumerate(primes):
-        yield from _multiples(number * prime, primes[place:], most)
+def _whole(channels: int) -> int:
+    """In whole vectors."""
+    return shapes.repeats(channels, LANES) * LANES

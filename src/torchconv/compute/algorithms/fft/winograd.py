@@ -16,19 +16,15 @@ from torch import Tensor
 from ....description import shapes
 from ....description.convolution import Convolution
 from ...native import library, transforms
-from ...planning import cost_model
-from ...tensors import OUTPUT, WEIGHT, all_finite, has_numbers, room
+from ...planning import cost_model, machine
+from ...tensors import OUTPUT, WEIGHT, all_finite, has_numbers
 from ...weight_cache import Kernels
 from ..base import Algorithm, Problem
 from ..torch_kernels import TorchKernels
-from .tile_costs import LANES, MULTIPLY, NUMBER, PAYS, TOUCH, Work
+from .tiles import Compiled
 
 DIRECT = TorchKernels()
-KERNEL, TILE, OUTPUTS = (3, 3), (6, 6), (4, 4)
-TRANSFORM = 0.2e-6  # seconds of one vector of tiles
-REORDER = 1.2  # times as long as the others the gradient of the weights takes
-CALL = 30e-6
-FEWEST_CHANNELS = 32
+KERNEL, TILE = (3, 3), (6, 6)
 
 
 class Winograd(Algorithm):
@@ -41,7 +37,7 @@ class Winograd(Algorithm):
         self._keeps = keeps
 
     @property
-    def for_lasting_weights(self) -> Algorithm:
+    def for_frozen_weights(self) -> Algorithm:
         return KEEPING
 
     def declines(self, problem: Problem) -> str | None:
@@ -63,17 +59,16 @@ class Winograd(Algorithm):
 
     def seconds(self, problem: Problem, role: str) -> float:
         conv = problem.convolution
-        if conv.channels.rows is not None or min(conv.in_channels, conv.out_channels) // conv.groups < FEWEST_CHANNELS:
+        fewest = min(conv.in_channels, conv.out_channels) // conv.groups
+        if conv.channels.rows is not None or fewest < machine.WINOGRAD_FEWEST_CHANNELS:
             return inf
-        outputs = shapes.output_sizes(conv.axes, problem.sizes)
-        work = _work(conv, outputs, problem.batch, problem.room, problem.threads)
-        one = _seconds(work, role) + _kernel_seconds(work) + NUMBER * work.bytes / 4
-        return one * (REORDER if role == WEIGHT else 1) / cost_model.cores(problem.threads) + CALL
+        work = _work(problem)
+        one = _seconds(work, role) + _kernel_seconds(work) + machine.FFT_NUMBER * work.bytes / 4
+        one *= machine.WINOGRAD_REORDER if role == WEIGHT else 1
+        return one / cost_model.cores(problem.threads) + machine.WINOGRAD_CALL
 
     def workspace(self, problem: Problem, role: str) -> int:
-        conv, outputs = problem.convolution, shapes.output_sizes(problem.convolution.axes, problem.sizes)
-        work = _work(conv, outputs, problem.batch, problem.room, problem.threads)
-        return work.workspace(TILE, role)
+        return _work(problem).workspace(TILE, role)
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         if not has_numbers(x):
@@ -97,30 +92,32 @@ class Winograd(Algorithm):
     def _kernels(self, weight: Tensor) -> Kernels:
         return Kernels(weight, weight.shape, how=self.name if self._keeps else None)
 
-    def _cut(self, conv: Convolution, size: Sequence[int], array: Tensor) -> transforms.Cut:
-        outputs, batch = shapes.output_sizes(conv.axes, size), array.shape[0]
-        numbers = batch * (conv.in_channels * prod(size) + conv.out_channels * prod(outputs))
-        arrays = 4 * (numbers + prod(conv.weight_shape()))
-        work = _work(conv, outputs, batch, room(self.limit, arrays), torch.get_num_threads())
+    def _cut(self, conv: Convolution, size: Sequence[int], array: Tensor) -> transforms.TileCut:
+        threads = torch.get_num_threads()
+        work = _work(Problem(conv, array.dtype, "cpu", "fast", len(array), tuple(size), threads, workspace=self.limit))
         low = [shapes.padding(axis, length)[0] for axis, length in zip(conv.axes, size, strict=True)]
-        pays = _kernel_seconds(work) > PAYS * _seconds(work, OUTPUT)
-        return transforms.Cut(conv.groups, low, TILE, work.spectra_room(TILE), transforms.WINOGRAD, pays)
+        pays = _kernel_seconds(work) > machine.KEEP * _seconds(work, OUTPUT)
+        return transforms.TileCut(conv.groups, low, TILE, work.spectra_room(TILE), transforms.WINOGRAD, pays)
 
 
 KEEPING = Winograd(keeps=True)
 
 
-def _work(conv: Convolution, outputs: tuple[int, ...], batch: int, room: int, threads: int) -> Work:
-    return Work(outputs, KERNEL, batch, conv.in_channels, conv.out_channels, conv.groups, room, threads)
+def _work(problem: Problem) -> Compiled:
+    conv, outputs = problem.convolution, shapes.output_sizes(problem.convolution.axes, problem.sizes)
+    channels = (conv.in_channels, conv.out_channels, conv.groups)
+    return Compiled(outputs, KERNEL, problem.batch, *channels, problem.room, problem.threads)
 
 
-def _kernel_seconds(work: Work) -> float:
+def _kernel_seconds(work: Compiled) -> float:
     """Of the transforms of the kernels."""
-    return TRANSFORM * shapes.repeats(work.kernels, LANES) + TOUCH * TILE[0] * TILE[1] * work.kernels
+    vectors = shapes.repeats(work.kernels, machine.LANES)
+    return machine.WINOGRAD_VECTOR * vectors + machine.FFT_SPECTRUM * prod(TILE) * work.kernels
 
 
-def _seconds(work: Work, role: str) -> float:
+def _seconds(work: Compiled, role: str) -> float:
     """Of the other transforms, and of the products."""
-    tiles, points = work.tiles(OUTPUTS), TILE[0] * TILE[1]
+    tiles, points = work.tiles(TILE), prod(TILE)
     touched, products = points * tiles * (work.ins + work.outs), points * tiles * work.kernels
-    return TRANSFORM * work.vectors(tiles, role) + TOUCH * touched + MULTIPLY * products
+    vectors = machine.WINOGRAD_VECTOR * work.vectors(tiles, role)
+    return vectors + machine.FFT_SPECTRUM * touched + machine.FFT_MULTIPLY * products
