@@ -173,14 +173,14 @@ def _empty_tiled_output(x: Tensor, weight: Tensor, size: Sizes, *settings) -> Te
 def _tiled_output(x: Tensor, weight: Tensor, size: Sizes, *settings) -> Tensor:
     y = _empty_tiled_output(x, weight, size)
     x, weight = x.contiguous(), weight.contiguous()
-    call("torchconv_tiled_output", _local(x, y, *settings, weight.shape[: x.ndim - 2]), x, weight, y)
+    call("torchconv_tiled_output", _local(x, y, *settings, period=weight.shape[: x.ndim - 2]), x, weight, y)
     return y
 
 
 def _tiled_input_grad(grad: Tensor, weight: Tensor, size: Sizes, *settings) -> Tensor:
     x = _empty_input(grad, weight, size, *settings)
     grad, weight = grad.contiguous(), weight.contiguous()
-    call("torchconv_tiled_input", _local(x, grad, *settings, weight.shape[: x.ndim - 2]), grad, weight, x)
+    call("torchconv_tiled_input", _local(x, grad, *settings, period=weight.shape[: x.ndim - 2]), grad, weight, x)
     return x
 
 
@@ -191,7 +191,7 @@ def _empty_tiled_weight(x: Tensor, grad: Tensor, period: Sizes, kernel: Sizes, *
 def _tiled_weight_grad(x: Tensor, grad: Tensor, period: Sizes, *settings) -> Tensor:
     weight = _empty_tiled_weight(x, grad, period, *settings)
     x, grad = x.contiguous(), grad.contiguous()
-    call("torchconv_tiled_weight", _local(x, grad, *settings, period), x, grad, weight)
+    call("torchconv_tiled_weight", _local(x, grad, *settings, period=period), x, grad, weight)
     return weight
 
 

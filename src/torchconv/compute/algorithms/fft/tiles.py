@@ -35,7 +35,8 @@ def fast_length(least: int, even: bool = False) -> int:
     """
     from scipy.fft import next_fast_len  # here, because to import it takes long
 
-    return 2 * next_fast_len(-(-least // 2), True) if even and least >= SHORTEST else next_fast_len(least, True)
+    factor = 2 if even and least >= SHORTEST else 1
+    return factor * next_fast_len(-(-least // factor), True)  # type: ignore[operator]
 
 
 def cheapest(
