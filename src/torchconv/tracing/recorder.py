@@ -26,6 +26,7 @@ from .model_copy import ModuleCalls
 from .whole import LAYER
 
 HIDDEN = ("reshape", "permute", "expand", "")
+LOOKS = ("_local_scalar_dense", "nonzero", "is_nonzero")
 MOST_NUMBERS = 2**22  # of constants from which others are computed, so that weights are not
 
 
@@ -55,7 +56,7 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         super().__init__()
         self.used: dict[str, tuple[str, ...]] = {}  # by node: the parameters of which it is the first to read
-        self.looked = False  # at numbers that follow from the input
+        self.looked: str | None = None  # the module that was first to look at numbers that follow from the input
         self._calls, self._sink, self._fake, self._constants = calls, sink, fake, constants and fake is not None
         self._sizes = {name: size for name, (_, size) in parameters.items()}
         self._sources: Any = WeakIdKeyDictionary()  # of tensors that follow from the input: the node
@@ -158,7 +159,8 @@ class Recorder(TorchDispatchMode):
             for one in results:
                 self._made_of[one] = made_of
             return
-        self.looked |= name in ("_local_scalar_dense", "nonzero", "is_nonzero")
+        if self.looked is None and name in LOOKS:
+            self.looked = self._calls.here or "the model"
         if results:
             self._record(call, self._drafts(call, func), made_of)
 

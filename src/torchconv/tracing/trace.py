@@ -22,7 +22,8 @@ from .model_copy import ModelCopy, ModelFailed, ModuleCalls
 from .recorder import MOST_NUMBERS, Recorder, Sink
 from .whole import WholeFunctions
 
-ZEROS = "its path depends on the numbers: the one taken for an image of zeros is shown"
+ZEROS = "{} looks at numbers, on which its path depends: the one taken for an input of zeros is shown"
+FAILS = "{}, and zeros for the numbers of the input at which {} looks"
 FEW_NUMBERS = 2**16  # of a parameter that a model may look at
 LOOKED = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
 logging.getLogger(FakeTensorMode.__module__).addFilter(lambda record: THREAD.observer is None)
@@ -119,7 +120,7 @@ def _run(model: nn.Module, inputs: Any, sink: Sink, way: _Way, zeros: bool) -> t
     outputs = tuple(name for name in map(recorder.source, results) if name is not None)
     taken = {name for names in recorder.used.values() for name in names}
     unused = {name: size for name, (_, size) in parameters.items() if name not in taken}
-    return outputs, recorder.used, unused, (ZEROS,) if recorder.looked and zeros else ()
+    return outputs, recorder.used, unused, (ZEROS.format(recorder.looked),) if recorder.looked and zeros else ()
 
 
 def _called(
@@ -140,8 +141,12 @@ def _called(
         except LOOKED as error:
             raise NeedsAnotherRun from error
         except Exception as error:  # of any kind: it is the model's
-            known = "an autograd.Function with functorch" in str(error)
-            raise (NeedsAnotherRun() if known else calls.failed(error)) from error
+            if "an autograd.Function with functorch" in str(error):
+                raise NeedsAnotherRun from error
+            failed = calls.failed(error)
+            if recorder.looked:
+                failed.got = FAILS.format(failed.got, recorder.looked)
+            raise failed from error
 
 
 def _stand_in(one: Tensor, fake: FakeTensorMode | None, constants: bool) -> Tensor:

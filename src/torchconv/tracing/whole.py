@@ -47,6 +47,30 @@ CIRCULAR = _operator(
 )
 
 
+RECURRENT = _operator(
+    "recurrent(Tensor input, Tensor[] hidden, Tensor[] weights, str kind, bool biases, int layers, bool both, "
+    "bool batch_first) -> Tensor[]",
+    lambda x, hidden, weights, kind, biases, layers, both, batch_first: list(
+        getattr(torch, kind)(
+            x, hidden if kind == "lstm" else hidden[0], weights, biases, layers, 0.0, False, both, batch_first
+        )
+    ),
+)
+
+
+def _recurrent(kind: str) -> Callable[..., Any]:
+    """A recurrent layer of torch in evaluation; of packed sequences in parts."""
+
+    def called(x: Tensor, hidden: Any, weights: Any, *rest: Any) -> Any:
+        if not isinstance(weights, list):
+            return getattr(torch, kind)(x, hidden, weights, *rest)
+        biases, layers, _, _, both, batch_first = rest
+        states = [hidden] if isinstance(hidden, Tensor) else list(hidden)
+        return tuple(RECURRENT(x, states, weights, kind, biases, layers, both, batch_first))
+
+    return called
+
+
 def _pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """F.pad; torch pads around by writing into an empty tensor, part by part."""
     if mode == "circular" and min(pad) >= 0:
@@ -89,6 +113,7 @@ INSTEAD: dict[Any, Any] = {
     Tensor.matmul: MATMUL,
     Tensor.__matmul__: MATMUL,
     torch.ops.aten.matmul.default: MATMUL,
+    **{getattr(torch, kind): _recurrent(kind) for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
     Tensor.tolist: _numbers(Tensor.tolist),
     Tensor.numpy: _numbers(Tensor.numpy),
 }

@@ -104,30 +104,6 @@ def join(call: OperatorCall) -> Draft:
     return Draft("concat", access.Each(tuple(parts)), locality=Locality.POSITIONAL)
 
 
-def scatter(call: OperatorCall) -> Draft:
-    """A part of a tensor written anew: x[..., start:end:step] = src."""
-    x, source = call["self"], call["src"]
-    dim, length = int(call["dim"]) % x.ndim, x.shape[int(call["dim"])]
-    if call.name == "select_scatter":
-        written, shape = [int(call["index"]) % length], (*x.shape[:dim], 1, *x.shape[dim + 1 :])
-    else:
-        written, shape = [*range(*slice(call["start"], call["end"], call["step"]).indices(length))], tuple(source.shape)
-    kept = picked(dim, [-1 if at in written else at for at in range(length)])
-    places = {at: number for number, at in enumerate(written)}
-    into = picked(dim, [places.get(at, -1) for at in range(length)])
-    parts: list[tuple[torch.Tensor, access.AccessPattern]] = [(x, kept)]
-    parts.append((source, access.Composed((access.Reshape(tuple(shape)), into))))
-    used = [(tensor, way) for tensor, way in parts if call.depends(tensor)]
-    if len(written) == length:
-        used = [one for one in used if one[0] is source] or used
-    return Draft(
-        "assign",
-        access.Each(tuple(way for _, way in used)),
-        tuple(one for one, _ in used),
-        locality=Locality.POSITIONAL,
-    )
-
-
 def copied(call: OperatorCall) -> Draft:
     """One tensor's values in another's place; only the second is read."""
     return Draft("", access.Expand(tuple(call.out.shape)), (call["src"],) if call.depends(call["src"]) else ())
@@ -178,6 +154,24 @@ def channel_shuffle(call: OperatorCall) -> Draft:
     return Draft("channelshuffle", access.Composed(steps))
 
 
+def diagonal(call: OperatorCall) -> Draft:
+    """The diagonal of two axes, as the last axis."""
+    x, offset = call.x, int(call["offset"])
+    one, other = int(call["dim1"]) % x.ndim, int(call["dim2"]) % x.ndim
+    left = [dim for dim in range(x.ndim) if dim not in (one, other)]
+    flat = (*(x.shape[dim] for dim in left), x.shape[one] * x.shape[other])
+    first, step = max(-offset, 0) * x.shape[other] + max(offset, 0), x.shape[other] + 1
+    chosen = picked(len(left), [first + at * step for at in range(call.out.shape[-1])])
+    steps = (access.Permute((*left, one, other)), access.Reshape(flat), chosen)
+    return Draft("diagonal", access.Composed(steps), locality=Locality.POSITIONAL)
+
+
+def pointwise(call: OperatorCall) -> tuple[Draft, ...]:
+    """A function of every number on its own; of constants that it needs besides, none is looked at."""
+    word = call.name.partition("_with")[0].removesuffix("_forward").replace("_", "")
+    return (Draft(word, inputs=call.inputs),) * len(call.results)
+
+
 def same_places(call: OperatorCall) -> Draft:
     """Some units kept where they are, the others set to zero."""
     return Draft(call.name, locality=Locality.POSITIONAL)
@@ -211,28 +205,3 @@ def rotate(call: OperatorCall) -> Draft:
         3: (backward[one], access.Permute(tuple(order))),
     }
     return Draft("rotate", access.Composed(ways[turns]), locality=Locality.POSITIONAL)
-
-
-def index(call: OperatorCall) -> Draft:
-    """Units chosen by numbers; where these are not at hand, each output may read any of the axis."""
-    single = isinstance(call.given.get("index"), torch.Tensor)
-    chosen = [call["index"]] if single else [one for one in call["indices"] if one is not None]
-    axes = [int(call["dim"])] if single else [at for at, one in enumerate(call["indices"]) if one is not None]
-    units = _units(call.numbers(chosen[0])) if call.name != "gather" and len(axes) == 1 else None
-    if units is not None:
-        dim = axes[0] % call.x.ndim
-        return Draft(
-            "index", picked(dim, [unit % call.x.shape[dim] for unit in units]), (call.x,), locality=Locality.POSITIONAL
-        )
-    unknown = {"known": False, "note": "which units it takes is not known", "locality": Locality.POSITIONAL}
-    if call.name == "gather":
-        way = access.Composed((access.Reduce(tuple(axes), keep=True), access.Expand(tuple(call.out.shape))))
-        return Draft("gather", way, (call.x,), **unknown)
-    return Draft("index", access.Everything(tuple(call.out.shape)), **unknown)
-
-
-def _units(known: torch.Tensor | None) -> list[int] | None:
-    """Units as a list of numbers, or of marks, names them."""
-    if known is None or known.ndim != 1:
-        return None
-    return [int(one) for one in (known.nonzero().flatten() if known.dtype == torch.bool else known)]

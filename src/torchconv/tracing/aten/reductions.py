@@ -132,6 +132,34 @@ def glu(call: OperatorCall) -> Draft:
     return Draft("glu", access.Gather(dim, table), (call.x,))
 
 
-def anywhere(call: OperatorCall) -> Draft:
-    """Places read that the numbers themselves say."""
-    return Draft(call.name, access.Everything(tuple(call.out.shape)), locality=Locality.POSITIONAL)
+def crossed(call: OperatorCall) -> Draft:
+    """The cross product along one axis."""
+    return Draft("cross", access.Mix((int(call["dim"]) % call.x.ndim,)), locality=Locality.POSITIONAL)
+
+
+def rescaled(call: OperatorCall) -> Draft:
+    """Each part of an axis by its norm over all others."""
+    dims = tuple(dim for dim in range(call.x.ndim) if dim != int(call["dim"]) % call.x.ndim)
+    return Draft("renorm", access.Mix(dims), locality=Locality.POSITIONAL)
+
+
+def recurrent(call: OperatorCall) -> tuple[Draft, ...]:
+    """A recurrent layer: each step reads all before it, in both directions all; then the states after the last step."""
+    x, time = call["input"], int(call["batch_first"])
+    length = x.shape[time]
+    macs = x.shape[0] * x.shape[1] * sum(one.numel() for one in call["weights"] if one.ndim == 2)
+    before = tuple(tuple(at if at <= step else -1 for at in range(length)) for step in range(length))
+    moved = access.Reduce((time,), keep=True) if call["both"] else access.Gather(time, before)
+    last = (access.Reduce((time, 2)), access.Reshape((1, x.shape[1 - time], 1)))
+    states = [one for one in call["hidden"] if call.depends(one)]
+    found = []
+    for number, one in enumerate(call.results):
+        shape = tuple(one.shape)
+        steps = last if number else (access.Reduce((2,), keep=True), moved)
+        way = access.Each((access.Composed((*steps, access.Expand(shape))), *[access.Everything(shape)] * len(states)))
+        found.append(
+            Draft(
+                call["kind"].partition("_")[0], way, (x, *states), 0 if number else macs, locality=Locality.POSITIONAL
+            )
+        )
+    return tuple(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import rearranging, reductions, windows
+from . import indexing, rearranging, reductions, windows
 from .call import Draft, OperatorCall
 
 Builder = Callable[[OperatorCall], Draft | tuple[Draft, ...]]
@@ -24,6 +24,7 @@ GROUPS: dict[Builder, str] = {
         "_upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d "
         "upsample_trilinear3d upsample_bicubic2d"
     ),
+    windows.antialiased: "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     windows.pad: (
         "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
         "replication_pad2d replication_pad3d circular_pad"
@@ -43,7 +44,6 @@ GROUPS: dict[Builder, str] = {
     rearranging.unbind: "unbind",
     rearranging.split: "split split_with_sizes chunk unsafe_split unsafe_split_with_sizes",
     rearranging.join: "cat stack",
-    rearranging.scatter: "slice_scatter select_scatter",
     rearranging.copied: "copy copy_",
     rearranging.constant: (
         "fill zero zeros_like ones_like full_like empty_like rand_like randn_like new_empty new_zeros new_ones "
@@ -57,15 +57,30 @@ GROUPS: dict[Builder, str] = {
     rearranging.roll: "roll",
     rearranging.shuffle: "pixel_shuffle pixel_unshuffle",
     rearranging.channel_shuffle: "channel_shuffle native_channel_shuffle",
-    rearranging.index: "index index_select gather",
+    rearranging.diagonal: "diagonal diagonal_copy",
+    rearranging.pointwise: (
+        "hardswish hardsigmoid hardtanh relu6 rrelu rrelu_with_noise rrelu_with_noise_functional log_sigmoid_forward "
+        "polar bucketize searchsorted"
+    ),
+    indexing.part_written: "slice_scatter select_scatter",
+    indexing.index: "index index_select _unsafe_index",
+    indexing.gather: "gather",
+    indexing.scattered: "scatter scatter_add scatter_reduce",
+    indexing.assigned: "index_put _unsafe_index_put index_copy index_add index_fill",
+    indexing.taken: "take",
+    indexing.anywhere_in_plane: "max_unpool2d max_unpool3d fractional_max_pool2d fractional_max_pool3d",
+    indexing.anywhere: (
+        "grid_sampler_2d grid_sampler_3d _cdist_forward nonzero masked_select masked_scatter histc bincount _unique2 "
+        "unique_dim unique_consecutive"
+    ),
     reductions.product: "mm bmm addmm baddbmm mv addmv dot matmul",
     reductions.linear: "linear",
     reductions.einsum: "einsum",
     reductions.reduce: (
         "mean sum amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp prod argmax "
-        "argmin any all median nanmean nansum"
+        "argmin any all median nanmean nansum mode kthvalue"
     ),
-    reductions.mix: "_softmax _log_softmax softmax log_softmax sort topk",
+    reductions.mix: "_safe_softmax _softmax _log_softmax softmax log_softmax sort topk",
     reductions.running: "cumsum cumprod cummax cummin logcumsumexp",
     reductions.batch_norm: (
         "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
@@ -79,6 +94,8 @@ GROUPS: dict[Builder, str] = {
         "_scaled_dot_product_attention_math"
     ),
     reductions.glu: "glu",
-    reductions.anywhere: "grid_sampler_2d grid_sampler_3d _cdist_forward",
+    reductions.crossed: "linalg_cross",
+    reductions.rescaled: "renorm",
+    reductions.recurrent: "recurrent",
 }
 TABLE: dict[str, Builder] = {name: builder for builder, names in GROUPS.items() for name in names.split()}

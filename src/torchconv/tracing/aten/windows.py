@@ -130,6 +130,21 @@ def resize(call: OperatorCall) -> Draft:
     return Draft("upsample", access.Resize(axes), (call.x,), locality=local)
 
 
+def antialiased(call: OperatorCall) -> Draft:
+    """Interpolation whose filters grow where an image shrinks."""
+    x, steps = call.x, []
+    scales = call.given.get("scale_factors") or [call.given.get("scales_h"), call.given.get("scales_w")]
+    for dim, scale in zip((x.ndim - 2, x.ndim - 1), scales, strict=True):
+        size, outputs = x.shape[dim], call.out.shape[dim]
+        ratio = 1 / scale if scale else size / outputs
+        reach = max(ratio, 1.0) * (2 if "bicubic" in call.name else 1)
+        ends = [(ratio * (at + 0.5) - reach + 0.5, ratio * (at + 0.5) + reach + 0.5) for at in range(outputs)]
+        spans = [range(max(int(low), 0), min(int(high), size)) for low, high in ends]
+        width = max(map(len, spans))
+        steps.append(access.Gather(dim, tuple((*span, *[-1] * (width - len(span))) for span in spans)))
+    return Draft("upsample", access.Composed(tuple(steps)), (x,), locality=Locality.POSITIONAL)
+
+
 def _ratio(scale: float | None) -> Fraction | None:
     return Fraction(1 / scale).limit_denominator(10**6) if scale else None
 
