@@ -1,4 +1,4 @@
-"""Whatever is to be looked at, as a network: texts, names in the zoo, torch modules, exported programs."""
+"""Any model as a network: a torch module, a text, a name in the zoo, an exported program; and on which input."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ LONGEST = 200  # characters of what a model says
 
 @dataclass(frozen=True)
 class ModelNetwork:
-    """A model as a network of recorded operations. outputs: nodes that come out. used: the parameters of each node."""
+    """A model as a network. outputs: nodes that come out. unused: sizes of parameters that nothing reads."""
 
     name: str
     network: Network
     outputs: tuple[str, ...]
-    used: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unused: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -158,7 +157,7 @@ def _of_module(model: torch.nn.Module, input_shape: Any, name: str) -> ModelNetw
 def _traced(model: torch.nn.Module, inputs: Any, name: str) -> ModelNetwork:
     found = trace(model, inputs)
     assert found.network is not None
-    return ModelNetwork(name, found.network, found.outputs, found.used, found.unused, found.notes)
+    return ModelNetwork(name, found.network, found.outputs, found.unused, found.notes)
 
 
 def _readings_of(model: torch.nn.Module, given: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""What there is to know about each layer of a model: one row, from which all totals are added up."""
+"""One row of the table of a model: what is known of one layer, and what there is to warn of."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from math import lcm, prod
 from typing import Any
 
-from ..description import shapes
+from ..description import notation, shapes
 from ..description.axis import Axis
 from ..description.convolution import Convolution
 from ..description.interval import fit
 from ..network.base import Locality, Operation
-from ..network.graph import Network, Node
-from ..network.operations import Input, Recorded, Volume
+from ..network.graph import Network, Node, NodeRow
+from ..network.operations import Recorded, Volume
 from ..network.propagation import propagate, shape_of
 from ..receptive.field import Field
 from .receptive_field import ReceptiveField
@@ -23,9 +23,9 @@ REARRANGED = ("reshape", "permute", "expand", "")
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer. Sizes in samples, memory in bytes; of one call, for as many images as went in.
+    """What is known of one call of one layer, for as many images as went in; sizes in samples, memory in bytes.
 
-    macs: products with a real sample; customary_macs: those with padding as well, as most programs count.
+    macs: products with a real sample; customary_macs: nominal ones, with padding as well, as most programs count.
     sparsity: connections for each output against those of a fully connected layer, 1 where all are there.
     unshared, dense: parameters of the same layer without sharing, and fully connected, as multiples of its own.
     equivariant: to which shifts of its input the layer's output moves along: "yes", "by 2", "no", "invariant".
@@ -63,55 +63,47 @@ def rows_of(network: Network, outputs: Sequence[str]) -> tuple[list[LayerRow], l
 
     outputs: nodes that come out; those without a row stand for the rows they read.
     """
-    volumes = {row.node.name: row.volume for row in network.rows}
+    volumes = {one.node.name: one.volume for one in network.rows}
+    fields = {found.node.name: found for found in propagate(network)} if len(shape_of(network.input)) > 2 else {}
     rows, warnings = [], []
     shown: dict[str, tuple[str, ...]] = {}
-    ndim = max(len(shape_of(volumes[network.nodes[0].name])) - 2, 0)
-    known = {found.node.name: found for found in propagate(network)} if ndim else {}
-    for node in network.nodes:
-        operation = node.operation
-        rearranges = operation.word in REARRANGED
-        if rearranges and (node.name not in outputs or volumes[node.name] == volumes[node.inputs[0]]):
-            shown[node.name] = tuple(name for source in node.inputs for name in shown.get(source, (source,)))
-            continue
+    for one in network.rows:
+        node, found = one.node, fields.get(one.node.name)
         inputs = tuple(dict.fromkeys(name for source in node.inputs for name in shown.get(source, (source,))))
-        found = known.get(node.name)
         read = [volumes[name] for name in node.inputs]
-        rows.append(_row(node, inputs, volumes[node.name], read, found and found.field))
+        if node.operation.word in REARRANGED and (node.name not in outputs or one.volume == read[0]):
+            shown[node.name] = inputs
+            continue
+        rows.append(_row(one, inputs, read, found and found.field))
         warnings += [*_warnings(node, read), *(found.notes if found else ())]
     said = [name for output in outputs for name in shown.get(output, (output,))]
     return rows, list(dict.fromkeys(warnings)), said
 
 
-def _row(node: Node, inputs: tuple[str, ...], volume: Volume, read: Sequence[Volume], found: Field | None) -> LayerRow:
-    operation = node.operation
-    field = found and ReceptiveField.of_field(found)
-    if isinstance(operation, Input):
-        size = 4 * volume.numel
-        return LayerRow(
-            node.name, "input", "", (), str(volume), shape_of(volume), 0, 0, 0, size, field, equivariant="yes"
-        )
+def _row(one: NodeRow, inputs: tuple[str, ...], read: Sequence[Volume], found: Field | None) -> LayerRow:
+    operation, volume, macs = one.node.operation, one.volume, one.macs
     recorded = operation if isinstance(operation, Recorded) else None
-    conv, macs, first = operation.convolution, operation.macs(*read), read[0]
-    dense = first.numel * volume.numel
+    conv, first = operation.convolution, read[0] if read else volume
+    unshared, dense = _multiples(conv, first) if conv else (None, None)
+    moves = _equivariant(operation, first, volume) if not read or len(shape_of(first)) > 2 else "no" if macs else ""
     return LayerRow(
-        node.name,
-        operation.title if operation.known else f"unknown: {operation.title}",
-        f"{conv:}" if conv else _windows(operation),
-        inputs,
-        _shown(volume, found),
-        shape_of(volume),
-        operation.parameters(*read),
-        macs,
-        operation.macs_ignoring_borders(*read),
-        recorded.bytes if recorded else 4 * volume.numel,
-        field,
-        sparsity=macs / dense if macs and dense and operation.word in ("conv", "linear", "fc") else None,
-        unshared=_unshared(conv, first) if conv else None,
-        dense=_dense(conv, first) if conv else None,
-        equivariant=_equivariant(operation, first, volume) if len(shape_of(first)) > 2 else "no" if macs else "",
+        name=one.node.name,
+        operation=operation.title if operation.known else f"unknown: {operation.title}",
+        description=f"{conv:}" if conv else _windows(operation),
+        inputs=inputs,
+        volume=_shown(volume, found),
+        shape=shape_of(volume),
+        parameters=one.parameters,
+        macs=macs,
+        customary_macs=operation.macs_ignoring_borders(*read),
+        bytes=recorded.bytes if recorded else 4 * volume.numel,
+        field=found and ReceptiveField.of_field(found),
+        sparsity=macs / (first.numel * volume.numel) if macs and operation.word in ("conv", "linear", "fc") else None,
+        unshared=unshared,
+        dense=dense,
+        equivariant=moves,
         known=operation.known,
-        module=recorded.module if recorded else node.name,
+        module=recorded.module if recorded else one.node.name if read else "",
     )
 
 
@@ -126,32 +118,21 @@ def _shown(volume: Volume, found: Field | None) -> str:
 
 
 def _windows(operation: Operation) -> str:
-    if not operation.axes:
-        return ""
-    parts = ["x".join(str(axis.kernel) for axis in operation.axes)]
-    for name in ("stride", "dilation", "padding"):
-        values = [getattr(axis, name) for axis in operation.axes]
+    axes = operation.axes
+    parts = ["x".join(str(axis.kernel) for axis in axes)] if axes else []
+    for name, write in (("stride", str), ("dilation", str), ("padding", notation.pad)):
+        values = [getattr(axis, name) for axis in axes]
         if any(value not in (1, (0, 0)) for value in values):
-            texts = [
-                str(v) if not isinstance(v, tuple) else str(v[0]) if v[0] == v[1] else f"{v[0]}:{v[1]}" for v in values
-            ]
-            parts.append(f"{name}={texts[0] if len({*texts}) == 1 else 'x'.join(texts)}")
+            parts.append(f"{name}={notation.per_axis(values, write)}")
     return ", ".join(parts)
 
 
-def _unshared(conv: Convolution, volume: Volume) -> float:
-    """Weights of a kernel for every place, for one weight of this layer."""
+def _multiples(conv: Convolution, volume: Volume) -> tuple[float, float]:
+    """Weights with a kernel for every place, and from every sample to every output, for one weight of this layer."""
     size = volume.size[-conv.ndim :]
-    own = prod(conv.weight_shape(size))
+    places, own = prod(conv.output_size(size)), prod(conv.weight_shape(size))
     kernel = conv.channels.count * prod(conv.kernel_size)
-    return kernel * prod(conv.output_size(size)) / own
-
-
-def _dense(conv: Convolution, volume: Volume) -> float:
-    """Weights from every sample to every output, for one weight of this layer."""
-    size = volume.size[-conv.ndim :]
-    inputs, outputs = conv.in_channels * prod(size), conv.out_channels * prod(conv.output_size(size))
-    return inputs * outputs / prod(conv.weight_shape(size))
+    return kernel * places / own, conv.in_channels * prod(size) * conv.out_channels * places / own
 
 
 def _equivariant(operation: Operation, read: Volume, volume: Volume) -> str:
