@@ -1,4 +1,11 @@
-"""Layers, under torch.nn's names where torch has them."""
+"""Layers, with torch.nn's names and arguments where torch has them; state_dicts can be exchanged there.
+
+conv, transposed, local, dense   convolutions of every weight sharing, and the fully connected layer between volumes
+described, lazy                  what layers have in common: the operation that they are, parameters and their shapes
+pooling/                         pooling over windows, grids, channels, learned clusters and regions
+
+Public are the layers below. They are imported when they are first used.
+"""
 
 from __future__ import annotations
 
@@ -7,90 +14,56 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from .conv import Conv, Conv1d, Conv2d, Conv3d
-    from .dense import Dense
-    from .local import LocallyConnected1d, LocallyConnected2d, LocallyConnected3d, TiledConv1d, TiledConv2d, TiledConv3d
-    from .pooling.channel_pool import ChannelPool, Maxout
-    from .pooling.cluster_pool import ClusterPool1d, ClusterPool2d, ClusterPool3d
-    from .pooling.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
-    from .pooling.learned_pool import LearnedPool1d, LearnedPool2d, LearnedPool3d
-    from .pooling.region_classifier import RegionClassifier
-    from .pooling.region_pool import RegionPool1d, RegionPool2d, RegionPool3d
-    from .pooling.window_pool import Pool, Pool1d, Pool2d, Pool3d
-    from .transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+    from .conv import Conv as Conv
+    from .conv import Conv1d as Conv1d
+    from .conv import Conv2d as Conv2d
+    from .conv import Conv3d as Conv3d
+    from .dense import Dense as Dense
+    from .local import LocallyConnected1d as LocallyConnected1d
+    from .local import LocallyConnected2d as LocallyConnected2d
+    from .local import LocallyConnected3d as LocallyConnected3d
+    from .local import TiledConv1d as TiledConv1d
+    from .local import TiledConv2d as TiledConv2d
+    from .local import TiledConv3d as TiledConv3d
+    from .pooling.channel_pool import ChannelPool as ChannelPool
+    from .pooling.channel_pool import Maxout as Maxout
+    from .pooling.cluster_pool import ClusterPool1d as ClusterPool1d
+    from .pooling.cluster_pool import ClusterPool2d as ClusterPool2d
+    from .pooling.cluster_pool import ClusterPool3d as ClusterPool3d
+    from .pooling.grid_pool import GlobalPool as GlobalPool
+    from .pooling.grid_pool import GridPool1d as GridPool1d
+    from .pooling.grid_pool import GridPool2d as GridPool2d
+    from .pooling.grid_pool import GridPool3d as GridPool3d
+    from .pooling.learned_pool import LearnedPool1d as LearnedPool1d
+    from .pooling.learned_pool import LearnedPool2d as LearnedPool2d
+    from .pooling.learned_pool import LearnedPool3d as LearnedPool3d
+    from .pooling.region_classifier import RegionClassifier as RegionClassifier
+    from .pooling.region_pool import RegionPool1d as RegionPool1d
+    from .pooling.region_pool import RegionPool2d as RegionPool2d
+    from .pooling.region_pool import RegionPool3d as RegionPool3d
+    from .pooling.window_pool import Pool as Pool
+    from .pooling.window_pool import Pool1d as Pool1d
+    from .pooling.window_pool import Pool2d as Pool2d
+    from .pooling.window_pool import Pool3d as Pool3d
+    from .transposed import ConvTranspose1d as ConvTranspose1d
+    from .transposed import ConvTranspose2d as ConvTranspose2d
+    from .transposed import ConvTranspose3d as ConvTranspose3d
 
-_PLACES = {
-    "ChannelPool": "pooling.channel_pool",
-    "ClusterPool1d": "pooling.cluster_pool",
-    "ClusterPool2d": "pooling.cluster_pool",
-    "ClusterPool3d": "pooling.cluster_pool",
-    "Conv": "conv",
-    "Conv1d": "conv",
-    "Conv2d": "conv",
-    "Conv3d": "conv",
-    "ConvTranspose1d": "transposed",
-    "ConvTranspose2d": "transposed",
-    "ConvTranspose3d": "transposed",
-    "Dense": "dense",
-    "GlobalPool": "pooling.grid_pool",
-    "GridPool1d": "pooling.grid_pool",
-    "GridPool2d": "pooling.grid_pool",
-    "GridPool3d": "pooling.grid_pool",
-    "LearnedPool1d": "pooling.learned_pool",
-    "LearnedPool2d": "pooling.learned_pool",
-    "LearnedPool3d": "pooling.learned_pool",
-    "LocallyConnected1d": "local",
-    "LocallyConnected2d": "local",
-    "LocallyConnected3d": "local",
-    "Maxout": "pooling.channel_pool",
-    "Pool": "pooling.window_pool",
-    "Pool1d": "pooling.window_pool",
-    "Pool2d": "pooling.window_pool",
-    "Pool3d": "pooling.window_pool",
-    "RegionClassifier": "pooling.region_classifier",
-    "RegionPool1d": "pooling.region_pool",
-    "RegionPool2d": "pooling.region_pool",
-    "RegionPool3d": "pooling.region_pool",
-    "TiledConv1d": "local",
-    "TiledConv2d": "local",
-    "TiledConv3d": "local",
+_NAMES = {
+    "conv": "Conv Conv1d Conv2d Conv3d",
+    "dense": "Dense",
+    "local": "LocallyConnected1d LocallyConnected2d LocallyConnected3d TiledConv1d TiledConv2d TiledConv3d",
+    "pooling.channel_pool": "ChannelPool Maxout",
+    "pooling.cluster_pool": "ClusterPool1d ClusterPool2d ClusterPool3d",
+    "pooling.grid_pool": "GlobalPool GridPool1d GridPool2d GridPool3d",
+    "pooling.learned_pool": "LearnedPool1d LearnedPool2d LearnedPool3d",
+    "pooling.region_classifier": "RegionClassifier",
+    "pooling.region_pool": "RegionPool1d RegionPool2d RegionPool3d",
+    "pooling.window_pool": "Pool Pool1d Pool2d Pool3d",
+    "transposed": "ConvTranspose1d ConvTranspose2d ConvTranspose3d",
 }
+_PLACES = {name: place for place, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "ChannelPool",
-    "ClusterPool1d",
-    "ClusterPool2d",
-    "ClusterPool3d",
-    "Conv",
-    "Conv1d",
-    "Conv2d",
-    "Conv3d",
-    "ConvTranspose1d",
-    "ConvTranspose2d",
-    "ConvTranspose3d",
-    "Dense",
-    "GlobalPool",
-    "GridPool1d",
-    "GridPool2d",
-    "GridPool3d",
-    "LearnedPool1d",
-    "LearnedPool2d",
-    "LearnedPool3d",
-    "LocallyConnected1d",
-    "LocallyConnected2d",
-    "LocallyConnected3d",
-    "Maxout",
-    "Pool",
-    "Pool1d",
-    "Pool2d",
-    "Pool3d",
-    "RegionClassifier",
-    "RegionPool1d",
-    "RegionPool2d",
-    "RegionPool3d",
-    "TiledConv1d",
-    "TiledConv2d",
-    "TiledConv3d",
-]
-
-__getattr__, __dir__ = lazy(__name__, _PLACES)
+if not TYPE_CHECKING:  # a type checker reads the imports above, which say the same
+    __all__ = sorted(_PLACES)
+    __getattr__, __dir__ = lazy(__name__, _PLACES)

@@ -208,21 +208,9 @@ class _Convolution(Conv):
         precision: str = "auto",
         workspace: int | None = None,
     ) -> None:
-        convolution = Convolution(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            connections=connections,
-            sharing=sharing,
-            bias_sharing=bias_sharing,
-            ndim=self.ndim,
-        )
+        places = stride, padding, dilation, groups, bias, padding_mode
+        shared = {"connections": connections, "sharing": sharing, "bias_sharing": bias_sharing}
+        convolution = Convolution(in_channels, out_channels, kernel_size, *places, **shared, ndim=self.ndim)
         super().__init__(convolution, input_size, algorithm, device, dtype, precision, workspace)
         self._given = {"padding": padding, "padding_mode": padding_mode}
 

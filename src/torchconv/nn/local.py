@@ -31,26 +31,10 @@ class _LocallyConnected(_Convolution):
         precision: str = "auto",
         workspace: int | None = None,
     ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-            sharing="none",
-            bias_sharing=bias_sharing,
-            connections=connections,
-            input_size=input_size,
-            algorithm=algorithm,
-            precision=precision,
-            workspace=workspace,
-        )
+        places = stride, padding, dilation, groups, bias, padding_mode, device, dtype
+        shared = {"sharing": "none", "bias_sharing": bias_sharing, "connections": connections}
+        how: dict[str, Any] = {"input_size": input_size, "algorithm": algorithm, "precision": precision}
+        super().__init__(in_channels, out_channels, kernel_size, *places, **shared, **how, workspace=workspace)
 
 
 class _Tiled(_Convolution):
@@ -78,26 +62,10 @@ class _Tiled(_Convolution):
         precision: str = "auto",
         workspace: int | None = None,
     ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-            sharing=period,
-            bias_sharing=bias_sharing,
-            connections=connections,
-            input_size=input_size,
-            algorithm=algorithm,
-            precision=precision,
-            workspace=workspace,
-        )
+        places = stride, padding, dilation, groups, bias, padding_mode, device, dtype
+        shared = {"sharing": period, "bias_sharing": bias_sharing, "connections": connections}
+        how: dict[str, Any] = {"input_size": input_size, "algorithm": algorithm, "precision": precision}
+        super().__init__(in_channels, out_channels, kernel_size, *places, **shared, **how, workspace=workspace)
 
 
 class LocallyConnected1d(_LocallyConnected, Conv1d):
