@@ -184,8 +184,13 @@ def test_32_bits_are_kept_scaled_or_refused(tmp_path: Path) -> None:
 
     assert read([0, 200], np.int32) == [0, 200]
     assert read([0, 257 * 9], np.int32) == [0, 9]
-    for values, dtype in (([0, 70000], np.int32), ([-1, 5], np.int32), ([0.0, 1.0], np.float32)):
-        with pytest.raises(DataError, match=r"a.tif cannot be read: got .* in place of 8 or 16 bits"):
+    refused = (
+        ([0, 70000], np.int32, "values"),
+        ([-1, 5], np.int32, "values"),
+        ([0.0, 1.0], np.float32, "floating-point"),
+    )
+    for values, dtype, said in refused:
+        with pytest.raises(DataError, match=rf"a.tif cannot be read: got {said} .* in place of 8 or 16 bits"):
             read(values, dtype)
 
 

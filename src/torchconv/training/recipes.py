@@ -11,7 +11,7 @@ from ..description.axis import integer, positive
 from ..errors import SettingError
 from ..text import did_you_mean
 
-MOST_EPOCHS, MOST_BATCH, MOST_RATE = 1_000_000, 2**31 - 1, 100
+MOST = {"epochs": 1_000_000, "batch_size": 2**31 - 1}
 FEWEST_STEPS = 300
 PROGRESSIVE_SIZE = 0.75  # of the sides of images, while they are smaller
 CHOICES = {
@@ -24,6 +24,7 @@ CHOICES = {
 # smallest and largest; what must be above 0 begins just there
 TINY = 1e-12
 RANGES = {
+    "learning_rate": (TINY, 100),
     "label_smoothing": (0, 0.999),
     "weight_decay": (0, 10),
     "epsilon": (TINY, 1),
@@ -94,15 +95,11 @@ class Recipe:
         for name in ("text", "augmentation"):
             if not isinstance(getattr(self, name), str):
                 raise SettingError(name, got=repr(getattr(self, name)), expected="a text")
-        for name, value, most in (("epochs", self.epochs, MOST_EPOCHS), ("batch size", self.batch_size, MOST_BATCH)):
-            if positive(name, value) > most:
-                raise SettingError(name, got=value, expected=f"an integer from 1 to {most}")
+        for name, most in MOST.items():
+            if positive(name.replace("_", " "), value := getattr(self, name)) > most:
+                raise SettingError(name.replace("_", " "), got=value, expected=f"an integer from 1 to {most}")
         if not (0 <= integer("seed", self.seed) < 2**32):
             raise SettingError("seed", got=self.seed, expected="an integer from 0 to 4294967295")
-        if not (_number("learning rate", self.learning_rate) > 0):
-            raise SettingError("learning rate", got=self.learning_rate, expected="a number above 0")
-        if self.learning_rate > MOST_RATE:
-            raise SettingError("learning rate", got=self.learning_rate, expected=f"at most {MOST_RATE}")
         if self.patience is not None:
             positive("patience", self.patience)
         self._check_tables()
@@ -112,10 +109,11 @@ class Recipe:
             if (value := getattr(self, name)) not in known:
                 raise SettingError(name, got=value, expected=_any_of(known), fix=did_you_mean(value, known))
         for name, (least, most) in RANGES.items():
-            if not least <= _number(name.replace("_", " "), getattr(self, name)) <= most:
-                least = "above 0" if least == TINY else f"from {least}"
-                expected = f"a number {least} to {most:g}"
-                raise SettingError(name.replace("_", " "), got=getattr(self, name), expected=expected)
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or not least <= value <= most:
+                expected = f"a number {'above 0' if least == TINY else f'from {least}'} to {most:g}"
+                raise SettingError(name.replace("_", " "), got=value, expected=expected)
         for name in ("norm_scales", "whitening", "identity"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingError(name.replace("_", " "), got=repr(getattr(self, name)), expected="True or False")
@@ -141,12 +139,6 @@ class Recipe:
         enough = math.ceil(FEWEST_STEPS / max(1, images // batch))
         epochs = self.epochs if "epochs" in given else max(self.epochs, enough)
         return replace(self, batch_size=batch, epochs=epochs)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise SettingError(name, got=value, expected="a number above 0" if name == "learning rate" else "a number")
-    return value
 
 
 def _any_of(known: Collection[str]) -> str:
