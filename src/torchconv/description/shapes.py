@@ -84,6 +84,8 @@ def sizes_of(input_size: Any, ndim: int, name: str = "input_size") -> tuple[int,
     >>> sizes_of(32, 2)
     (32, 32)
     """
+    if type(input_size) is tuple and len(input_size) == ndim and all(type(n) is int and n > 0 for n in input_size):
+        return input_size  # most sizes have been through here before
     given = plain(input_size)
     values = tuple(given) if isinstance(given, list) else (given,) * ndim
     if len(values) != ndim:
