@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..drawing.pictured import Pictured
-from ..errors import ShapeError, TextError
+from ..errors import SettingError, ShapeError, TextError
 from . import interval, matrix, notation, shapes, transposed
 from .axis import Axis, axes_of, flag
 from .connections import Connections
@@ -17,9 +16,12 @@ from .sharing import Sharing
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+    from ..drawing.arithmetic import Scene
+    from ..drawing.svg import Drawing
+
 
 @dataclass(frozen=True, init=False, repr=False)
-class Convolution(Pictured):
+class Convolution:
     """A convolutional layer without its numbers: immutable, hashable, equal to every other way to write the same map.
 
         Z[o, p] = b[o, phase(p)] + sum over (connection i -> o, tap t) of V[i, source(p, t)] * K[phase(p), o, i, t]
@@ -221,6 +223,56 @@ class Convolution(Pictured):
         expected = self.weight_shape(input_size)
         listed = (*self.sharing.phases(self._outputs(input_size)), self.channels.count, *self.kernel_size)
         return matrix.matrix(self.entries(input_size), matrix.array_of(weight, expected, listed))
+
+    def draw(self, input_size: Any, output: Sequence[int] | None = None) -> Drawing:
+        """The arithmetic as SVG: input with padding, the window of one output, outputs and kernels coloured by phase.
+
+        output: a place in the output, by default its middle. Raises ShapeError for what is too large to look at.
+        Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep learning, chapter 2.
+
+        >>> Convolution(1, 1, (3, 3), padding=1).draw((5, 5)).svg.startswith("<svg")
+        True
+        """
+        from ..drawing import arithmetic  # here and below, because a description is used without its pictures
+
+        return arithmetic.draw(self._scene(input_size), output, f"{self:}")
+
+    def animate(self, input_size: Any, seconds: float = 0.5, picture: str = "window") -> Drawing:
+        """The window sliding over the input; picture="scatter": each input adding its kernel to the outputs it reaches.
+
+        Both are pictures of a transposed convolution. seconds: for each step.
+        """
+        from ..drawing import arithmetic
+
+        if picture not in ("window", "scatter"):
+            raise SettingError("picture", got=repr(picture), expected="'window' or 'scatter'")
+        if not seconds > 0:
+            raise SettingError("seconds", got=seconds, expected="a number above 0")
+        show = arithmetic.animate if picture == "window" else arithmetic.scatter
+        return show(self._scene(input_size), seconds, f"{self:}")
+
+    def draw_connections(self, input_size: int, below: int | None = None, above: int | None = None) -> Drawing:
+        """Who reads whom along one axis: all, the outputs that the input `below` touches, or what output `above` reads.
+
+        Source: Goodfellow, Bengio, Courville 2016, Deep learning, figures 9.2 and 9.3.
+        """
+        from ..drawing import connectivity
+
+        if self.ndim != 1:
+            raise SettingError("a drawing of connections", got=f"{self.ndim} axes", expected="one")
+        (size,) = shapes.sizes_of(input_size, 1)
+        return connectivity.connections(self.axes[0], self.sharing, size, f"{self:}", below, above)
+
+    def draw_matrix(self, input_size: Any) -> Drawing:
+        """The matrix, each entry in the colour of its weight: Toeplitz with one axis, doubly block with two."""
+        from ..drawing import connectivity
+
+        return connectivity.draw(self.entries(input_size), f"{self:}")
+
+    def _scene(self, input_size: Any) -> Scene:
+        from ..drawing.arithmetic import Scene
+
+        return Scene(self.axes, self.sharing, shapes.sizes_of(input_size, self.ndim))
 
     def __str__(self) -> str:
         written = {
