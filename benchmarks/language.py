@@ -10,7 +10,7 @@ from rich.progress import track
 
 from torchconv.errors import TorchconvError
 from torchconv.language import zoo
-from torchconv.language.build import build
+from torchconv.language.network_module import build
 from torchconv.language.parser import parse
 from torchconv.language.words import WORDS
 from torchconv.network.operations import Volume

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from torchconv.errors import SettingError, ShapeError, TextError
-from torchconv.language.build import build
+from torchconv.language.network_module import build
 from torchconv.language.parser import parse
 from torchconv.network.operations import Volume
 

@@ -10,7 +10,7 @@ import torch
 
 import torchconv as tc
 from torchconv.errors import SettingError, ShapeError, TextError
-from torchconv.language.build import build
+from torchconv.language.network_module import build
 from torchconv.language.parser import parse
 from torchconv.network.operations import Volume
 

@@ -11,7 +11,7 @@ import torch
 from torchconv.description.convolution import Convolution
 from torchconv.description.pooling import Pooling
 from torchconv.errors import UnsupportedError
-from torchconv.language.build import made
+from torchconv.language.network_module import made
 from torchconv.network import operations as ops
 from torchconv.network import pooling
 from torchconv.network.base import Elementwise, Locality, Operation, Unlearned, Volume

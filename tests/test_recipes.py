@@ -13,7 +13,7 @@ import torch
 
 from test_data import write_folder
 from torchconv.errors import SettingError
-from torchconv.language.build import NetworkModule, build
+from torchconv.language.network_module import NetworkModule, build
 from torchconv.training import api, initialisation, optimisation, recipes
 from torchconv.training.augmentation import Scaling
 from torchconv.training.objectives.classification import Classification

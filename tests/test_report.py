@@ -17,7 +17,7 @@ from PIL import Image
 from test_data import write_folder
 from torchconv.drawing import charts, filters
 from torchconv.errors import DataError
-from torchconv.language.build import build
+from torchconv.language.network_module import build
 from torchconv.training.augmentation import Scaling
 from torchconv.training.data.parts import Samples
 from torchconv.training.data.source import source

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from torchconv.errors import DataError
-from torchconv.language.build import build
+from torchconv.language.network_module import build
 from torchconv.training.run import run_folder
 from torchconv.training.run.new_run import NewRun
 from torchconv.training.run.run_folder import Config, load

@@ -9,7 +9,7 @@ import torch
 
 import torchconv as tc
 from torchconv.language import zoo
-from torchconv.language.build import build
+from torchconv.language.network_module import build
 from torchconv.network.operations import Volume
 
 # Parameters: of the papers, or, where these give none, of the implementation that the others are checked against

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .inspection.equivariance import equivariance as equivariance
     from .inspection.receptive_field import receptive_field as receptive_field
     from .inspection.report import inspect as inspect
-    from .language.build import build as build
+    from .language.network_module import build as build
     from .language.parser import parse as parse
     from .nn.pooling.advice import pooling_advice as pooling_advice
     from .signal.convolve import convolve as convolve
@@ -52,7 +52,7 @@ _PLACES = {
     "TorchconvError": "errors",
     "as_convolution": "convert.sliding.convert",
     "as_linear": "convert.prior",
-    "build": "language.build",
+    "build": "language.network_module",
     "conv": "compute.functional",
     "conv_input_grad": "compute.functional",
     "conv_weight_grad": "compute.functional",

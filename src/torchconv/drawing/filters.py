@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..description.convolution import Convolution
-from ..language.build import NetworkModule
+from ..language.network_module import NetworkModule
 from ..network import operations as ops
 from .svg import data_uri, png_of
 

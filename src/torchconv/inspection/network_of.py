@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from ..convert.run_model import evaluating
 from ..errors import SettingError, ShapeError, TorchconvError
 from ..language.architecture import Architecture
-from ..language.build import DEFAULT_CLASSES, DEFAULT_INPUT, NetworkModule, build
+from ..language.network_module import DEFAULT_CLASSES, DEFAULT_INPUT, NetworkModule, build
 from ..language.parser import parse
 from ..network.graph import Network
 from ..network.operations import Volume

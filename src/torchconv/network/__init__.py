@@ -1,0 +1,53 @@
+"""Networks: descriptions in an immutable graph, from which everything about an architecture is computed. No torch.
+
+graph        `Network`: nodes in order, volumes, parameters and multiply-accumulates by folding over them
+base         `Operation`: what every operation has to say; `Volume`, `Locality`, and modules as plain data
+operations   convolution, up-sampling, fully connected layers, activations, norms, merges; operations seen in a model
+pooling      windows, channels, grids, clusters, regions, everything at once
+propagation  receptive fields followed from the input, or any node, through the graph
+
+Public are the network and its parts. Texts become networks in `torchconv.language`, torch modules in
+`torchconv.tracing`.
+"""
+
+from .base import Locality, Operation, Volume
+from .graph import Network, Node, chain
+from .operations import (
+    Activation,
+    Concat,
+    Convolve,
+    Dropout,
+    FullyConnected,
+    Input,
+    Norm,
+    ScaleChannels,
+    Softmax,
+    Sum,
+    Upsample,
+)
+from .pooling import PoolAll, PoolChannels, PoolGrid, PoolLearned, PoolWindows
+
+__all__ = [
+    "Activation",
+    "Concat",
+    "Convolve",
+    "Dropout",
+    "FullyConnected",
+    "Input",
+    "Locality",
+    "Network",
+    "Node",
+    "Norm",
+    "Operation",
+    "PoolAll",
+    "PoolChannels",
+    "PoolGrid",
+    "PoolLearned",
+    "PoolWindows",
+    "ScaleChannels",
+    "Softmax",
+    "Sum",
+    "Upsample",
+    "Volume",
+    "chain",
+]

@@ -137,7 +137,9 @@ class FullyConnected(Operation):
         return flattened((1, volume.channels, *volume.size), self.features)
 
     def torch_module(self, volume: Volume) -> ModuleSpec:
-        return ModuleSpec.of("torchconv.language.build.FlattenedLinear", volume.numel, self.features, self.bias)
+        return ModuleSpec.of(
+            "torchconv.language.network_module.FlattenedLinear", volume.numel, self.features, self.bias
+        )
 
 
 def _check_choice(what: str, got: str, known: tuple[str, ...]) -> None:
@@ -232,7 +234,7 @@ class ScaleChannels(Elementwise):
         return volume.numel
 
     def torch_module(self, volume: Volume) -> ModuleSpec:
-        return ModuleSpec.of("torchconv.language.build.ChannelScale", volume.channels)
+        return ModuleSpec.of("torchconv.language.network_module.ChannelScale", volume.channels)
 
 
 @dataclass(frozen=True)
@@ -289,7 +291,7 @@ class Merge(Unlearned):
         return Cropped(cuts, pattern) if any(any(pair) for cut in cuts for pair in cut) else pattern
 
     def torch_module(self, *volumes: Volume) -> ModuleSpec:
-        return ModuleSpec.of("torchconv.language.build.Merging", self.word, self._cuts(*volumes))
+        return ModuleSpec.of("torchconv.language.network_module.Merging", self.word, self._cuts(*volumes))
 
     def _cuts(self, *volumes: Volume) -> tuple[tuple[tuple[int, int], ...], ...]:
         """For each volume how many samples go at the (low, high) end of each axis; the odd one at the high end."""

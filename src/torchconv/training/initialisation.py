@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import SettingError
-from ..language.build import NetworkModule
+from ..language.network_module import NetworkModule
 from ..network import operations as ops
 from ..nn.conv import Conv
 from .optimisation import layers

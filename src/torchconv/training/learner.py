@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
-from ..language.build import NetworkModule, build
+from ..language.network_module import NetworkModule, build
 from . import optimisation
 from .augmentation import Augmentation, resized
 from .data.batches import Batches, Minibatch, derived

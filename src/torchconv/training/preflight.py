@@ -11,7 +11,7 @@ import torch
 
 from ..description.axis import positive
 from ..errors import DataError, SettingError, ShapeError, TorchconvError
-from ..language.build import build, no_memory
+from ..language.network_module import build, no_memory
 from ..network.graph import Network
 from ..text import megabytes
 from .augmentation import resized

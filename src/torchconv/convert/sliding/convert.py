@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ...description.axis import plain, positive
 from ...errors import SettingError, ShapeError, TorchconvError, UnsupportedError
-from ...language.build import NetworkModule
+from ...language.network_module import NetworkModule
 from ...network.operations import Volume
 from ...nn.conv import Conv
 from . import rules

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from ...description.pooling import Pooling
-from ...language import build
+from ...language import network_module
 from ...network.operations import Volume
 from ...nn.conv import Conv
 from ...nn.pooling.channel_pool import ChannelPool
@@ -129,7 +129,11 @@ VALUES = _named(
     "Identity ReLU ReLU6 LeakyReLU RReLU ELU CELU SELU GELU SiLU Mish Sigmoid Tanh Hardtanh Hardsigmoid Hardswish"
     " Hardshrink Softshrink Tanhshrink Softplus Softsign LogSigmoid Threshold Dropout AlphaDropout"
 )
-CHANNELS = [*_named("LocalResponseNorm CrossMapLRN2d ChannelShuffle"), *_all_ranks("Dropout"), build.ChannelScale]
+CHANNELS = [
+    *_named("LocalResponseNorm CrossMapLRN2d ChannelShuffle"),
+    *_all_ranks("Dropout"),
+    network_module.ChannelScale,
+]
 WINDOWS = _named("Upsample PixelShuffle PixelUnshuffle") + _all_ranks(
     *("Conv", "ConvTranspose", "LPPool"),
     *("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad"),
@@ -138,7 +142,7 @@ RULES: dict[type, Callable[..., Slid]] = {
     **dict.fromkeys(VALUES, slide.keep),
     **dict.fromkeys(CHANNELS, slide.keep_channels),
     **dict.fromkeys(WINDOWS, slide.windows),
-    **dict.fromkeys([ChannelPool, build.Merging], slide.keep_windows),
+    **dict.fromkeys([ChannelPool, network_module.Merging], slide.keep_windows),
     **dict.fromkeys([*_all_ranks("BatchNorm"), nn.SyncBatchNorm], _batch_norm),
     **dict.fromkeys(_all_ranks("InstanceNorm"), _statistics),
     **dict.fromkeys(_all_ranks("MaxPool", "AvgPool"), torch_pool),
@@ -147,7 +151,7 @@ RULES: dict[type, Callable[..., Slid]] = {
     **dict.fromkeys(_all_ranks("AdaptiveMaxPool"), _adaptive("max")),
     **dict.fromkeys([GridPool1d, GridPool2d, GridPool3d], slide.grid),
     **dict.fromkeys([Pool, LearnedPool], slide.pool),
-    **dict.fromkeys([nn.Linear, build.FlattenedLinear], slide.linear),
+    **dict.fromkeys([nn.Linear, network_module.FlattenedLinear], slide.linear),
     **dict.fromkeys([nn.Softmax, nn.LogSoftmax, nn.Softmin], _softmax),
     nn.Softmax2d: slide.keep_channels,
     nn.LayerNorm: _layer_norm,

@@ -1,9 +1,15 @@
-"""The zoo: well-known networks as texts, one file each in zoo/, with its source in the comments at its head."""
+"""The zoo: well-known networks as texts.
+
+Each is a file of its own beside this one, with its source in the comments at its head; its name is what `parse`,
+`build` and `inspect` take in place of a text.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+
+__all__ = ["names", "text"]
 
 FOLDER = Path(__file__).parent
 SUFFIX = ".net"

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...errors import DataError
-from ...language.build import NetworkModule
+from ...language.network_module import NetworkModule
 from ..augmentation import Scaling
 from ..data.images import bar
 from ..data.parts import Samples, Source, Split

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from ...errors import DataError, TorchconvError
-from ...language.build import NetworkModule, build
+from ...language.network_module import NetworkModule, build
 from ...language.parser import parse
 from ...network.operations import Volume
 from ..augmentation import Scaling
