@@ -22,7 +22,7 @@ from ..description.matrix import checked_looser, joined
 from ..description.sharing import Sharing
 from ..errors import SettingError, ShapeError
 from ..nn.conv import Conv
-from ..nn.dense import Dense
+from ..nn.local import Dense
 from ..text import megabytes
 from .equivalent import LayerValues, copied
 from .projections import MatrixTie, Tie, ViewedTie, dense_ties, phase_ties, placed

@@ -1,8 +1,9 @@
 """Layers, with torch.nn's names and arguments where torch has them; state_dicts can be exchanged there.
 
-conv, transposed, local, dense   convolutions of every weight sharing, and the fully connected layer between volumes
-described, lazy                  what layers have in common: the operation that they are, parameters and their shapes
-pooling/                         pooling over windows, grids, channels, learned clusters and regions
+conv, transposed   convolutions of every weight sharing
+local              tiled, locally connected and, between two volumes, fully connected layers
+described, lazy    what layers have in common: the operation that they are, parameters and their shapes
+pooling/           pooling over windows, grids, channels, learned clusters and regions
 
 Public are the layers below. They are imported when they are first used.
 """
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .conv import Conv1d as Conv1d
     from .conv import Conv2d as Conv2d
     from .conv import Conv3d as Conv3d
-    from .dense import Dense as Dense
+    from .local import Dense as Dense
     from .local import LocallyConnected1d as LocallyConnected1d
     from .local import LocallyConnected2d as LocallyConnected2d
     from .local import LocallyConnected3d as LocallyConnected3d
@@ -51,8 +52,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "conv": "Conv Conv1d Conv2d Conv3d",
-    "dense": "Dense",
-    "local": "LocallyConnected1d LocallyConnected2d LocallyConnected3d TiledConv1d TiledConv2d TiledConv3d",
+    "local": "Dense LocallyConnected1d LocallyConnected2d LocallyConnected3d TiledConv1d TiledConv2d TiledConv3d",
     "pooling.channel_pool": "ChannelPool Maxout",
     "pooling.cluster_pool": "ClusterPool1d ClusterPool2d ClusterPool3d",
     "pooling.grid_pool": "GlobalPool GridPool1d GridPool2d GridPool3d",
