@@ -1,4 +1,4 @@
-"""Running a model to see how long it takes, so that nothing of it changes."""
+"""A model run and timed, so that nothing of it changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def timed(run: Callable[[], Any]) -> float:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode, so that running statistics and the state of chance stay as they are."""
+    """In evaluation mode; modes and the state of the random numbers are restored, running statistics do not change."""
     modes = {module: module.training for module in model.modules()}
     state = copy.copy(torch.get_rng_state())
     model.eval()

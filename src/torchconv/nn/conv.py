@@ -226,7 +226,7 @@ class _Convolution(Conv):
 
 
 class Conv1d(_Convolution):
-    """torch.nn.Conv1d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+    """A convolution along one axis: torch.nn.Conv1d's arguments, then sharing, connections, input_size, algorithm.
 
     >>> Conv1d(2, 4, 3, padding="same")(torch.zeros(1, 2, 8)).shape
     torch.Size([1, 4, 8])
@@ -236,7 +236,7 @@ class Conv1d(_Convolution):
 
 
 class Conv2d(_Convolution):
-    """torch.nn.Conv2d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+    """A convolution along two axes: torch.nn.Conv2d's arguments, then sharing, connections, input_size, algorithm.
 
     >>> table = [[1, 1, 0], [0, 1, 1]]
     >>> Conv2d(3, 2, 5, connections=table).weight.shape
@@ -247,7 +247,7 @@ class Conv2d(_Convolution):
 
 
 class Conv3d(_Convolution):
-    """torch.nn.Conv3d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+    """A convolution along three axes: torch.nn.Conv3d's arguments, then sharing, connections, input_size, algorithm.
 
     >>> Conv3d(1, 2, 3, stride=2, padding="same")(torch.zeros(1, 1, 5, 5, 5)).shape
     torch.Size([1, 2, 3, 3, 3])

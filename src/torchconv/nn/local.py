@@ -76,7 +76,7 @@ class _Tiled(_Convolution):
 
 
 class LocallyConnected1d(_LocallyConnected, Conv1d):
-    """Conv1d with sharing="none": parameters need input_size, or appear at the first call.
+    """Conv1d with a kernel of its own at every position; parameters need input_size, or appear at the first call.
 
     >>> LocallyConnected1d(1, 2, 3, input_size=8).weight.shape
     torch.Size([6, 2, 1, 3])
@@ -84,7 +84,7 @@ class LocallyConnected1d(_LocallyConnected, Conv1d):
 
 
 class LocallyConnected2d(_LocallyConnected, Conv2d):
-    """Conv2d with sharing="none": parameters need input_size, or appear at the first call.
+    """Conv2d with a kernel of its own at every position; parameters need input_size, or appear at the first call.
 
     >>> LocallyConnected2d(3, 8, 3, padding=1, input_size=(6, 4)).weight.shape
     torch.Size([6, 4, 8, 3, 3, 3])
@@ -92,7 +92,7 @@ class LocallyConnected2d(_LocallyConnected, Conv2d):
 
 
 class LocallyConnected3d(_LocallyConnected, Conv3d):
-    """Conv3d with sharing="none": parameters need input_size, or appear at the first call.
+    """Conv3d with a kernel of its own at every position; parameters need input_size, or appear at the first call.
 
     >>> LocallyConnected3d(1, 2, 2, input_size=(3, 3, 3)).bias.shape
     torch.Size([2, 2, 2, 2])

@@ -127,7 +127,7 @@ class _Transposed(Conv):
 
 
 class ConvTranspose1d(_Transposed):
-    """torch.nn.ConvTranspose1d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+    """A transposed convolution along one axis: torch.nn.ConvTranspose1d's arguments, then those of Conv1d.
 
     >>> import torch
     >>> ConvTranspose1d(2, 4, 4, stride=2, padding=1)(torch.zeros(1, 2, 8)).shape
@@ -138,7 +138,7 @@ class ConvTranspose1d(_Transposed):
 
 
 class ConvTranspose2d(_Transposed):
-    """torch.nn.ConvTranspose2d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+    """A transposed convolution along two axes: torch.nn.ConvTranspose2d's arguments, then those of Conv2d.
 
     >>> import torch
     >>> ConvTranspose2d(2, 4, 3, stride=2, padding="same")(torch.zeros(1, 2, 5, 5)).shape
@@ -149,7 +149,7 @@ class ConvTranspose2d(_Transposed):
 
 
 class ConvTranspose3d(_Transposed):
-    """torch.nn.ConvTranspose3d's arguments, then sharing, bias_sharing, connections, input_size, algorithm.
+    """A transposed convolution along three axes: torch.nn.ConvTranspose3d's arguments, then those of Conv3d.
 
     >>> import torch
     >>> ConvTranspose3d(2, 4, 2, stride=2)(torch.zeros(1, 2, 3, 3, 3)).shape

@@ -129,7 +129,7 @@ class Arrangement(NamedTuple):
 
 @lru_cache(maxsize=4096, typed=True)
 def arrangement_of(first: Shape, second: Shape, mode: str, axes: Any, method: str) -> Arrangement:
-    """For operands of two shapes; raises SettingError and ShapeError for what does not go together."""
+    """The arrangement for operands of two shapes; raises SettingError and ShapeError for what does not go together."""
     if mode not in MODES:
         raise SettingError("mode", got=repr(mode), expected=f"one of {', '.join(MODES)}")
     if method not in METHODS:

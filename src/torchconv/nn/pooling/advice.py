@@ -1,4 +1,4 @@
-"""Max or mean? How well each separates the classes, feature by feature, from the features' statistics alone."""
+"""Whether max or mean pooling separates classes better, feature by feature, from the features' statistics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCES = ("class", "image")
 
 @dataclass(frozen=True, eq=False)
 class Advice:
-    """What `pooling_advice` found.
+    """How well max and mean pooling separate the classes, by feature and by the number of places pooled.
 
     cardinalities: how many places are pooled, ascending. max, mean: separability of the classes after pooling with
     each, (features, cardinalities) float64, in sums of two standard deviations; it can be inf, where nothing varies.

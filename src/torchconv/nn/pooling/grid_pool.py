@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from math import prod
 from operator import index
 from typing import Any, ClassVar
@@ -136,7 +137,7 @@ def summarised(x: Tensor, grid: Grid, summary: Summary) -> Tensor:
         return _MAX[len(grid) - 1](x, grid) if summary.statistic == "max" else mean(x, grid)
     if all(cells == 1 for cells in grid):
         return torch.linalg.vector_norm(x.flatten(2), power, dim=2).reshape(*x.shape[:2], *grid)
-    counts = x.new_tensor(_counts(tuple(map(index, x.shape[2:])), grid)).reshape(grid)
+    counts = x.new_tensor(list(map(prod, product(*map(_sizes, x.shape[2:], grid))))).reshape(grid)
     return torch_backend.norm(x, summary.described, lambda powers: mean(powers, grid) * counts, _apart(grid))
 
 
@@ -154,14 +155,9 @@ def _apart(grid: Grid) -> Callable[[Tensor], Tensor]:
     return samples
 
 
-def _counts(size: tuple[int, ...], grid: Grid) -> list[int]:
-    """How many samples each cell has."""
-    found = [1]
-    for length, cells in zip(size, grid, strict=True):
-        along = (Resampling(length, cells, "area").table() >= 0).sum(1).tolist()
-        found = [before * count for before in found for count in along]
-    assert len(found) == prod(grid)
-    return found
+def _sizes(size: int, cells: int) -> list[int]:
+    """How many samples each cell of an axis has."""
+    return [end - start for start, end in bounds(size, cells)]
 
 
 class GridPool1d(_GridPool):
