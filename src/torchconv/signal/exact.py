@@ -99,7 +99,10 @@ PER_NUMBER = 3e-9  # seconds to cut off or to join one digit
 
 
 class Cutting(NamedTuple):
-    """How integers are cut into digits. width: bits of a digit, 0 where numbers stay whole. pieces: digits of both operands. plan: of the digits."""
+    """How integers are cut into digits.
+
+    width: bits of a digit, 0 where numbers stay whole. pieces: digits of both operands. plan: of the digits.
+    """
 
     width: int
     pieces: tuple[int, int]
