@@ -20,7 +20,7 @@ from ..network.operations import Input, Operation, Recorded
 from ..receptive.access import Everything, Pointwise
 from .aten.call import Draft, OperatorCall
 from .aten.spectral import Spectra
-from .aten.table import TABLE
+from .aten.table import COUNTED, TABLE
 from .aten.windows import described_layer, volume_of
 from .model_copy import ModuleCalls
 from .whole import LAYER
@@ -60,7 +60,8 @@ class Recorder(TorchDispatchMode):
         self._calls, self._sink, self._fake, self._constants = calls, sink, fake, constants and fake is not None
         self._sizes = {name: size for name, (_, size) in parameters.items()}
         self._sources: Any = WeakIdKeyDictionary()  # of tensors that follow from the input: the node
-        self._made_of: Any = WeakIdKeyDictionary()  # of tensors that do not: the parameters behind them
+        self._made_of: Any = WeakIdKeyDictionary()  # of tensors that do not: parameters and products behind them
+        self._work: dict[str, Draft] = {}  # products of constants, by a name that no parameter has
         for name, (tensor, _) in parameters.items():
             self._made_of.setdefault(tensor, frozenset({name}))
         self._own = {*map(_storage, own)}
@@ -154,15 +155,23 @@ class Recorder(TorchDispatchMode):
         call = OperatorCall(name, given, results, lambda tensor: tensor in self._sources)
         made_of = self._parameters(leaves)
         if not call.inputs:
-            if results:
-                self._spectra.constant(call)
-            for one in results:
-                self._made_of[one] = made_of
+            self._note_constant(call, func, made_of)
             return
         if self.looked is None and name in LOOKS:
             self.looked = self._calls.here or "the model"
         if results:
             self._record(call, self._drafts(call, func), made_of)
+
+    def _note_constant(self, call: OperatorCall, func: Any, made_of: frozenset[str]) -> None:
+        """Remember what a tensor is made of that follows from no input: whoever reads it first has done the work."""
+        if call.results:
+            self._spectra.constant(call)
+        if func is LAYER or TABLE.get(call.name) in COUNTED:
+            name = f"%{len(self._work)}"
+            self._work[name] = self._drafts(call, func)[0]
+            made_of |= {name}
+        for one in call.results:
+            self._made_of[one] = made_of
 
     def _record(self, call: OperatorCall, drafts: tuple[Draft, ...], made_of: frozenset[str]) -> None:
         """Nodes for the results of a call."""
@@ -183,7 +192,7 @@ class Recorder(TorchDispatchMode):
     def _drafts(self, call: OperatorCall, func: Any) -> tuple[Draft, ...]:
         if func is LAYER and self._layer is not None:
             return (described_layer(self._layer[0], call),)
-        spectral = self._spectra.draft(call)
+        spectral = self._spectra.draft(call) if call.inputs else None
         if spectral is not None:
             return (spectral,)
         builder = TABLE.get(call.name) or TABLE.get(call.name.removesuffix("_"))
@@ -197,16 +206,18 @@ class Recorder(TorchDispatchMode):
         return (Draft(word, Everything(shape), known=False, note=f"{func} is not understood"),) * len(call.results)
 
     def _add_draft(self, one: Tensor, draft: Draft, inputs: tuple[Tensor, ...], made_of: frozenset[str]) -> str:
-        fresh = tuple(sorted(made_of - self._taken))
-        self._taken.update(fresh)
+        fresh = made_of - self._taken
+        self._taken |= fresh
+        own = tuple(sorted(fresh & self._sizes.keys()))
+        work = [draft, *(self._work[name] for name in fresh - self._sizes.keys())]
         operation = Recorded(
             draft.word,
             draft.pattern,
             TensorVolume.of(tuple(one.shape)),
             inputs=len(inputs),
-            weights=sum(self._sizes[name] for name in fresh),
-            exact=draft.exact,
-            nominal=draft.exact if draft.nominal is None else draft.nominal,
+            weights=sum(self._sizes[name] for name in own),
+            exact=sum(one.exact for one in work),
+            nominal=sum(one.exact if one.nominal is None else one.nominal for one in work),
             known=draft.known,
             convolution=draft.convolution,
             axes=draft.axes,
@@ -216,7 +227,7 @@ class Recorder(TorchDispatchMode):
             notes=(draft.note,) if draft.note else (),
         )
         name = self._add(self._calls.name(draft.word), one, operation, tuple(self._sources[t] for t in inputs))
-        self.used[name] = fresh
+        self.used[name] = own
         return name
 
     def _add(self, name: str, one: Tensor, operation: Any, inputs: tuple[str, ...]) -> str:

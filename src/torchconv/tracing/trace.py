@@ -22,8 +22,8 @@ from .model_copy import ModelCopy, ModelFailed, ModuleCalls
 from .recorder import MOST_NUMBERS, Recorder, Sink
 from .whole import WholeFunctions
 
-ZEROS = "{} looks at numbers, on which its path depends: the one taken for an input of zeros is shown"
-FAILS = "{}, and zeros for the numbers of the input at which {} looks"
+PATH = "{} looks at numbers, on which its path depends: the one taken for {} is shown"
+FAILS = "{}, with {} for the numbers of the input at which {} looks"
 FEW_NUMBERS = 2**16  # of a parameter that a model may look at
 LOOKED = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
 logging.getLogger(FakeTensorMode.__module__).addFilter(lambda record: THREAD.observer is None)
@@ -72,8 +72,9 @@ class _Way:
 def trace(model: nn.Module, inputs: Any) -> TraceResult:
     """Run a copy of a model once on inputs (tensors in any nesting, one by one or, where a dict, by name).
 
-    Tensors are taken for their shape and type only; where the model looks at its numbers, it runs on zeros. What does
-    not follow from the inputs has its numbers all the same. The model is left as it is, also when it fails.
+    Tensors are taken for their shape and type only; where the model looks at their numbers, it runs on them, or on
+    zeros for tensors without any. What does not follow from the inputs has its numbers all the same. The model is left
+    as it is, also when it fails.
     Raises ModelFailed naming the layer where it does.
     """
     problem: Exception | None = None
@@ -81,7 +82,7 @@ def trace(model: nn.Module, inputs: Any) -> TraceResult:
         for functional in (True, False):
             try:
                 sink = NodeList()
-                found = _run(model, inputs, sink, _Way(numbers, functional), zeros=True)
+                found = _run(model, inputs, sink, _Way(numbers, functional))
                 return TraceResult(Network(tuple(sink.nodes)), *found)
             except NeedsAnotherRun as error:
                 problem = error
@@ -94,19 +95,19 @@ def trace_values(model: nn.Module, inputs: Any, sink: Sink) -> TraceResult:
     The nodes are those of `trace`. In evaluation mode, without gradients; the model is left as it is.
     """
     try:
-        return TraceResult(None, *_run(model, inputs, sink, _Way(True, True), zeros=False))
+        return TraceResult(None, *_run(model, inputs, sink, _Way(True, True)))
     except NeedsAnotherRun:
-        return TraceResult(None, *_run(model, inputs, sink, _Way(True, False), zeros=False))
+        return TraceResult(None, *_run(model, inputs, sink, _Way(True, False)))
 
 
-def _run(model: nn.Module, inputs: Any, sink: Sink, way: _Way, zeros: bool) -> tuple[Any, ...]:
+def _run(model: nn.Module, inputs: Any, sink: Sink, way: _Way) -> tuple[Any, ...]:
     fake = None if way.numbers else FakeTensorMode(allow_non_fake_inputs=True)
     copied = ModelCopy(lambda one: _stand_in(one, fake, way.functional))
     own = copied(model)
     calls = ModuleCalls(own)
     parameters = {name: (copied(one), one.numel()) for name, one in model.named_parameters()}
     recorder = Recorder(calls, parameters, sink, fake, way.functional, copied.tensors)
-    given = pytree.tree_map_only(Tensor, lambda one: _input(one, fake, zeros), inputs)
+    given = pytree.tree_map_only(Tensor, lambda one: _input(one, fake), inputs)
     leaves, form = pytree.tree_flatten(given)
 
     def call(*values: Tensor) -> tuple[Tensor, ...]:
@@ -120,7 +121,8 @@ def _run(model: nn.Module, inputs: Any, sink: Sink, way: _Way, zeros: bool) -> t
     outputs = tuple(name for name in map(recorder.source, results) if name is not None)
     taken = {name for names in recorder.used.values() for name in names}
     unused = {name: size for name, (_, size) in parameters.items() if name not in taken}
-    return outputs, recorder.used, unused, (ZEROS.format(recorder.looked),) if recorder.looked and zeros else ()
+    notes = (PATH.format(recorder.looked, _shown(tensors)),) if recorder.looked else ()
+    return outputs, recorder.used, unused, notes
 
 
 def _called(
@@ -145,7 +147,7 @@ def _called(
                 raise NeedsAnotherRun from error
             failed = calls.failed(error)
             if recorder.looked:
-                failed.got = FAILS.format(failed.got, recorder.looked)
+                failed.got = FAILS.format(failed.got, _shown(tensors), recorder.looked)
             raise failed from error
 
 
@@ -161,8 +163,13 @@ def _stand_in(one: Tensor, fake: FakeTensorMode | None, constants: bool) -> Tens
         return torch.empty(one.shape, dtype=one.dtype)
 
 
-def _input(one: Tensor, fake: FakeTensorMode | None, zeros: bool) -> Tensor:
-    if not zeros:
-        return one.detach().clone()
+def _input(one: Tensor, fake: FakeTensorMode | None) -> Tensor:
+    if fake is None and not one.is_meta:
+        return one.detach().cpu().clone()
     with fake or contextlib.nullcontext():
         return torch.zeros(one.shape, dtype=one.dtype)
+
+
+def _shown(tensors: list[Tensor]) -> str:
+    """What a model looked at."""
+    return "these numbers" if any(bool(one.any()) for one in tensors) else "zeros"

@@ -132,6 +132,13 @@ def glu(call: OperatorCall) -> Draft:
     return Draft("glu", access.Gather(dim, table), (call.x,))
 
 
+def loss(call: OperatorCall) -> Draft:
+    """A function of two tensors, element by element, and in most cases one number of all."""
+    if not call["reduction"]:
+        return Draft(call.name)
+    return Draft(call.name, access.Everything(()), locality=Locality.GLOBAL)
+
+
 def crossed(call: OperatorCall) -> Draft:
     """The cross product along one axis."""
     return Draft("cross", access.Mix((int(call["dim"]) % call.x.ndim,)), locality=Locality.POSITIONAL)

@@ -78,7 +78,7 @@ GROUPS: dict[Builder, str] = {
     reductions.einsum: "einsum",
     reductions.reduce: (
         "mean sum amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp prod argmax "
-        "argmin any all median nanmean nansum mode kthvalue"
+        "argmin any all median nanmean nansum mode kthvalue _is_all_true _is_any_true"
     ),
     reductions.mix: "_safe_softmax _softmax _log_softmax softmax log_softmax sort topk",
     reductions.running: "cumsum cumprod cummax cummin logcumsumexp",
@@ -94,8 +94,17 @@ GROUPS: dict[Builder, str] = {
         "_scaled_dot_product_attention_math"
     ),
     reductions.glu: "glu",
+    reductions.loss: "mse_loss smooth_l1_loss huber_loss binary_cross_entropy",
     reductions.crossed: "linalg_cross",
     reductions.rescaled: "renorm",
     reductions.recurrent: "recurrent",
 }
 TABLE: dict[str, Builder] = {name: builder for builder, names in GROUPS.items() for name in names.split()}
+COUNTED: tuple[Builder | None, ...] = (
+    windows.convolution,
+    reductions.product,
+    reductions.linear,
+    reductions.einsum,
+    reductions.attention,
+    reductions.recurrent,
+)  # which multiply and accumulate

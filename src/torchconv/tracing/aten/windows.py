@@ -68,7 +68,7 @@ def _convolved(
     parts = [part for part in parts if call.depends(part[0])]
     return Draft(
         "conv",
-        parts[0][1] if len(parts) == 1 else access.Each(tuple(way for _, way in parts)),
+        access.Each(tuple(way for _, way in parts)) if len(parts) != 1 else parts[0][1],
         tuple(one for one, _ in parts),
         exact=described.macs(size) * images,
         nominal=described.macs_ignoring_borders(size) * images if nominal is None else nominal,
