@@ -1,4 +1,4 @@
-"""The description: numbers of the notes and papers, equality, text, and clear refusals."""
+"""The description: numbers of course notes (CS231n) and papers, equality, text, and clear refusals."""
 
 import pickle
 import subprocess
@@ -28,7 +28,7 @@ def test_numbers_of_the_notes():
     assert conv.output_size((32, 32)) == (32, 32)
     neuron = Convolution(3, 1, (5, 5))
     assert (int(np.prod(neuron.weight_shape())), neuron.bias_shape()) == (75, (1,))
-    first = Convolution(3, 96, (11, 11), stride=4)  # AlexNet's first layer, as the notes count it
+    first = Convolution(3, 96, (11, 11), stride=4)  # AlexNet's first layer, as CS231n counts it
     assert first.output_size((227, 227)) == (55, 55)
     assert first.parameters() == 34_944
 

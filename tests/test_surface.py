@@ -116,3 +116,13 @@ def test_words_of_the_glossary_have_their_place(found):
     assert pkgutil.resolve_name(place) is not None
     assert f"{place}.".startswith(f"{module}.")
     assert (make_api.ROOT / found[3]).is_file()
+
+
+PAGES = sorted([*make_api.ROOT.glob("*.md"), *make_api.ROOT.glob("docs/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_the_docs_lead_somewhere(page):
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", prose) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
