@@ -32,9 +32,9 @@ def test_scaling_gives_mean_0_and_variance_1() -> None:
 
 
 def test_affine_moves_by_pixels_and_nothing_is_nothing(images: Tensor) -> None:
-    torch.testing.assert_close(Augmentation(0, 0, 0, 0)(images), images)
+    torch.testing.assert_close(Augmentation((Affine(0, 0, 0, 0),))(images), images)
     ramp = torch.arange(8.0).expand(64, 1, 8, 8)
-    moved = (Augmentation(0, 0, 0, 1.0)(ramp, generator=seeded()) - ramp)[:, :, :, 2:6]
+    moved = (Augmentation((Affine(0, 0, 0, 1.0),))(ramp, generator=seeded()) - ramp)[:, :, :, 2:6]
     assert 0.8 < moved.abs().max() <= 1.0 + 1e-5
     assert torch.allclose(moved, moved[:, :, :1, :1].expand_as(moved), atol=1e-5)
 
@@ -43,9 +43,9 @@ def test_affine_turns_and_scales_about_the_middle() -> None:
     image = torch.zeros(1, 1, 9, 9)
     image[:, :, 4, :] = 1  # a line through the middle stays there, whatever its angle and scale
     for step in (Affine(45, 0, 0, 0), Affine(0, 0.3, 0, 0), Affine(0, 0, 0.3, 0)):
-        found = Augmentation(steps=(step,))(image.expand(20, 1, 9, 9), generator=seeded())
+        found = Augmentation((step,))(image.expand(20, 1, 9, 9), generator=seeded())
         assert (found[:, 0, 4, 4] > 0.6).all()
-    upright = Augmentation(steps=(Affine(0, 0, 0.3, 0),))(image.expand(20, 1, 9, 9), generator=seeded())
+    upright = Augmentation((Affine(0, 0, 0.3, 0),))(image.expand(20, 1, 9, 9), generator=seeded())
     torch.testing.assert_close(upright, image.expand(20, 1, 9, 9))  # rows are sheared along themselves
 
 
@@ -118,7 +118,7 @@ def test_mirror_images_are_half_of_many() -> None:
 
 
 def test_shifts_are_whole_pixels_of_a_reflected_image(images: Tensor) -> None:
-    found = Augmentation(steps=(Shift(2),))(images, generator=seeded())
+    found = Augmentation((Shift(2),))(images, generator=seeded())
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2), mode="reflect")
     moves = set()
     for number in range(40):
@@ -131,11 +131,11 @@ def test_shifts_are_whole_pixels_of_a_reflected_image(images: Tensor) -> None:
         assert len(places) == 1
         moves |= set(places)
     assert len(moves) > 15
-    assert Augmentation(steps=(Shift(2),))(images[..., :1, :2]).shape == (40, 3, 1, 2)
+    assert Augmentation((Shift(2),))(images[..., :1, :2]).shape == (40, 3, 1, 2)
 
 
 def test_cutout_takes_a_square(images: Tensor) -> None:
-    found = Augmentation(steps=(Cutout(0.5),))(images + 1, generator=seeded())
+    found = Augmentation((Cutout(0.5),))(images + 1, generator=seeded())
     gone = (found == 0).all(1)
     assert torch.equal(gone[:, None] | (found == images + 1), torch.ones(found.shape, dtype=torch.bool))
     assert gone.flatten(1).sum(1).min() > 0

@@ -62,7 +62,7 @@ def train(
     task = Task.new(name, text, recipe, processes, settings, progress)
     learner = Learner(task)
     if processes.rank > 0:
-        return _follow(task, learner, Keep(None, Path(out or "runs"), task), None)
+        return _train(task, learner, Keep(None, Path(out or "runs"), task), None, False)
     run = NewRun(Path(out)) if out is not None else NewRun.next_free(task.source.name)
     keep = Keep(run, run.path, task)
     try:
@@ -91,7 +91,7 @@ def resume(path: str | Path, progress: bool = True) -> Result:
     if processes.rank > 0:
         task = Task.again(found, processes)
         learner, keep = Learner(task), Keep(None, found.path, task)
-        return _follow(task, learner, keep, keep.again(learner))
+        return _train(task, learner, keep, keep.again(learner), False)
     run = NewRun.again(found.path)
     try:
         if (final := found.final()) is not None:
@@ -117,29 +117,21 @@ def _describe(run: NewRun, task: Task) -> None:
 
 
 def _train(task: Task, learner: Learner, keep: Keep, begun: Path | None, progress: bool) -> Result:
-    """In the process that writes."""
+    """In any of the processes; the first one tests the weights, and writes down what came out."""
     try:
         if not keep.complete:
             with explained():
                 fit(task, learner, keep, begun, progress)
-        result, tested = _finish(task, learner, keep)
-        _agree(result)
+        found = (None, None) if keep.run is None else _finish(task, learner, keep)
+        result = _agree(found[0])
     finally:
         keep.end()
-        _part()
-    _report(keep.path, tested)
+        with suppress(Exception):  # the others may be gone
+            if dist.is_initialized():
+                dist.destroy_process_group()
+    if keep.run is not None:
+        _report(keep.path, found[1])
     return result
-
-
-def _follow(task: Task, learner: Learner, keep: Keep, begun: Path | None) -> Result:
-    """In a process that writes nothing."""
-    try:
-        if not keep.complete:
-            with explained():
-                fit(task, learner, keep, begun, False)
-        return _agree(None)
-    finally:
-        _part()
 
 
 def _finish(task: Task, learner: Learner, keep: Keep) -> tuple[Result, Evaluation]:
@@ -221,9 +213,3 @@ def _agree(result: Result | None) -> Result:
         dist.broadcast_object_list(found)
     assert found[0] is not None
     return found[0]
-
-
-def _part() -> None:
-    with suppress(Exception):  # the others may be gone
-        if dist.is_initialized():
-            dist.destroy_process_group()

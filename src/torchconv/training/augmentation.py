@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -174,14 +174,11 @@ STEPS: dict[str, Callable[..., Change]] = {
 }
 
 
+@dataclass(frozen=True)
 class Augmentation:
-    """Changes of training images, one after another; `Augmentation()` is `Affine` with these largest changes."""
+    """Changes of training images, one after another."""
 
-    def __init__(
-        self, degrees: float = 12.0, scale: float = 0.12, shear: float = 0.15, shift: float = 1.0,
-        *, steps: tuple[Change, ...] | None = None,
-    ) -> None:  # fmt: skip
-        self.steps: tuple[Change, ...] = (Affine(degrees, scale, shear, shift),) if steps is None else steps
+    steps: tuple[Change, ...]
 
     @classmethod
     def named(cls, kind: str, *, seed: int = 0) -> Augmentation:
@@ -200,7 +197,7 @@ class Augmentation:
                 fix = did_you_mean(word, STEPS) if word not in STEPS else ""
                 raise SettingError("augmentation", got=repr(kind), expected=expected, fix=fix)
         try:
-            return cls(steps=tuple(STEPS[word](seed, *([amount] if colon else [])) for word, colon, amount in parts))
+            return cls(tuple(STEPS[word](seed, *([amount] if colon else [])) for word, colon, amount in parts))
         except (TypeError, ValueError):
             expected = "a whole number of pixels after shift: and a share of the side after cutout:"
             raise SettingError("augmentation", got=repr(kind), expected=expected) from None
@@ -227,12 +224,6 @@ class Augmentation:
             for step in self.steps:
                 images = step(images, draw)
         return images
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, Augmentation) and self.steps == other.steps
-
-    def __hash__(self) -> int:
-        return hash(self.steps)
 
 
 def _hash(indices: Tensor, seed: int) -> Tensor:

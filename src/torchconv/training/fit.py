@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -28,11 +27,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from ..errors import DataError
+from .data.images import quiet
 from .learner import Learner
 from .preflight import Processes
 from .run.keep import CHECKPOINT, Checkpoints, Keep
 from .task import Task
 
+# Their remarks on devices, workers and loggers: nothing a user of this command could act on.
+LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric", "torch.multiprocessing.spawn")
 PATIENCE = timedelta(minutes=30)  # of processes for one another
 # Steps of fewer multiply-accumulates run on one thread: two would gain a few milliseconds in every second, and lose
 # half a minute whenever another program wants one of the cores and each thread must wait for the other.
@@ -60,8 +62,8 @@ class Distributed(DDPStrategy):
         if self._start_method == "spawn":  # a fresh interpreter, which ends at Ctrl-C, and with the one that started it
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             warnings.simplefilter("ignore")
-            for logger in _loggers():
-                logger.setLevel(logging.ERROR)
+            for name in LOGGERS:
+                logging.getLogger(name).setLevel(logging.ERROR)
             torch.set_num_threads(self._threads)
             keep_heap()
         super().setup_environment()
@@ -71,7 +73,7 @@ def fit(task: Task, learner: Learner, keep: Keep, begun: Path | None, progress: 
     """Train; begun: the checkpoint to go on from. Raises KeyboardInterrupt for Ctrl-C, and for SIGTERM."""
     keep_heap()
     small = task.network.macs * task.images_per_process < SMALL_STEP
-    with _quiet(), _threads(1 if small else torch.get_num_threads()):
+    with quiet(logging.ERROR, *LOGGERS), _threads(1 if small else torch.get_num_threads()):
         trainer = _trainer(task, keep, progress)
         handler = signal.getsignal(signal.SIGINT)
         try:
@@ -148,23 +150,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _loggers() -> list[logging.Logger]:
-    names = ("lightning", "lightning.pytorch", "lightning.fabric", "torch.multiprocessing.spawn")
-    return [logging.getLogger(name) for name in names]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's remarks on devices, workers and loggers: nothing a user of this command could act on."""
-    levels: list[Any] = [(logger, logger.level) for logger in _loggers()]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger, _ in levels:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in levels:
-                logger.setLevel(level)

@@ -16,9 +16,8 @@ from pyarrow import types
 from ...errors import DataError
 from ...network.operations import Volume
 from . import images
-from .folder import SPLITS
 from .images import Encoded
-from .parts import Samples, Split, shares
+from .parts import SPLITS, Samples, Split, Splits
 
 IMAGES = ("image", "img", "images", "picture", "photo")
 LABELS = ("label", "labels", "class", "fine_label", "target", "category")
@@ -155,7 +154,7 @@ def _is_unicode(name: str) -> bool:
         return False
 
 
-class TableImages:
+class TableImages(Splits):
     """Images in the rows of tables, one table for each split that is given; `train` is always there.
 
     Items are numbers of rows, counted on from table to table. Classes are the names in the train table's schema, or
@@ -163,7 +162,6 @@ class TableImages:
     """
 
     kind = "table"
-    volume = Volume(3, (32, 32))
 
     def __init__(self, name: str, tables: Mapping[str, Table]) -> None:
         self.name = name
@@ -173,6 +171,11 @@ class TableImages:
         self.classes = found["train"].names
         self.numbered = found["train"].numbered
         self._labels = {split: self._numbers(split, own) for split, own in found.items()}
+        ends = np.cumsum([table.rows for table in self._tables.values()]).tolist()
+        self._given = {
+            split: Split(tuple(range(end - len(own), end)), tuple(own.tolist()))
+            for (split, own), end in zip(self._labels.items(), ends, strict=True)
+        }
 
     def _numbers(self, split: str, own: Labels) -> np.ndarray:
         """The classes of a split by the numbers of the train table's."""
@@ -202,20 +205,7 @@ class TableImages:
                 expected=f"at least {least}",
                 fix="Add images of it, or leave the class out.",
             )
-        chosen: dict[str, list[int]] = {split: [] for split in SPLITS}
-        for number in range(len(self.classes)):
-            rows = np.flatnonzero(self._labels["train"] == number).tolist()
-            for split, own in shares(rows, seed + number, self._tables).items():
-                chosen[split] += own
-        for split in self._tables:
-            if split != "train":
-                chosen[split] = self._rows(split)
-        return {split: self._part(rows) for split, rows in chosen.items()}
-
-    def whole(self) -> tuple[str, Split]:
-        """Every row of what is not split; of what is, the test, or else the validation."""
-        split = next(name for name in ("test", "validation", "train") if name in self._tables)
-        return "all" if split == "train" else split, self._part(self._rows(split))
+        return super().parts(seed)
 
     def digest(self) -> str:
         found = hashlib.sha256()
@@ -232,18 +222,6 @@ class TableImages:
         places[torch.from_numpy(order)] = torch.arange(len(rows))
         # files hold the rows in their own order, and are read once from the start to the end
         return Samples(found[places], torch.tensor(part.labels, dtype=torch.int64))
-
-    def _rows(self, split: str) -> list[int]:
-        start = 0
-        for other, table in self._tables.items():
-            if other == split:
-                return list(range(start, start + table.rows))
-            start += table.rows
-        raise KeyError(split)
-
-    def _part(self, rows: list[int]) -> Split:
-        values = np.concatenate(list(self._labels.values()))
-        return Split(tuple(rows), tuple(values[rows].tolist()))
 
     def _encoded(self, rows: np.ndarray) -> Iterator[tuple[str, Encoded]]:
         """The name and the bytes of the image in each of some rows, which are in order."""

@@ -11,9 +11,8 @@ import torch
 from ...errors import DataError
 from ...network.operations import Volume
 from . import images
-from .parts import Samples, Split, shares
+from .parts import Samples, Split, Splits
 
-SPLITS = ("train", "validation", "test")
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
@@ -109,7 +108,7 @@ def readable(name: str, path: Path) -> str:
     return name
 
 
-class ImageFolder:
+class ImageFolder(Splits):
     """A folder with a folder of images for each class, or with train/, validation/ and test/ that are such folders.
 
     What is not split is split by the seed, class by class: a tenth for validation, at least one image, a tenth for the
@@ -119,7 +118,6 @@ class ImageFolder:
 
     kind = "folder"
     numbered = False
-    volume = Volume(3, (32, 32))
 
     def __init__(self, path: str | Path) -> None:
         root = Path(path)
@@ -138,6 +136,11 @@ class ImageFolder:
         for split, files in self._files.items():
             for name, found in files.items():
                 self._check_class(split, name, len(found))
+        number = {name: label for label, name in enumerate(self.classes)}
+        self._given = {
+            split: Split.of((path, number[name]) for name, paths in files.items() for path in paths)
+            for split, files in self._files.items()
+        }
 
     def _too_few(self) -> str:
         if not any(self._root.iterdir()):
@@ -156,29 +159,9 @@ class ImageFolder:
     def check(self, volume: Volume) -> None:
         images.check_volume(volume)
 
-    def parts(self, seed: int) -> dict[str, Split]:
-        chosen: dict[str, list[tuple[Path, int]]] = {name: [] for name in SPLITS}
-        for split, files in self._files.items():
-            for name, found in files.items():
-                label = self.classes.index(name)
-                divided = shares(found, seed + label, self._files) if split == "train" else {split: found}
-                for target, paths in divided.items():
-                    chosen[target] += [(path, label) for path in paths]
-        return {name: _part(pairs) for name, pairs in chosen.items()}
-
-    def whole(self) -> tuple[str, Split]:
-        """Every image of a folder that is not split; of one that is, its test images, or else its validation images."""
-        split = next(name for name in ("test", "validation", "train") if name in self._files)
-        pairs = [(path, self.classes.index(name)) for name, paths in self._files[split].items() for path in paths]
-        return "all" if split == "train" else split, _part(pairs)
-
     def digest(self) -> str:
         files = (path for found in self._files.values() for paths in found.values() for path in paths)
         return digest(self._root, files)
 
     def read(self, part: Split, volume: Volume, progress: bool = False) -> Samples:
         return Samples(images.read_images(part.items, volume, progress), torch.tensor(part.labels, dtype=torch.int64))
-
-
-def _part(pairs: list[tuple[Path, int]]) -> Split:
-    return Split(tuple(path for path, _ in pairs), tuple(label for _, label in pairs))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow as pa
 from ...errors import DataError
 from .columns import Table, TableImages, label_column
 from .folder import SPLIT_FOLDERS
+from .images import quiet
 
 NAME = re.compile(r"hf:(\w[\w.-]*(?:/\w[\w.-]*)?)(?::(\w[\w.+-]*))?", re.ASCII)
 ROWS = 1024
@@ -54,7 +54,7 @@ def _load(name: str, path: str, config: str | None) -> Any:
     import datasets
 
     try:
-        with _quiet():
+        with quiet(logging.CRITICAL, "huggingface_hub", "datasets"):  # a line for every attempt; the error says it
             return datasets.load_dataset(path, config)
     except Exception as error:  # of any kind: the network's, the hub's, a reader's
         reason = re.sub(r"\s+", " ", str(error) or type(error).__name__)[:300]
@@ -79,17 +79,3 @@ def _without_classes(table: Table) -> bool:
     if not table.rows or not pa.types.is_integer(table.schema.field(name).type):
         return False
     return all((np.asarray(piece) == -1).all() for piece in table.column(name))  # null becomes NaN, which is not -1
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a line for every attempt to reach the network: the error says it once."""
-    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +80,7 @@ def decode(named: Iterable[tuple[str, Encoded]], count: int, volume: Volume, pro
     check_volume(volume)
     images = torch.empty(count, volume.channels, *volume.size, dtype=torch.uint8)
     # pillow warns of sizes, which are refused below, and of damaged tags; threads share the filters
-    with _silent(), ThreadPoolExecutor() as pool, bar("reading images", count, progress) as advance:
+    with quiet(), ThreadPoolExecutor() as pool, bar("reading images", count, progress) as advance:
         try:
             done, left = 0, iter(named)
             while taken := list(islice(left, WINDOW)):
@@ -151,7 +152,16 @@ def _eight_bits(image: Image.Image, wide: bool) -> Image.Image:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def quiet(level: int = logging.NOTSET, *names: str) -> Iterator[None]:
+    """Without warnings, and without what loggers of these names say below a level."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        for logger in loggers:
+            logger.setLevel(level)
+        try:
+            yield
+        finally:
+            for logger, before in zip(loggers, levels, strict=True):
+                logger.setLevel(before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from ...network.operations import Volume
 
 Item = TypeVar("Item")
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,12 @@ class Split:
 
     items: tuple[Any, ...]
     labels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Any, int]]) -> Split:
+        """Items, each with the number of its class."""
+        items, labels = tuple(zip(*pairs, strict=True)) or ((), ())
+        return cls(items, labels)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -77,6 +84,30 @@ class Source(Protocol):
 
 def _samples(images: np.ndarray, labels: np.ndarray) -> Samples:
     return Samples(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+class Splits:
+    """What folders and tables of images have in common: the splits that are given; `train` is always there."""
+
+    volume = Volume(3, (32, 32))
+    _given: dict[str, Split]
+
+    def parts(self, seed: int) -> dict[str, Split]:
+        """The given splits, and the others out of the training images, class by class."""
+        chosen: dict[str, list[tuple[Any, int]]] = {name: [] for name in SPLITS}
+        classes: dict[int, list[tuple[Any, int]]] = {}
+        for split, given in self._given.items():
+            for pair in zip(given.items, given.labels, strict=True):
+                (classes.setdefault(pair[1], []) if split == "train" else chosen[split]).append(pair)
+        for label, pairs in sorted(classes.items()):
+            for split, own in shares(pairs, seed + label, self._given).items():
+                chosen[split] += own
+        return {split: Split.of(pairs) for split, pairs in chosen.items()}
+
+    def whole(self) -> tuple[str, Split]:
+        """All images of what is not split; of what is, the test images, or else the validation images."""
+        split = next(name for name in ("test", "validation", "train") if name in self._given)
+        return "all" if split == "train" else split, self._given[split]
 
 
 def shares(items: Sequence[Item], seed: int, given: Collection[str]) -> dict[str, Sequence[Item]]:

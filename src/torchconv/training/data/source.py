@@ -11,8 +11,8 @@ import torch
 from ...errors import DataError
 from ...network.operations import Volume
 from ...text import did_you_mean
-from .folder import SPLITS, ImageFolder
-from .parts import Samples, Source, Split
+from .folder import ImageFolder
+from .parts import SPLITS, Samples, Source, Split
 
 DIGITS_SPLIT = {"train": 1257, "validation": 180, "test": 360}
 

@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from ...errors import DataError
 from ...text import write_atomically
 from ..data.images import write_image
-from .run_folder import CLASSES, CONFIG, LOGS, METRICS, TEXT, WEIGHTS, Config
+from .run_folder import CLASSES, CONFIG, EXAMPLES, LOGS, METRICS, REPORT, TEXT, WEIGHTS, Config
 
 try:
     import fcntl
@@ -50,7 +50,6 @@ class NewRun:
         existing = existing and path.exists()
         self.path = path
         self.fresh = True
-        self._written: list[Path] = []
         self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +64,7 @@ class NewRun:
     def again(cls, path: Path) -> NewRun:
         """A run folder to go on with; nothing in it is ever discarded."""
         run = cls.__new__(cls)
-        run.path, run.fresh, run._written, run._made, run._lock = path, False, [], [], lock(path)
+        run.path, run.fresh, run._made, run._lock = path, False, [], lock(path)
         for torn in path.glob(".*.tmp"):  # of a program that was killed
             torn.unlink(missing_ok=True)
         return run
@@ -115,25 +114,17 @@ class NewRun:
 
     def example(self, name: str, pixels: torch.Tensor) -> None:
         """Write an image into examples/."""
-        write_image(self.folder("examples", f"{name}.png") / f"{name}.png", pixels)
-
-    def folder(self, name: str, *files: str) -> Path:
-        """A folder inside the run, made if need be; files: what will be written there."""
-        folder = self.path / name
-        if not folder.exists():
-            folder.mkdir()
-            self._written.append(folder)
-        self._written += [folder / file for file in files]
-        return folder
+        (self.path / EXAMPLES).mkdir(exist_ok=True)
+        write_image(self.path / EXAMPLES / f"{name}.png", pixels)
 
     def discard(self) -> None:
         """Remove what was written, the folder, and the parents that were made for it; leave what others wrote."""
         if not self.fresh:
             return
-        shutil.rmtree(self.path / LOGS, ignore_errors=True)
-        for path in reversed(self._written):
-            with suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink()
+        for name in (LOGS, EXAMPLES):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in (CONFIG, TEXT, CLASSES, WEIGHTS, METRICS, REPORT):
+            (self.path / name).unlink(missing_ok=True)
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()
@@ -142,7 +133,6 @@ class NewRun:
         self._write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
     def _write(self, name: str, content: bytes) -> None:
-        self._written.append(self.path / name)
         write(self.path / name, content)
 
 

@@ -40,7 +40,7 @@ CONFIG, TEXT, CLASSES, WEIGHTS, METRICS = (
     "weights.safetensors",
     "metrics.json",
 )
-LOGS, REPORT = "logs", "report.html"
+LOGS, REPORT, EXAMPLES = "logs", "report.html", "examples"
 
 
 @dataclass(frozen=True)
