@@ -16,7 +16,7 @@ from torchconv.compute import layouts
 from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.planning import choose, store, wisdom
 from torchconv.compute.planning.measure import Bench
-from torchconv.convert import tuning
+from torchconv.convert import model_tuning as tuning
 
 
 @pytest.fixture(autouse=True)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from .compute.functional import conv_weight_grad as conv_weight_grad
     from .compute.planning.plan import Plan as Plan
     from .compute.planning.plan import plan as plan
+    from .convert.model_tuning import tune as tune
     from .convert.prior import PriorPenalty as PriorPenalty
     from .convert.prior import as_linear as as_linear
     from .convert.prior import narrow as narrow
     from .convert.prior import widen as widen
     from .convert.sliding.convert import as_convolution as as_convolution
-    from .convert.tuning import tune as tune
     from .description.convolution import Convolution as Convolution
     from .drawing.network import draw_field as draw_field
     from .drawing.network import draw_network as draw_network
@@ -70,7 +70,7 @@ _PLACES = {
     "plan": "compute.planning.plan",
     "pooling_advice": "nn.pooling.advice",
     "receptive_field": "inspection.receptive_field",
-    "tune": "convert.tuning",
+    "tune": "convert.model_tuning",
     "widen": "convert.prior",
 }
 

@@ -35,7 +35,7 @@ def tune(
     assert run is not None
     import torch
 
-    from ..convert.tuning import tune as measure
+    from ..convert.model_tuning import tune as measure
     from ..training import load
 
     found = load(run)

@@ -4,7 +4,7 @@ equivalent     the layer of torchconv that is equivalent to one of torch.nn, on 
 prior          `widen`, `narrow`, `as_linear`: the same layer with looser or tighter ties; `PriorPenalty` between them
 projections    orthogonal projections from loosely tied weights to tightly tied ones
 sliding/       `as_convolution`: a classifier that scores every window of larger images
-tuning         `tune`: planned layers where they make the whole model faster; run_model: models timed, unchanged
+model_tuning   `tune`: planned layers where they make the whole model faster; run_model times models unchanged
 
 Public are these six, which are torchconv's too.
 """
@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
+    from .model_tuning import tune as tune
     from .prior import PriorPenalty as PriorPenalty
     from .prior import as_linear as as_linear
     from .prior import narrow as narrow
     from .prior import widen as widen
     from .sliding.convert import as_convolution as as_convolution
-    from .tuning import tune as tune
 
 _PLACES = {
     **dict.fromkeys(("PriorPenalty", "as_linear", "narrow", "widen"), "prior"),
     "as_convolution": "sliding.convert",
-    "tune": "tuning",
+    "tune": "model_tuning",
 }
 
 if not TYPE_CHECKING:

@@ -25,6 +25,7 @@ class ChannelPool(DescribedLayer):
     Raises SettingError for settings that do not go together, ShapeError for channels that are no multiple of stride.
     Source: Goodfellow, Bengio, Courville 2016, Deep learning, section 9.3, figure 9.9.
 
+    >>> import torch
     >>> ChannelPool(2, statistic="l2")(torch.tensor([[3.0, 4.0, 0.0, 2.0]]))
     tensor([[5., 2.]])
     """
@@ -72,6 +73,7 @@ class Maxout(ChannelPool):
     pieces: learned linear pieces for each output. Raises ShapeError for channels that are no multiple of it.
     Source: Goodfellow et al. 2013, Maxout networks, section 3.
 
+    >>> import torch
     >>> Maxout(2)(torch.tensor([[1.0, 5.0, -2.0, -3.0]]))
     tensor([[ 5., -2.]])
     """

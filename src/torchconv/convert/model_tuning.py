@@ -176,10 +176,10 @@ class _Kind:
 
 
 def _pin(operator: Operator, problem: Problem, choices: tuple[Choice, Choice]) -> None:
-    def chosen(x: Tensor, sizes: tuple[int, ...], weight_stays: bool = False) -> Choice:
+    def chosen(x: Tensor, sizes: tuple[int, ...], frozen_weight: bool = False) -> Choice:
         if (x.shape[0], tuple(sizes)) == (problem.batch, problem.sizes):
-            return choices[weight_stays]
-        return Operator._choose(operator, x, sizes, weight_stays)
+            return choices[frozen_weight]
+        return Operator._choose(operator, x, sizes, frozen_weight)
 
     operator._choose = chosen  # type: ignore[method-assign]
 
@@ -340,7 +340,7 @@ def _measured(request: tuple, own: bool) -> tuple[tuple[Choice, Choice], Plan]:
     given = dict(zip(SETTINGS, settings, strict=True))
     problem = plan(convolution, shape, **given).problem
     name = "auto" if own else TorchKernels.name
-    before, staying = (choose.choose(replace(problem, weight_stays=stays), name) for stays in (False, True))
+    before, staying = (choose.choose(replace(problem, frozen_weight=one), name) for one in (False, True))
     return (before, staying), plan(convolution, shape, measure=True, **given)
 
 
