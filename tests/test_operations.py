@@ -14,7 +14,7 @@ from torchconv.errors import UnsupportedError
 from torchconv.language.network_module import made
 from torchconv.network import operations as ops
 from torchconv.network import pooling
-from torchconv.network.base import Elementwise, Locality, Operation, Unlearned, Volume
+from torchconv.network.base import Elementwise, Locality, Operation, Recorded, Unlearned, Volume
 from torchconv.network.graph import Network, Node
 from torchconv.network.propagation import propagate, shape_of
 from torchconv.receptive.access import Pointwise
@@ -87,7 +87,7 @@ def field_of(operation: Operation, volumes: tuple[Volume, ...]) -> Field:
 
 
 def test_every_operation_is_among_the_examples():
-    assert {type(operation) for operation, _ in EXAMPLES} == {*kinds()} - {ops.Recorded}
+    assert {type(operation) for operation, _ in EXAMPLES} == {*kinds()} - {Recorded}
 
 
 @pytest.mark.parametrize(("operation", "volumes"), EXAMPLES, ids=NAMES)
@@ -173,7 +173,7 @@ def test_what_is_forgotten_is_an_error():
 
 
 def test_a_recorded_operation_has_no_module_of_its_own():
-    recorded = ops.Recorded("odd", Pointwise(), WIDE)
+    recorded = Recorded("odd", Pointwise(), WIDE)
     assert (recorded.word, recorded.title, recorded.output(), recorded.access()) == ("odd", "odd", WIDE, Pointwise())
     with pytest.raises(UnsupportedError, match="odd, which was recorded"):
         recorded.torch_module()

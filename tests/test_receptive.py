@@ -19,8 +19,9 @@ from torchconv.description.axis import Axis
 from torchconv.description.resampling import Resampling
 from torchconv.inspection.network_of import network_of
 from torchconv.inspection.receptive_field import between
+from torchconv.network.base import Recorded
 from torchconv.network.graph import Network, Node
-from torchconv.network.operations import Input, Recorded, Volume
+from torchconv.network.operations import Input, Volume
 from torchconv.receptive import access
 from torchconv.receptive.field import factors
 from torchconv.receptive.periodic import Progression

@@ -11,9 +11,8 @@ from ..description import notation, shapes
 from ..description.axis import Axis
 from ..description.convolution import Convolution
 from ..description.interval import fit
-from ..network.base import Locality, Operation
+from ..network.base import Locality, Operation, Recorded, Volume
 from ..network.graph import Network, Node, NodeRow
-from ..network.operations import Recorded, Volume
 from ..network.propagation import propagate, shape_of
 from ..receptive.field import Field
 from .receptive_field import ReceptiveField

@@ -1,8 +1,8 @@
 """Networks: descriptions in an immutable graph, from which everything about an architecture is computed. No torch.
 
 graph        `Network`: nodes in order, volumes, parameters and multiply-accumulates by folding over them
-base         `Operation`: what every operation has to say; `Volume`, `Locality`, and modules as plain data
-operations   convolution, up-sampling, fully connected layers, activations, norms, merges; operations seen in a model
+base         `Operation`: what every operation has to say; `Volume`, `Locality`; operations seen in a model
+operations   convolution, up-sampling, fully connected layers, activations, norms, merges
 pooling      windows, channels, grids, clusters, regions, everything at once
 propagation  receptive fields followed from the input, or any node, through the graph
 

@@ -15,7 +15,7 @@ from ..description import shapes
 from ..description.axis import Axis, positive
 from ..description.convolution import Convolution
 from ..description.resampling import Resampling
-from ..errors import SettingError, ShapeError, UnsupportedError
+from ..errors import SettingError, ShapeError
 from ..receptive.access import AccessPattern, Cropped, Join, Mix, Pointwise, Resize, SlidingWindows, flattened
 from .base import Elementwise, Locality, ModuleSpec, Operation, Unlearned, Volume
 
@@ -334,54 +334,3 @@ class Concat(Merge):
 
     def _pattern(self) -> AccessPattern:
         return Join(1)
-
-
-@dataclass(frozen=True)
-class Recorded(Operation):
-    """An operation seen while a model ran; its numbers are those that were found then.
-
-    kind: its name in tables. pattern: which elements it reads. known: whether that, and the numbers, are sure.
-    weights, exact, nominal: learned values; multiply-accumulates; those with padding counted too.
-    module: where in the model; bytes: of the output.
-    """
-
-    kind: str
-    pattern: AccessPattern
-    volume: Volume
-    inputs: int = 1
-    weights: int = 0
-    exact: int = 0
-    nominal: int = 0
-    known: bool = True
-    convolution: Convolution | None = None
-    axes: tuple[Axis, ...] = ()
-    module: str = ""
-    bytes: int = 0
-    locality: Locality = Locality.POINTWISE
-    notes: tuple[str, ...] = ()
-
-    @property
-    def word(self) -> str:
-        return self.kind
-
-    @property
-    def reads(self) -> int:  # type: ignore[override]
-        return self.inputs
-
-    def output(self, *volumes: Volume) -> Volume:
-        return self.volume
-
-    def parameters(self, *volumes: Volume) -> int:
-        return self.weights
-
-    def macs(self, *volumes: Volume) -> int:
-        return self.exact
-
-    def macs_ignoring_borders(self, *volumes: Volume) -> int:
-        return self.nominal
-
-    def access(self, *volumes: Volume) -> AccessPattern:
-        return self.pattern
-
-    def torch_module(self, *volumes: Volume) -> ModuleSpec:
-        raise UnsupportedError(f"a module of {self.word}, which was recorded", fix="Take the model that it is part of.")

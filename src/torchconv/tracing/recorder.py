@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..compute.observer import observed
-from ..network.base import TensorVolume
+from ..network.base import Operation, Recorded, TensorVolume
 from ..network.graph import Node
-from ..network.operations import Input, Operation, Recorded
+from ..network.operations import Input
 from ..receptive.access import Everything, Pointwise
 from .aten.call import Draft, OperatorCall
 from .aten.spectral import Spectra
