@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -163,3 +165,43 @@ def test_what_the_caller_says_wins_or_is_refused() -> None:
     for given in (text, build(text).network):
         with pytest.raises(SettingError, match=r"classes: got 5, expected 7, which fc1 gives.*Write a bare FC"):
             build(given, classes=5)
+
+
+SHUFFLED = "INPUT[6x7x2] - CONV[12, 3x3] - PIXELSHUFFLE - CONV[5, 3x3, valid]"
+
+
+def test_depth_to_space_is_torchs() -> None:
+    model = build(SHUFFLED).eval()
+    x = torch.randn(2, 2, 6, 7)
+    y = torch.nn.functional.pixel_shuffle(model.conv1(x), 2)
+    torch.testing.assert_close(model(x), model.conv2(y))
+    assert str(model.pixelshuffle1) == "PixelShuffle(upscale_factor=2)"
+    line = build("INPUT[5x6] - PIXELSHUFFLE[3]").eval()
+    assert line(torch.arange(30.0).view(1, 6, 5))[0, :, :4].tolist() == [[0, 5, 10, 1], [15, 20, 25, 16]]
+    solid = build("INPUT[2x3x4x16] - PIXELSHUFFLE").eval()
+    x = torch.randn(2, 16, 2, 3, 4)
+    assert solid(x)[0, 1, 3, 2, 5] == x[0, 8 + 4 + 1, 1, 1, 2]
+    with pytest.raises(
+        ShapeError, match=r"pixelshuffle1 on a volume 6x7x2: PIXELSHUFFLE\[2\].*a multiple of 4 channels"
+    ):
+        build("INPUT[6x7x2] - PIXELSHUFFLE - FC")
+    with pytest.raises(ShapeError, match="expected axes and channels"):
+        build("INPUT[6x7x2] - FC[4] - PIXELSHUFFLE")
+
+
+def test_depth_to_space_is_inspected_traced_and_drawn() -> None:
+    model = build(SHUFFLED)
+    traced = torch.nn.Sequential(*model.children())
+    report, again = tc.inspect(SHUFFLED), tc.inspect(traced, (2, 6, 7))
+    assert [(row.operation, row.volume, row.equivariant) for row in report.rows[1:]] == [
+        ("conv", "6x7x12", "yes"),
+        ("pixelshuffle", "12x14x3", "yes"),
+        ("conv", "10x12x5", "yes"),
+    ]
+    shown = [(row.operation, row.volume, row.parameters, row.macs, row.equivariant, row.field) for row in report.rows]
+    assert [(r.operation, r.volume, r.parameters, r.macs, r.equivariant, r.field) for r in again.rows] == shown
+    fields = tc.receptive_field(SHUFFLED), tc.receptive_field(traced, (2, 6, 7))
+    assert fields[0].stride == fields[1].stride == (Fraction(1, 2),) * 2
+    for place in np.ndindex(10, 12):
+        assert tuple(fields[0].of(place)) == tuple(fields[1].of(place))
+    assert "pixelshuffle1" in tc.draw_network(SHUFFLED).svg

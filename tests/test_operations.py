@@ -28,6 +28,10 @@ EXAMPLES: list[tuple[Operation, tuple[Volume, ...]]] = [
     (ops.Convolve(Convolution(4, 2, (3,), sharing=2, input_dilation=2)), (LINE,)),
     (ops.Upsample((2, 3)), (WIDE,)),
     (ops.Upsample((2,), "linear"), (LINE,)),
+    (ops.ShufflePixels(), (WIDE,)),
+    (ops.ShufflePixels(2), (LINE,)),
+    (ops.ShufflePixels(2), (Volume(16, (2, 3, 4)),)),
+    (ops.ShufflePixels(3), (Volume(18, (4, 3)),)),
     (ops.FullyConnected(5), (WIDE,)),
     *((ops.Activation(word), (LINE,)) for word in ops.Activation.words),
     *((ops.Norm(kind, groups=2), (WIDE,)) for kind in ops.Norm.kinds),
@@ -119,10 +123,9 @@ def test_what_it_reads_is_what_changes_it(operation, volumes):
                 moved[place] |= (module(other, *others) - y).abs() > 1e-9
     field = field_of(operation, volumes)
     for axis in range(len(size)):
-        rest = [at for at in range(len(size)) if at != axis]
-        expected = moved.any(rest[0]) if rest else moved
+        expected = moved.numpy().any(axis=tuple(at for at in range(len(size)) if at != axis))
         marks = np.broadcast_to(field.reads[axis], (*y.shape, size[axis]))
-        read = expected.movedim(0, -1).numpy()
+        read = np.moveaxis(expected, 0, -1)
         assert (marks == read).all() if channels_alike(operation) else (marks.any(1) == read.any(1)).all()
 
 

@@ -92,6 +92,7 @@ def test_the_other_words() -> None:
     assert made("TILED[4]") == made("CONV[4, sharing=2]")
     assert made("UPSAMPLE") == ops.Upsample((2, 2), "nearest")
     assert made("UPSAMPLE[2x4, linear]") == ops.Upsample((2, 4), "linear")
+    assert made("PIXELSHUFFLE", "8x8x8") == made("PIXELSHUFFLE[2]", "8x8x8") == ops.ShufflePixels(2)
     assert made("SCALE") == ops.ScaleChannels()
     assert made("GELU") == ops.Activation("gelu")
     assert made("FC[7, bias=no]") == ops.FullyConnected(7, bias=False)

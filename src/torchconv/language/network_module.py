@@ -39,6 +39,20 @@ class ChannelScale(torch.nn.Module):
         return x * self.weight.view(shape) + self.bias.view(shape)
 
 
+class DepthToSpace(torch.nn.Module):
+    """torch.nn.PixelShuffle for any number of axes."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        size, n = x.shape[2:], x.dim() - 2
+        split = x.unflatten(1, (-1, *[self.factor] * n))
+        moved = split.permute(0, 1, *(dim for axis in range(2, n + 2) for dim in (axis + n, axis)))
+        return moved.reshape(*moved.shape[:2], *(length * self.factor for length in size))
+
+
 class Merging(torch.nn.Module):
     """The "sum" of several tensors, or the "concat" of their channels, samples at their (low, high) ends cut off."""
 

@@ -16,6 +16,7 @@ Whatever a layer does not say has its default, and all defaults are here:
     MAXOUT      channels                                             2
     CHANNELPOOL channels, max|mean|l2|lp|binomial|gaussian, stride=  2, max, stride = channels
     UPSAMPLE    factor, nearest|linear                               2 along each axis, nearest
+    PIXELSHUFFLE factor: channels to places                          2
     FC          outputs, bias=                                       the number of classes if last, else 128
     NORM        batch|layer|instance|group|local, groups=,           batch, 32 groups, momentum 0.1, eps 1e-5
                 momentum=, eps=
@@ -32,7 +33,8 @@ bias_sharing, output_padding (LOCAL and TILED: but sharing); POOL and LEARNEDPOO
 POOL also count_include_pad. They are written as `str(Convolution)` writes them:
 stride=2, padding=0:1x1. With `transposed`, stride, padding and output_padding mean what they mean in torch, and same
 makes every sample into `stride` samples. An FC is last if nothing or only SOFTMAX follows. FC, CONV, GLOBALPOOL,
-UPSAMPLE, SUM and CONCAT give scores; after anything else SOFTMAX is a softmax classifier, with an FC of its own.
+UPSAMPLE, PIXELSHUFFLE, SUM and CONCAT give scores; after anything else SOFTMAX is a softmax classifier, with an FC of
+its own.
 One number stands for all axes: CONV[16, 5] is 5x5 on images.
 """
 
@@ -185,6 +187,7 @@ WORDS: dict[str, Word] = {
         {"stride": read_steps, **_POWER},
     ),
     "UPSAMPLE": Word(semantics.make_upsample, (("factor", sizes), ("mode", one_of(*ops.Upsample.modes)))),
+    "PIXELSHUFFLE": Word(lambda values, around: ops.ShufflePixels(**values), (("factor", number),)),
     **_ACTIVATIONS,
     "NORM": Word(
         semantics.make_norm,

@@ -16,7 +16,7 @@ from ..description.axis import Axis, positive
 from ..description.convolution import Convolution
 from ..description.resampling import Resampling
 from ..errors import SettingError, ShapeError
-from ..receptive.access import AccessPattern, Cropped, Join, Mix, Pointwise, Resize, SlidingWindows, flattened
+from ..receptive.access import AccessPattern, Cropped, Join, Mix, Pointwise, Resize, Shuffle, SlidingWindows, flattened
 from .base import Elementwise, Locality, ModuleSpec, Operation, Unlearned, Volume
 
 
@@ -112,6 +112,40 @@ class Upsample(Unlearned):
             return ModuleSpec.of(path, scale_factor=factors)
         mode = ("linear", "bilinear", "trilinear")[len(volume.size) - 1]
         return ModuleSpec.of(path, scale_factor=factors, mode=mode, align_corners=False)
+
+
+@dataclass(frozen=True)
+class ShufflePixels(Unlearned):
+    """Depth to space: `factor` times as long on every axis, of factor ** axes as many channels (Shi et al. 2016).
+
+    Channel c * factor ** axes + k goes to channel c, at place k of a block of `factor` places along each axis, the last
+    axis changing fastest.
+
+    >>> str(ShufflePixels(2).output(Volume(12, (4, 5))))
+    '8x10x3'
+    """
+
+    factor: int = 2
+    word: ClassVar[str] = "pixelshuffle"
+    locality: ClassVar[Locality] = Locality.WINDOWED
+    is_linear = True
+
+    def __post_init__(self) -> None:
+        positive("factor of PIXELSHUFFLE", self.factor)
+
+    def output(self, volume: Volume) -> Volume:
+        block = self.factor ** len(volume.size)
+        if not volume.size or volume.channels % block:
+            expected = f"axes, and a multiple of {block} channels" if volume.size else "axes and channels"
+            raise ShapeError(f"PIXELSHUFFLE[{self.factor}]", got=f"a volume {volume}", expected=expected)
+        return Volume(volume.channels // block, tuple(length * self.factor for length in volume.size))
+
+    def access(self, volume: Volume) -> AccessPattern:
+        return Shuffle(self.factor, len(volume.size))
+
+    def torch_module(self, volume: Volume) -> ModuleSpec:
+        own = "torchconv.language.network_module.DepthToSpace"
+        return ModuleSpec.of("torch.nn.PixelShuffle" if len(volume.size) == 2 else own, self.factor)
 
 
 @dataclass(frozen=True)

@@ -281,23 +281,23 @@ class Beside(AccessPattern):
 
 @dataclass(frozen=True)
 class Shuffle(AccessPattern):
-    """Channels to places, `factor` of them along each of the last two axes (Shi et al. 2016, section 3.2)."""
+    """Channels to places, `factor` of them along each of the last axes (Shi et al. 2016, section 3.2)."""
 
     factor: int
+    rank: int = 2
 
     def field(self, *fields: Field) -> Field:
-        *front, channels, height, width = fields[0].shape
-        r, n = self.factor, len(front)
-        split = fields[0].reshaped((*front, channels // (r * r), r, r, height, width))
-        moved = split.permuted([*range(n), n, n + 3, n + 1, n + 4, n + 2])
-        found = moved.reshaped((*front, channels // (r * r), height * r, width * r))
-        nearest = fields[0]
-        for dim, length in ((n + 1, height), (n + 2, width)):
-            way = Resampling(length, length * r)
-            nearest = replace(
-                nearest, aligned=nearest.moved(dim, lambda known, way=way: known.after(Progression.resampled(way)))
-            )
-        return replace(found, aligned=nearest.aligned)
+        found, r, n = fields[0], self.factor, self.rank
+        *front, channels = found.shape[:-n]
+        size, first = found.shape[-n:], len(front) + 1
+        split = found.reshaped((*front, channels // r**n, *[r] * n, *size))
+        turns = [dim for axis in range(first, first + n) for dim in (axis + n, axis)]  # a place, then those in it
+        moved = split.permuted([*range(first), *turns])
+        for dim, length in enumerate(size, first):
+            way = Progression.resampled(Resampling(length, length * r))
+            found = replace(found, aligned=found.moved(dim, lambda known, way=way: known.after(way)))
+        shape = (*front, channels // r**n, *(length * r for length in size))
+        return replace(moved.reshaped(shape), aligned=found.aligned)
 
 
 @dataclass(frozen=True)
