@@ -13,7 +13,7 @@ import torch
 
 import torchconv as tc
 from torchconv.drawing import svg
-from torchconv.drawing.arithmetic import Layout, Scene
+from torchconv.drawing.convolution import Layout, Scene
 from torchconv.drawing.svg import Drawing, text
 
 GOLDEN = Path(__file__).parent / "golden"

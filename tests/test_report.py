@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from test_data import write_folder
-from torchconv.drawing import charts, filters
+from torchconv.drawing import charts
 from torchconv.errors import DataError
 from torchconv.language.network_module import build
 from torchconv.training.augmentation import Scaling
@@ -295,22 +295,22 @@ def test_a_network_without_mistakes_and_without_convolutions(tmp_path: Path) -> 
 )
 def test_first_filters_of_every_kind(text: str, volume: tuple[int, ...], said: str) -> None:
     module = build(text, volume, 2)
-    found = filters.filters(module)
+    found = charts.filters(module)
     assert found is not None
     assert said in found.said
     assert found.width <= 900
     assert found.uri.startswith("data:image/png;base64,")
-    assert filters.filters(module) == found
+    assert charts.filters(module) == found
     with torch.no_grad():
         next(module.parameters()).fill_(float("nan"))
-    assert filters.filters(module) is not None
+    assert charts.filters(module) is not None
 
 
 def test_filters_are_grey_at_0_and_full_at_the_largest_weight() -> None:
     module = build("INPUT - CONV[1, 2x2] - FC", (1, 4, 4), 2)
     with torch.no_grad():
         next(module.parameters()).copy_(torch.tensor([[[[0.0, 2.0], [-2.0, 1.0]]]]))
-    found = filters.filters(module)
+    found = charts.filters(module)
     assert found is not None
     image = Image.open(io.BytesIO(base64.b64decode(found.uri.partition(",")[2]))).convert("RGB")
     assert [image.getpixel((x, y))[0] for y in range(2) for x in range(2)] == [128, 255, 0, 191]  # type: ignore[index]

@@ -16,7 +16,7 @@ from .sharing import Sharing
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from ..drawing.arithmetic import Scene
+    from ..drawing.convolution import Scene
     from ..drawing.svg import Drawing
 
 
@@ -233,22 +233,22 @@ class Convolution:
         >>> Convolution(1, 1, (3, 3), padding=1).draw((5, 5)).svg.startswith("<svg")
         True
         """
-        from ..drawing import arithmetic  # here and below, because a description is used without its pictures
+        from ..drawing import convolution as pictures  # here and below: a description is used without them
 
-        return arithmetic.draw(self._scene(input_size), output, f"{self:}")
+        return pictures.draw(self._scene(input_size), output, f"{self:}")
 
     def animate(self, input_size: Any, seconds: float = 0.5, picture: str = "window") -> Drawing:
         """The window sliding over the input; picture="scatter": each input adding its kernel to the outputs it reaches.
 
         Both are pictures of a transposed convolution. seconds: for each step.
         """
-        from ..drawing import arithmetic
+        from ..drawing import convolution as pictures
 
         if picture not in ("window", "scatter"):
             raise SettingError("picture", got=repr(picture), expected="'window' or 'scatter'")
         if not seconds > 0:
             raise SettingError("seconds", got=seconds, expected="a number above 0")
-        show = arithmetic.animate if picture == "window" else arithmetic.scatter
+        show = pictures.animate if picture == "window" else pictures.scatter
         return show(self._scene(input_size), seconds, f"{self:}")
 
     def draw_connections(self, input_size: int, below: int | None = None, above: int | None = None) -> Drawing:
@@ -256,21 +256,21 @@ class Convolution:
 
         Source: Goodfellow, Bengio, Courville 2016, Deep learning, figures 9.2 and 9.3.
         """
-        from ..drawing import connectivity
+        from ..drawing import convolution as pictures
 
         if self.ndim != 1:
             raise SettingError("a drawing of connections", got=f"{self.ndim} axes", expected="one")
         (size,) = shapes.sizes_of(input_size, 1)
-        return connectivity.connections(self.axes[0], self.sharing, size, f"{self:}", below, above)
+        return pictures.connections(self.axes[0], self.sharing, size, f"{self:}", below, above)
 
     def draw_matrix(self, input_size: Any) -> Drawing:
         """The matrix, each entry in the colour of its weight: Toeplitz with one axis, doubly block with two."""
-        from ..drawing import connectivity
+        from ..drawing import convolution as pictures
 
-        return connectivity.draw(self.entries(input_size), f"{self:}")
+        return pictures.draw_matrix(self.entries(input_size), f"{self:}")
 
     def _scene(self, input_size: Any) -> Scene:
-        from ..drawing.arithmetic import Scene
+        from ..drawing.convolution import Scene
 
         return Scene(self.axes, self.sharing, shapes.sizes_of(input_size, self.ndim))
 

@@ -1,11 +1,9 @@
 """Every picture, as SVG without a library, or as PNG.
 
-svg           shapes, colours and drawings, and the one place that writes SVG and PNG
-arithmetic    the arithmetic of a convolution: input, padding, window, outputs and kernels; still and moving
-connectivity  which output reads which input, and the matrix of a convolution
-network       a network as volumes, receptive fields over an image
-filters       the kernels of a first layer
-charts        curves and confusion matrices for the page of a training
+svg          shapes, colours and drawings, and the one place that writes SVG and PNG
+convolution  the arithmetic of a convolution, still and moving; which output reads which input; its matrix
+network      a network as volumes, receptive fields over an image
+charts       for the page of a training: curves, confusion matrices, thumbnails, the kernels of a first layer
 
 Public are `Drawing`, `draw_network` and `draw_field`. A convolution draws itself: `Convolution.draw` and its like.
 """

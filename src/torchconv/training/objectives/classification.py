@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...drawing import charts, filters
+from ...drawing import charts
 from ...errors import ShapeError
 from ...network.graph import Network
 from ...network.operations import Volume
@@ -163,7 +163,7 @@ class ClassEvaluation:
             return []
         numbers = (found.truth, found.predicted, found.probability, found.true_probability)
         return [
-            (filters.png(image), f"{names[true]}, taken for {names[taken]}", names[taken], percent(one),
+            (charts.png(image), f"{names[true]}, taken for {names[taken]}", names[taken], percent(one),
              f"is {names[true]} {percent(other)}")
             for image, true, taken, one, other in zip(found.images, *(part.tolist() for part in numbers), strict=True)
         ]  # fmt: skip

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from ...drawing import charts, filters
+from ...drawing import charts
 from ...errors import DataError
 from ...network.graph import Network
 from ...text import duration, megabytes, percent, printable, short_count, write_atomically
@@ -57,7 +57,7 @@ def render(run: run_folder.Run, metrics: Mapping[str, Any], evaluation: Evaluati
         name=run.path.resolve().name,
         headline=_headline(run, metrics, evaluation),
         curves=_curves(metrics, run.objective.score),
-        filters=filters.filters(run.module),
+        filters=charts.filters(run.module),
         sections=None if evaluation is None else evaluation.sections(),
         reason=reason,
         rows=_rows(network)[:MOST_ROWS],
