@@ -11,7 +11,7 @@ from statistics import median
 
 import torch
 
-from torchconv.compute.planning import store
+from torchconv.compute.planning import wisdom
 
 
 def interleaved(
@@ -90,7 +90,7 @@ def machine() -> str:
     """One line that says where and with what a number was measured."""
     threads = torch.get_num_threads()
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
-    return f"{date.today()}, {store.processor('cpu')}, {threads} threads, {versions}"
+    return f"{date.today()}, {wisdom.processor('cpu')}, {threads} threads, {versions}"
 
 
 __all__ = ["interleaved", "machine", "peak_bytes", "ratio"]

@@ -10,12 +10,12 @@ import torch
 
 import torchconv as tc
 from torchconv.compute.algorithms import Problem
-from torchconv.compute.planning import choose, cost_model, machine, measure, store
+from torchconv.compute.planning import choose, cost_model, machine, measure, wisdom
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
+    monkeypatch.setenv(wisdom.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
     yield
     monkeypatch.undo()
     cost_model.factors.cache_clear()
@@ -48,7 +48,7 @@ def test_choices_follow_what_was_measured() -> None:
 
 def test_factors_of_other_machines_and_damaged_ones_do_not_count() -> None:
     cost_model.keep(2, {"fft, single large, float32, contiguous, output": 2.0})
-    (path,) = store.folder().iterdir()
+    (path,) = wisdom.folder().iterdir()
     whole = path.read_text()
     for text in (whole[:-9], "[]", whole.replace(torch.__version__, "0.1"), whole.replace("2.0", '"2"')):
         path.write_text(text)

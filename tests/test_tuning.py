@@ -14,14 +14,14 @@ from torch import nn
 import torchconv as tc
 from torchconv.compute import layouts
 from torchconv.compute.algorithms.fft.algorithm import Fourier
-from torchconv.compute.planning import choose, store, wisdom
+from torchconv.compute.planning import choose, wisdom
 from torchconv.compute.planning.measure import Bench
 from torchconv.convert import model_tuning as tuning
 
 
 @pytest.fixture(autouse=True)
 def own_wisdom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
+    monkeypatch.setenv(wisdom.FOLDER_VARIABLE, str(tmp_path / "wisdom"))
     wisdom.forget()
     choose.forget_choices()
     yield

@@ -40,19 +40,19 @@ def findings() -> list[Finding]:
     import torch
 
     from .. import __version__
-    from ..compute.planning import cost_model, store
+    from ..compute.planning import cost_model, wisdom
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return [
         Finding("torchconv", __version__),
         Finding("torch", torch.__version__),
         Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        Finding("processor", f"{store.processor('cpu')}, {torch.backends.cpu.get_cpu_capability()}"),
+        Finding("processor", f"{wisdom.processor('cpu')}, {torch.backends.cpu.get_cpu_capability()}"),
         Finding("threads", str(torch.get_num_threads()), "torch.set_num_threads changes it"),
         Finding("GPU", gpu),
         _kernels(),
         *(_part(name, modules) for name, modules in PARTS.items()),
-        Finding("measured plans", str(store.folder())),
+        Finding("measured plans", str(wisdom.folder())),
         _machine(cost_model.factors(torch.get_num_threads())),
     ]
 

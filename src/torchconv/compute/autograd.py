@@ -7,7 +7,7 @@ under differentiation, and each role is computed by the algorithm's own operatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -52,6 +52,27 @@ def _of_no_images(role: str, conv: Convolution, first: Tensor, input_size: Seque
     return first.new_zeros(0, *((conv.out_channels, *outputs) if role == OUTPUT else (conv.in_channels, *input_size)))
 
 
+def is_batched_gradient(tensor: Tensor) -> bool:
+    """Whether a tensor stands for many, as torch.autograd.grad(..., is_grads_batched=True) makes them.
+
+    Few operations know such tensors, of torch's older vmap; its newer one calls `Trilinear.vmap` instead.
+    """
+    return not torch.compiler.is_compiling() and torch._C._functorch.is_legacy_batchedtensor(tensor)
+
+
+def per_gradient(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
+    """The function of each of the tensors that a batched gradient stands for, as such a tensor."""
+    level = torch._C._vmapmode_increment_nesting() - 1
+    torch._C._vmapmode_decrement_nesting()
+    many = [torch._remove_batch_dim(one, level, 1, 0) if is_batched_gradient(one) else None for one in operands]
+    count = next(len(one) for one in many if one is not None)
+    each = [
+        function(*(one if batch is None else batch[number] for one, batch in zip(operands, many, strict=True)))
+        for number in range(count)
+    ]
+    return torch._add_batch_dim(torch.stack(each), 0, level)
+
+
 class Trilinear(torch.autograd.Function):
     """A role, and its derivatives by the same function in other roles."""
 
@@ -59,7 +80,11 @@ class Trilinear(torch.autograd.Function):
     def forward(  # type: ignore[override]
         first: Tensor, second: Tensor, role: str, choice: Choice, conv: Convolution, input_size: tuple[int, ...]
     ) -> Tensor:
-        return compute(role, choice, conv, first, second, input_size)
+        if any(map(is_batched_gradient, (first, second))):
+            return per_gradient(lambda *pair: apply(role, choice, conv, *pair, input_size), first, second)
+        result = compute(role, choice, conv, first, second, input_size)
+        # A view of what only this function knows can be given no tangent: torch fails an assertion of its own.
+        return result.data if not torch.compiler.is_compiling() and result._is_view() else result
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:

@@ -57,6 +57,18 @@ def ordered_as(result: Tensor, given: Tensor) -> Tensor:
     return result.contiguous(memory_format=last or torch.contiguous_format)
 
 
+def ordered_as_torch(result: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """An output in the order in which torch's convolutions answer: channels last if input or weights have them last."""
+    last = CHANNELS_LAST.get(result.ndim - 2)
+    if last is None or not has_numbers(result) or torch.compiler.is_compiling():
+        return result
+    wanted = any(
+        one.ndim == result.ndim and not one.is_contiguous() and one.is_contiguous(memory_format=last)
+        for one in (x, weight)
+    )
+    return result.contiguous(memory_format=last if wanted else torch.contiguous_format)
+
+
 def spread_bias(bias: Tensor, sharing: Sharing, output_size: tuple[int, ...]) -> Tensor:
     """(*bias phases, out) to (out, *output size), or to what broadcasts to it."""
     if sharing.is_full:

@@ -20,7 +20,7 @@ from .observer import THREAD, Observer
 from .planning import choose
 from .planning.choose import Choice
 from .tensors import INPUT, OUTPUT, WEIGHT, autocast_dtype, cast, check_tensors
-from .weight_cache import stays
+from .weight_cache import is_frozen
 
 MOST_KNOWN = 256  # shapes of one convolution for which preparations are kept
 
@@ -67,12 +67,12 @@ class Operator:
         observer = THREAD.observer
         if observer is not None and not torch.compiler.is_compiling():
             return self._observed(observer, x, weight, bias)
-        try:
-            if self._direct is not None and x.ndim == self._batched:
-                function, arguments = self._direct
+        if self._direct is not None and isinstance(x, Tensor) and x.ndim in (self._batched, self._batched - 1):
+            function, arguments = self._direct
+            try:
                 return function(x, weight, bias, *arguments)
-        except (RuntimeError, TypeError, AttributeError):
-            pass  # torch refuses: the general way says why in the words of the request, or finds a way
+            except (RuntimeError, TypeError):
+                pass  # torch refuses: the general way says why in the words of the request, or finds a way
         return self._general(x, weight, bias)
 
     def _observed(self, observer: Observer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -91,7 +91,7 @@ class Operator:
         dtype = autocast_dtype(grad.device.type)
         grad, weight = cast(grad, dtype), cast(weight, dtype)
         self._check_dtypes(grad_output=grad, weight=weight)
-        choice = self._choose(grad, sizes, stays(weight))
+        choice = self._choose(grad, sizes, is_frozen(weight))
         weight = self._plain(weight).conj()
         result = self._apply(INPUT, choice, grad, weight, sizes)
         return result if choice.takes_borders else padding.unextend(conv, result, sizes)
@@ -168,14 +168,14 @@ class Operator:
             x.ndim > 1 and x.stride(1) == 1,  # with the shape: whether channels are side by side
             torch.get_num_threads(),
             choose.age,
-            stays(weight),
+            is_frozen(weight),
         )
 
     def _prepared(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Callable[..., Tensor]:
         """The request checked, and what is left to do for numbers of these shapes and types."""
         self._check(x, weight, bias)
         conv, sizes = self.convolution, tuple(x.shape[2:])
-        choice = self._choose(x, sizes, stays(weight))
+        choice = self._choose(x, sizes, is_frozen(weight))
         extend = (lambda x: x) if choice.takes_borders else padding.extender(conv, sizes)
         torchs, compute = choice.output, None
         if isinstance(torchs, TorchKernels) and not self._parts and conv.bias_sharing.is_full:
@@ -185,9 +185,11 @@ class Operator:
 
         def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             if compute is not None and (choice.differentiable or not torch.is_grad_enabled()):
-                return compute(extend(x), self._plain(weight), bias)
-            y = self._apply(OUTPUT, choice, extend(x), self._plain(weight), sizes)
-            return y if bias is None else y + layouts.spread_bias(bias, conv.bias_sharing, tuple(y.shape[2:]))
+                y = compute(extend(x), self._plain(weight), bias)
+            else:
+                y = self._apply(OUTPUT, choice, extend(x), self._plain(weight), sizes)
+                y = y if bias is None else y + layouts.spread_bias(bias, conv.bias_sharing, tuple(y.shape[2:]))
+            return layouts.ordered_as_torch(y, x, weight)
 
         return run
 

@@ -127,7 +127,7 @@ class Kernels(NamedTuple):
         return MEMORY.recall(self.weight, (self.how, use), size, lambda weight: make(self.made(weight)))
 
 
-def stays(weight: Tensor) -> bool:
+def is_frozen(weight: Tensor) -> bool:
     """Whether no gradient of the weight is wanted, and there are numbers to look at."""
     return not (weight.requires_grad and torch.is_grad_enabled()) and has_numbers(weight)
 

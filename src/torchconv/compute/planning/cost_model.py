@@ -9,7 +9,7 @@ import torch
 
 from ...description.convolution import Convolution
 from ..tensors import INPUT, OUTPUT, WEIGHT
-from . import machine, store
+from . import machine, wisdom
 
 PLACES = {OUTPUT: 0, INPUT: 1, WEIGHT: 2}
 
@@ -80,13 +80,13 @@ def key(algorithm: str, convolution: Convolution, dtype: torch.dtype, channels_l
 
 def question(threads: int) -> dict[str, Any]:
     """What the factors are kept for."""
-    return {"format": FORMAT, "machine": "factors of estimates", **store.circumstances("cpu", threads)}
+    return {"format": FORMAT, "machine": "factors of estimates", **wisdom.circumstances("cpu", threads)}
 
 
 @lru_cache(maxsize=8)
 def factors(threads: int) -> dict[str, float]:
     """All that were measured with so many threads; looked up once, and after `keep`."""
-    found = (store.read(question(threads)) or {}).get("factors")
+    found = (wisdom.read(question(threads)) or {}).get("factors")
     if not isinstance(found, dict):
         return {}
     return {name: value for name, value in found.items() if isinstance(value, float) and LEAST <= value <= MOST}
@@ -94,5 +94,5 @@ def factors(threads: int) -> dict[str, float]:
 
 def keep(threads: int, found: dict[str, float]) -> None:
     """Keep the factors for later; where nothing can be written, nothing is."""
-    store.write(question(threads), factors=found)
+    wisdom.write(question(threads), factors=found)
     factors.cache_clear()

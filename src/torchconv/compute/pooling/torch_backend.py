@@ -38,11 +38,13 @@ class Geometry:
     @property
     def own(self) -> tuple[tuple[int, ...], bool] | None:
         """Padding and ceil_mode with which torch makes the same windows itself, or None."""
-        low = tuple(pad[0] for pad in self.given)
-        spans = (axis.span for axis in self.pooling.axes)
-        symmetric = all(a == b and 0 <= a <= span // 2 for (a, b), span in zip(self.given, spans, strict=True))
-        ceil = tuple(axis.ceil or axis.stride == 1 for axis in self.pooling.axes)
-        return (low, any(self.rounded)) if symmetric and (all(ceil) or not any(self.rounded)) else None
+        flat = self.pooling.ndim < 3  # torch's means in three dimensions leave the padding out of account
+        fits = (
+            low == high and 0 <= low <= axis.kernel // 2 and size + 2 * low * flat >= axis.span
+            for (low, high), axis, size in zip(self.given, self.pooling.axes, self.size, strict=True)
+        )
+        ceil = all(axis.ceil or axis.stride == 1 for axis in self.pooling.axes) or not any(self.rounded)
+        return (tuple(low for low, _ in self.given), any(self.rounded)) if ceil and all(fits) else None
 
     def padded(self, x: Tensor, value: float = 0.0, given: float | None = None) -> Tensor:
         """With `value` all around, and on padding that was given with `given`, if that is another one."""
