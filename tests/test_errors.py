@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import oracles
 import torchconv as tc
 from torchconv.compute.algorithms import TABLE, Problem
 from torchconv.compute.algorithms.base import PRECISIONS
@@ -12,7 +13,6 @@ from torchconv.compute.native import library
 from torchconv.compute.planning.choose import BY_NAME, ROLES
 from torchconv.compute.planning.measure import Bench
 
-DIRECT = BY_NAME["scipy-matrix"]  # adds up each row's products one after another
 TABLES = (torch.arange(128).reshape(16, 8) % 3 > 0).numpy()
 CASES = [
     (tc.Convolution(3, 16, (3, 3), padding=1), 2, (32, 32)),
@@ -45,8 +45,8 @@ def worst() -> dict[str, float]:
         problem = Problem(conv, torch.float32, "cpu", "bf16", batch, size, torch.get_num_threads())
         bench = Bench(problem)
         for role in ROLES:
-            exact = bench.run(DIRECT, role, torch.float64)
-            direct = float((bench.run(DIRECT, role).double() - exact).abs().max())
+            exact = oracles.direct(bench, role, torch.float64)
+            direct = float((oracles.direct(bench, role, torch.float32).double() - exact).abs().max())
             for one in TABLE:
                 if one.declines(problem) is None and (one.name != "reference" or problem.macs < 2e6):
                     error = float((bench.run(one, role).double() - exact).abs().max())

@@ -37,7 +37,7 @@ CASES = {
     "table": (tc.Convolution(16, 32, (5, 5), padding=2, connections=TABLE), 16, (64, 64), ("dense-table",)),
     "unshared": (tc.Convolution(32, 32, (3, 3), padding=1, sharing="none"), 16, (40, 40), ("unshared", "patches")),
     "tiled": (tc.Convolution(32, 32, (5, 5), padding=2, sharing=2), 16, (64, 64), ("tiled", "phases", "patches")),
-    "sparse": (tc.Convolution(2, 4, (5, 5), padding=2), 16, (96, 96), ("matrix", "scipy-matrix")),
+    "sparse": (tc.Convolution(2, 4, (5, 5), padding=2), 16, (96, 96), ("matrix",)),
 }
 PAIRS = [(name, algorithm) for name, case in CASES.items() for algorithm in case[3]]
 NOISE = 10e6  # bytes by which the memory of a process differs from run to run

@@ -18,6 +18,8 @@ from ..description.convolution import Convolution
 from .planning.choose import Choice
 from .tensors import INPUT, OPERANDS, OUTPUT, WEIGHT
 
+_TORCH: Any = torch  # with its private functions for batched gradients, which its annotations leave out
+
 
 def apply(
     role: str, choice: Choice, conv: Convolution, first: Tensor, second: Tensor, input_size: Sequence[int]
@@ -57,20 +59,20 @@ def is_batched_gradient(tensor: Tensor) -> bool:
 
     Few operations know such tensors, of torch's older vmap; its newer one calls `Trilinear.vmap` instead.
     """
-    return not torch.compiler.is_compiling() and torch._C._functorch.is_legacy_batchedtensor(tensor)
+    return not torch.compiler.is_compiling() and _TORCH._C._functorch.is_legacy_batchedtensor(tensor)
 
 
 def per_gradient(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     """The function of each of the tensors that a batched gradient stands for, as such a tensor."""
-    level = torch._C._vmapmode_increment_nesting() - 1
-    torch._C._vmapmode_decrement_nesting()
-    many = [torch._remove_batch_dim(one, level, 1, 0) if is_batched_gradient(one) else None for one in operands]
+    level = _TORCH._C._vmapmode_increment_nesting() - 1
+    _TORCH._C._vmapmode_decrement_nesting()
+    many = [_TORCH._remove_batch_dim(one, level, 1, 0) if is_batched_gradient(one) else None for one in operands]
     count = next(len(one) for one in many if one is not None)
     each = [
         function(*(one if batch is None else batch[number] for one, batch in zip(operands, many, strict=True)))
         for number in range(count)
     ]
-    return torch._add_batch_dim(torch.stack(each), 0, level)
+    return _TORCH._add_batch_dim(torch.stack(each), 0, level)
 
 
 class Trilinear(torch.autograd.Function):
@@ -81,7 +83,7 @@ class Trilinear(torch.autograd.Function):
         first: Tensor, second: Tensor, role: str, choice: Choice, conv: Convolution, input_size: tuple[int, ...]
     ) -> Tensor:
         if any(map(is_batched_gradient, (first, second))):
-            return per_gradient(lambda *pair: apply(role, choice, conv, *pair, input_size), first, second)
+            return per_gradient(lambda a, b: apply(role, choice, conv, a, b, input_size), first, second)
         result = compute(role, choice, conv, first, second, input_size)
         # A view of what only this function knows can be given no tangent: torch fails an assertion of its own.
         return result.data if not torch.compiler.is_compiling() and result._is_view() else result

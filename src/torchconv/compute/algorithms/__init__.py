@@ -12,7 +12,7 @@ from .patches import Patches
 from .phases import Phases
 from .reference import ReferenceLoops
 from .separable import Separable
-from .sparse_matrix import ScipyMatrix, TorchMatrix
+from .sparse_matrix import SparseMatrix
 from .torch_kernels import TorchBfloat16, TorchChannelsLast, TorchKernels
 
 TABLE: tuple[Algorithm, ...] = (
@@ -28,8 +28,7 @@ TABLE: tuple[Algorithm, ...] = (
     Tiled(),
     Phases(),
     Patches(),
-    TorchMatrix(),
-    ScipyMatrix(),
+    SparseMatrix(),
     ReferenceLoops(),
 )
 

@@ -7,7 +7,6 @@ transpose, sorted by nothing the gradient of the weights. Borders, tables, shari
 from __future__ import annotations
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,7 +24,7 @@ LISTED = 104  # bytes of an entry of the list
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class CompressedRows:
     """Entries sorted by row, compressed: those of row r are at starts[r] to starts[r + 1]."""
 
     starts: np.ndarray
@@ -35,24 +34,28 @@ class Rows:
 
 
 @lru_cache(maxsize=8)
-def _rows(conv: Convolution, input_size: tuple[int, ...], transposed: bool) -> Rows:
+def _rows(conv: Convolution, input_size: tuple[int, ...], transposed: bool) -> CompressedRows:
     listed = conv.entries(input_size)
     rows, columns = (listed.columns, listed.rows) if transposed else (listed.rows, listed.columns)
     height, width = reversed(listed.shape) if transposed else listed.shape
     order = np.lexsort((columns, rows))
     starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=height))])
-    return Rows(starts, columns[order], listed.weights[order], (height, width))
+    return CompressedRows(starts, columns[order], listed.weights[order], (height, width))
 
 
 class SparseMatrix(Algorithm):
-    """The three operations by one sparse product; subclasses say whose."""
+    """The three operations by torch's product of a sparse matrix in compressed rows with a dense one, on any device."""
 
+    name: ClassVar[str] = "matrix"
+    error: ClassVar[float] = 2.0  # MKL adds up a row's products in the lanes of a vector, as many as the processor has
     takes_borders: ClassVar[bool] = True
     takes_tables: ClassVar[bool] = True
 
-    @abstractmethod
-    def product(self, rows: Rows, values: Tensor, dense: Tensor) -> Tensor:
-        """The matrix with these values times a dense one, (columns, batch) to (rows, batch)."""
+    def declines(self, problem: Problem) -> str | None:
+        allowed = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+        if problem.device == "meta":
+            return "torch's sparse matrices need numbers"
+        return None if problem.dtype in allowed else f"torch has no sparse product for {problem.dtype}"
 
     def workspace(self, problem: Problem, role: str) -> int:
         """The list of all products of one image while it is sorted, their values, and the arrays turned."""
@@ -80,44 +83,14 @@ class SparseMatrix(Algorithm):
             products = products + image[index[0]] * outputs[index[1]]
         return x.new_zeros(prod(shape)).index_add(0, index[2], products).reshape(shape)
 
-    def _apply(self, rows: Rows, x: Tensor, weight: Tensor) -> Tensor:
+    def _apply(self, rows: CompressedRows, x: Tensor, weight: Tensor) -> Tensor:
         values = weight.reshape(-1)[torch.from_numpy(rows.weights).to(weight.device)]
         return self.product(rows, values, x.flatten(1).T).T
 
-
-class TorchMatrix(SparseMatrix):
-    """torch's sparse CSR product, on any device."""
-
-    name: ClassVar[str] = "matrix"
-    error: ClassVar[float] = 2.0  # MKL adds up a row's products in the lanes of a vector, as many as the processor has
-
-    def declines(self, problem: Problem) -> str | None:
-        allowed = (torch.float32, torch.float64, torch.complex64, torch.complex128)
-        if problem.device == "meta":
-            return "torch's sparse matrices need numbers"
-        return None if problem.dtype in allowed else f"torch has no sparse product for {problem.dtype}"
-
-    def product(self, rows: Rows, values: Tensor, dense: Tensor) -> Tensor:
+    def product(self, rows: CompressedRows, values: Tensor, dense: Tensor) -> Tensor:
+        """The matrix with these values times a dense one, (columns, batch) to (rows, batch)."""
         starts, columns = (torch.from_numpy(part).to(values.device) for part in (rows.starts, rows.columns))
         with warnings.catch_warnings():  # torch says once a process that CSR is in beta
             warnings.filterwarnings("ignore", "Sparse", UserWarning)
             matrix = torch.sparse_csr_tensor(starts, columns, values, rows.shape, check_invariants=False)
         return matrix @ dense.contiguous()
-
-
-class ScipyMatrix(SparseMatrix):
-    """SciPy's sparse CSR product, on the CPU."""
-
-    name: ClassVar[str] = "scipy-matrix"
-
-    def declines(self, problem: Problem) -> str | None:
-        if problem.device != "cpu":
-            return "SciPy computes on the CPU"
-        allowed = (torch.float32, torch.float64, torch.complex64, torch.complex128)
-        return None if problem.dtype in allowed else f"SciPy has no sparse product for {problem.dtype}"
-
-    def product(self, rows: Rows, values: Tensor, dense: Tensor) -> Tensor:
-        from scipy.sparse import csr_array
-
-        matrix = csr_array((values.numpy(), rows.columns, rows.starts), shape=rows.shape)
-        return torch.from_numpy(matrix @ dense.numpy())
