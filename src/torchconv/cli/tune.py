@@ -19,9 +19,9 @@ def tune(
         bool, typer.Option("--machine", help="Measure every kind of convolution, for the choices of all that follow.")
     ] = False,
 ) -> None:
-    """Measure the convolutions of a trained network on this machine, and remember the fastest way of each.
+    """Measure the convolutions of a trained network on this machine, and remember what makes the whole network faster.
 
-    evaluate, predict and every other use of such convolutions go the measured way from then on.
+    evaluate, predict and every other use of such convolutions compute them so from then on.
 
     torchconv tune runs/digits-1 --batch 256
 
