@@ -290,3 +290,13 @@ def test_shapes_are_tried_for_a_limited_time(monkeypatch):
     with pytest.raises(tc.TorchconvError, match="none of those tried in 0 seconds fits"):
         tc.inspect(Picky(3, 4, 3))
     assert len({*tried}) == 1
+
+
+def test_the_command_takes_another_input_for_a_name_in_the_zoo(capsys, monkeypatch):
+    from torchconv.cli import app
+
+    monkeypatch.setattr("sys.argv", ["torchconv", "inspect", "resnet18", "--input", "3x64x64", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code in (0, None)
+    assert json.loads(capsys.readouterr().out)["rows"][0]["shape"] == [1, 3, 64, 64]
