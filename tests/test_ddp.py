@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from torchconv.errors import DataError, SettingError
+from torchconv.language.network_module import build
 from torchconv.training import api, evaluate, preflight
 from torchconv.training.data.batches import Batches
 from torchconv.training.data.parts import Samples
@@ -121,3 +122,14 @@ def test_processes_share_a_batch() -> None:
     for (_, labels, rows, count), *own in zip(whole, *parts, strict=True):
         assert sorted(int(label) for part in own for label in part[1]) == labels.tolist() == rows.tolist()
         assert all(part[3] == count for part in own)
+
+
+def test_norm_that_is_synchronised_on_gpus_keeps_its_weights() -> None:
+    """Under the names of plain NORM, and with its outputs, so that a run folder does not tell where it was trained."""
+    module = build("INPUT[8x8x1] - CONV[4] - NORM - RELU - FC", classes=2).eval()
+    names, x = list(module.state_dict()), torch.randn(2, 1, 8, 8)
+    expected = module(x)
+    synchronised = torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    assert isinstance(synchronised.norm1, torch.nn.SyncBatchNorm)
+    assert list(synchronised.state_dict()) == names
+    assert torch.equal(synchronised(x), expected)

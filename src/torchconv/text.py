@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +28,15 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     by_case = {name.lower(): name for name in known}
     found = difflib.get_close_matches(str(word).lower(), by_case, n=1)
     return f"Did you mean {by_case[found[0]]}?" if found else ""
+
+
+def some(names: Sequence[str], most: int = 10) -> str:
+    """The first names of many.
+
+    >>> some(["ant", "bee", "cat"], 2)
+    'ant, bee, ...'
+    """
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def short_count(number: int) -> str:

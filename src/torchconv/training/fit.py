@@ -14,8 +14,7 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -72,10 +71,11 @@ class Distributed(DDPStrategy):
 def fit(task: Task, learner: Learner, keep: Keep, begun: Path | None, progress: bool) -> None:
     """Train; begun: the checkpoint to go on from. Raises KeyboardInterrupt for Ctrl-C, and for SIGTERM."""
     keep_heap()
-    small = task.network.macs * task.images_per_process < SMALL_STEP
-    with quiet(logging.ERROR, *LOGGERS), _threads(1 if small else torch.get_num_threads()):
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGINT)
+    if task.network.macs * task.images_per_process < SMALL_STEP:
+        torch.set_num_threads(1)
+    with quiet(logging.ERROR, *LOGGERS):
         trainer = _trainer(task, keep, progress)
-        handler = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(learner, ckpt_path=begun)
         except SystemExit as stop:
@@ -86,6 +86,7 @@ def fit(task: Task, learner: Learner, keep: Keep, begun: Path | None, progress: 
         except (ProcessExitedException, ProcessRaisedException) as error:
             raise _ended(error, keep) from None
         finally:
+            torch.set_num_threads(threads)
             if task.processes.starts:
                 trainer.strategy.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
                 keep.reread()
@@ -139,14 +140,3 @@ def keep_heap() -> None:
         mallopt(MMAP_MAX, 0)
         mallopt(TRIM_THRESHOLD, 2**31 - 1)
         mallopt(TOP_PAD, 2**28)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """So many threads, and as many as there were afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -15,6 +15,7 @@ from pyarrow import types
 
 from ...errors import DataError
 from ...network.operations import Volume
+from ...text import some
 from . import images
 from .images import Encoded
 from .parts import SPLITS, Samples, Split, Splits
@@ -182,9 +183,10 @@ class TableImages(Splits):
         place = {name: number for number, name in enumerate(self.classes)}
         unknown = [own.names[number] for number in np.unique(own.values) if own.names[number] not in place]
         if unknown:
-            known = ", ".join(self.classes[:10]) + (", ..." if len(self.classes) > 10 else "")
             where = f"data {self._tables[split].place}"
-            raise DataError(where, got=f"class {unknown[0]} that is not in train", expected=f"one of {known}")
+            raise DataError(
+                where, got=f"class {unknown[0]} that is not in train", expected=f"one of {some(self.classes)}"
+            )
         return np.array([place.get(name, -1) for name in own.names], dtype=np.int64)[own.values]
 
     def check(self, volume: Volume) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ...errors import DataError
 from ...language.network_module import NetworkModule
+from ...text import some
 from ..augmentation import Scaling
 from ..data.images import bar
 from ..data.parts import Samples, Source, Split
@@ -50,9 +51,6 @@ def _moved(images: Tensor) -> Iterator[Tensor]:
     padded = functional.pad(images, (MOVED, MOVED) * axes, mode="reflect")
     for start in (0, 2 * MOVED):
         yield padded[(..., *(slice(start, start + size) for size in images.shape[2:]))]
-
-
-BATCH = 256
 
 
 def answers(
@@ -125,7 +123,7 @@ def _numbers(source: Source, classes: Sequence[str]) -> list[int]:
         return [place[known] for known in source.classes]
     if source.numbered and source.classes == tuple(str(number) for number in range(len(classes))):
         return list(range(len(classes)))
-    raise DataError(f"data {source.name}", got=f"class {unknown}", expected=f"classes of the run: {_some(classes)}")
+    raise DataError(f"data {source.name}", got=f"class {unknown}", expected=f"classes of the run: {some(classes)}")
 
 
 def _held_out(source: Source, run: Run) -> tuple[str, Split]:
@@ -144,7 +142,3 @@ def _held_out(source: Source, run: Run) -> tuple[str, Split]:
         )
     split = "test" if counts["test"] else "validation"
     return split, parts[split]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

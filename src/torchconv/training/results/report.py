@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from ...drawing import charts
 from ...errors import DataError
 from ...network.graph import Network
-from ...text import duration, megabytes, percent, printable, short_count, write_atomically
+from ...text import duration, megabytes, percent, printable, short_count, some, write_atomically
 from ..objectives import Evaluation
 from ..run import run_folder
 from .evaluate import evaluation_of
@@ -133,10 +133,13 @@ def _rows(network: Network) -> list[tuple[str, str, str, int, int]]:
 
 def _data(config: run_folder.Config, classes: Sequence[str]) -> list[tuple[str, str]]:
     images = ", ".join(f"{count:,} {split}" for split, count in config.images.items())
-    names = ", ".join(classes[:50]) + (", …" if len(classes) > 50 else "")
     scaling = "; ".join(f"{mean:.4f} ± {std:.4f}" for mean, std in zip(config.mean, config.std, strict=True))
     found = {"data": config.data, "kind": config.data_kind, "images": images, "input": config.input}
-    return [*found.items(), (f"{len(classes)} classes", names), ("mean ± deviation of the channels", scaling)]
+    return [
+        *found.items(),
+        (f"{len(classes)} classes", some(classes, 50)),
+        ("mean ± deviation of the channels", scaling),
+    ]
 
 
 def _pairs(found: Mapping[str, Any]) -> list[tuple[str, str]]:

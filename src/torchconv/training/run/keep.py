@@ -137,7 +137,7 @@ class Keep(Callback):
 
     def reread(self) -> None:
         """Take up what another process of this training has written."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, LookupError, TypeError):
             found = json.loads((self.path / METRICS).read_bytes())
             self.epochs, self.best_epoch = found["epochs"], found["best_epoch"]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from ..objectives import Objective
 from ..objectives.classification import Classification
 
 FORMAT = 1
+RESTORE = "Train again, or restore the file."
 CONFIG, TEXT, CLASSES, WEIGHTS, METRICS = (
     "config.json",
     "architecture.txt",
@@ -134,9 +135,8 @@ def load(path: str | Path) -> Run:
     try:
         module = build(parse(found.text), (config.volume.channels, *config.volume.size), len(classes))
     except TorchconvError as error:
-        what = f"{root / TEXT}: {error.what}"
-        where = error.where
-        raise DataError(what, got=error.got, expected=error.expected, fix=error.fix, where=where) from None
+        told = {"got": error.got, "expected": error.expected, "fix": error.fix, "where": error.where}
+        raise DataError(f"{root / TEXT}: {error.what}", **told) from None
     try:
         objective(classes).check(module.network, str(root / TEXT), str(root / CLASSES))
     except TorchconvError as error:
@@ -152,28 +152,15 @@ def _config(path: Path) -> Config:
     if not isinstance(version, int):
         raise DataError(f"{path} is not a run's config", got=f"format {version!r}", expected=f"format {FORMAT}")
     if version > FORMAT:
-        raise DataError(
-            f"{path} is of a newer torchconv",
-            got=f"format {version}",
-            expected=f"at most {FORMAT}",
-            fix="Update torchconv.",
-        )
+        got, expected = f"format {version}", f"at most {FORMAT}"
+        raise DataError(f"{path} is of a newer torchconv", got=got, expected=expected, fix="Update torchconv.")
     try:
-        _check_names(found)
         config = Config(**found)
         _check_values(config)
         return config
     except (TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is damaged", got=str(error), fix="Train again, or restore the file.") from None
-
-
-def _check_names(found: dict[str, Any]) -> None:
-    """Raise ValueError for a value that is missing, or one that nobody knows."""
-    known = {one.name: one.default is MISSING and one.default_factory is MISSING for one in fields(Config)}
-    if missing := [name for name, needed in known.items() if needed and name not in found]:
-        raise ValueError(f"no {missing[0]}")
-    if unknown := found.keys() - known.keys():
-        raise ValueError(f"an unknown {min(unknown)!r:.60}")
+        reason = str(error).removeprefix("Config.__init__() ")
+        raise DataError(f"{path} is damaged", got=reason, fix=RESTORE) from None
 
 
 def _check_values(config: Config) -> None:
@@ -205,14 +192,14 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
-        raise DataError(f"{path} is damaged", got="no JSON", fix="Train again, or restore the file.") from None
+        raise DataError(f"{path} is damaged", got="no JSON", fix=RESTORE) from None
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read", got=error.strerror, fix="Train again, or restore the file.") from None
+        raise DataError(f"{path} cannot be read", got=error.strerror, fix=RESTORE) from None
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:
@@ -220,9 +207,7 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
     try:
         saved = load_tensors(_read(path))
     except SafetensorError as error:
-        raise DataError(
-            f"{path} is torn or no safetensors file", got=error, fix="Train again, or restore the file."
-        ) from None
+        raise DataError(f"{path} is torn or no safetensors file", got=error, fix=RESTORE) from None
     needed = module.state_dict()
     differing = [
         f"{name} {_shape(saved.get(name))} for {_shape(needed.get(name))}"
