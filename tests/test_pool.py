@@ -246,6 +246,15 @@ def test_equal_poolings_are_equal():
     assert Pooling(2, ndim=2) != Pooling(2, ndim=2, statistic="mean")
 
 
+def test_weights_by_a_row_for_each_axis():
+    row, column = [1.0, 2.0], [1.0, 2.0, 1.0]
+    for kernel, rows in [((2, 3), (row, column)), ((3, 2), (column, row)), ((2, 3, 2), (row, column, row))]:
+        whole = np.einsum("i,j,k->ijk" if len(rows) == 3 else "i,j->ij", *rows)
+        assert Pooling(kernel, statistic="weighted", weight=rows) == Pooling(kernel, statistic="weighted", weight=whole)
+    table = [[1.0, 2.0], [3.0, 5.0]]  # as many rows as axes: still the window itself
+    assert Pooling(2, statistic="weighted", weight=table, ndim=2).full_weight().tolist() == table
+
+
 BAD = [
     (lambda: Pool2d(5)(torch.zeros(1, 1, 4, 4)), ShapeError, r"5x5.*window is larger.*got 4 samples.*at least 5"),
     (lambda: Pool2d(2, padding=2)(torch.zeros(1, 1, 4, 4)), ShapeError, r"padding only.*Use less padding"),

@@ -191,9 +191,10 @@ def _weights(weight: Any, kernel: tuple[int, ...]) -> tuple[float, ...]:
 
 def _product(given: Any, kernel: tuple[int, ...]) -> np.ndarray:
     """An array of the window's shape, or the product of a row for each axis, or of one row for all of them."""
-    rows = list(given) if np.iterable(given) and all(np.ndim(row) == 1 for row in given) else []
-    if len(rows) == len(kernel) > 1 and tuple(map(len, rows)) == kernel and (len(rows) != kernel[0] or len(kernel) > 2):
-        return _outer([np.asarray(row, dtype=float) for row in rows], kernel)
+    rows = [np.asarray(row, dtype=float) for row in given] if isinstance(given, list) else []
+    is_table = all(row.shape == kernel[1:] for row in rows) and len(rows) == kernel[0]  # a window with two axes
+    if len(kernel) > 1 and not is_table and tuple(row.shape for row in rows) == tuple((size,) for size in kernel):
+        return _outer(rows, kernel)
     found = np.asarray(given, dtype=float)
     return _outer([found] * len(kernel), kernel) if found.ndim == 1 < len(kernel) else _of_shape(found, kernel)
 
