@@ -15,14 +15,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import torchconv as tc
 from torchconv.compute import weight_cache
 from torchconv.compute.native import library
-from torchconv.compute.weight_cache import MEMORY, Memory
+from torchconv.compute.weight_cache import CACHE, WeightCache
 
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> Iterator[None]:
-    MEMORY.forget()
+    CACHE.forget()
     yield
-    MEMORY.forget()
+    CACHE.forget()
 
 
 def transformed(x: Tensor, weight: Tensor, **settings) -> Tensor:
@@ -53,10 +53,10 @@ def test_the_same_bits_whether_kept_or_not(case):
     x, weight, settings = CASES[case]
     weight = weight.detach()  # a new one, of which nothing is known
     grads = [transformed(x, weight.clone().requires_grad_(), **settings).detach()]
-    assert MEMORY.bytes == 0
+    assert CACHE.bytes == 0
     for number in range(3):
         grads.append(transformed(x, weight, **settings))
-        assert (MEMORY.bytes > 0) == (number > 0)
+        assert (CACHE.bytes > 0) == (number > 0)
     assert all(torch.equal(grads[0], y) for y in grads)
     back = [tc.conv_input_grad(x.shape[2:], weight, grads[0], algorithm="fft", **settings) for _ in range(3)]
     assert torch.equal(back[0], back[1])
@@ -67,7 +67,7 @@ def test_the_same_bits_whether_kept_or_not(case):
 def test_winograd_keeps_its_kernels():
     x, weight = numbers(1, 64, 14, 14), numbers(64, 64, 3, 3)
     found = [tc.conv(x, weight, padding=1, algorithm="winograd", precision="fast") for _ in range(3)]
-    assert MEMORY.bytes > 4 * 36 * weight[..., 0, 0].numel()
+    assert CACHE.bytes > 4 * 36 * weight[..., 0, 0].numel()
     assert torch.equal(found[0], found[2])
 
 
@@ -103,7 +103,7 @@ def test_every_change_is_noticed(change):
     x, weight = numbers(2, 8, 40, 40), torch.nn.Parameter(numbers(8, 8, 9, 9))
     for _ in range(3):
         before = transformed(x, weight)
-    assert MEMORY.bytes > 0
+    assert CACHE.bytes > 0
     CHANGES[change](weight)
     expected = transformed(x, weight.clone())
     assert not torch.equal(before, expected) or change == "one bit"
@@ -125,7 +125,7 @@ def test_inference_mode_counts_no_changes_and_they_are_noticed():
     x, weight = numbers(2, 8, 40, 40), numbers(8, 8, 9, 9)
     for _ in range(3):
         transformed(x, weight)
-    assert MEMORY.bytes > 0
+    assert CACHE.bytes > 0
     weight.mul_(2)
     assert torch.equal(transformed(x, weight), transformed(x, weight.clone()))
 
@@ -134,10 +134,10 @@ def test_it_goes_with_its_weight():
     layer = tc.nn.Conv2d(8, 8, 9, algorithm="fft").requires_grad_(False)
     for _ in range(2):
         layer(numbers(2, 8, 40, 40))
-    assert MEMORY.bytes > 0
+    assert CACHE.bytes > 0
     del layer
     gc.collect()
-    assert not MEMORY._entries
+    assert not CACHE._entries
 
 
 def test_weights_that_are_new_or_change_at_every_call_keep_nothing():
@@ -146,7 +146,7 @@ def test_weights_that_are_new_or_change_at_every_call_keep_nothing():
         transformed(x, numbers(8, 8, 9, 9, seed=number))
         weight.add_(1)
         transformed(x, weight)
-        assert MEMORY.bytes == 0
+        assert CACHE.bytes == 0
 
 
 def test_nothing_is_kept_where_the_weight_learns():
@@ -154,10 +154,10 @@ def test_nothing_is_kept_where_the_weight_learns():
     x = numbers(2, 8, 40, 40).requires_grad_()
     for _ in range(3):
         layer(x).sum().backward()
-    assert not MEMORY._entries
+    assert not CACHE._entries
     with torch.no_grad():
         layer(x), layer(x)
-    assert MEMORY.bytes > 0
+    assert CACHE.bytes > 0
 
 
 def test_a_frozen_layer_keeps_both_directions():
@@ -168,8 +168,8 @@ def test_a_frozen_layer_keeps_both_directions():
     for _ in range(3):
         (found,) = torch.autograd.grad(layer(x).square().sum(), x)
         assert torch.equal(found, expected)
-    assert len(MEMORY._entries) == 2
-    assert all(entry.copy is not None for entry in MEMORY._entries.values())
+    assert len(CACHE._entries) == 2
+    assert all(entry.copy is not None for entry in CACHE._entries.values())
 
 
 def test_nothing_is_kept_without_numbers():
@@ -183,7 +183,7 @@ def test_nothing_is_kept_without_numbers():
             transformed(mode.from_tensor(x), weight)
             transformed(mode.from_tensor(x), mode.from_tensor(weight))
         tc.conv(x.to("meta"), weight.to("meta"))
-    assert MEMORY.bytes == 0
+    assert CACHE.bytes == 0
 
 
 def test_threads_share_it():
@@ -193,7 +193,7 @@ def test_threads_share_it():
 
     def run(number: int) -> bool:
         if number % 50 == 0:
-            MEMORY.forget()
+            CACHE.forget()
         return torch.equal(transformed(x, weights[number % 6]), expected[number % 6])
 
     with ThreadPoolExecutor(8) as pool:
@@ -201,7 +201,7 @@ def test_threads_share_it():
 
 
 def test_a_limit_drops_what_was_used_longest_ago():
-    memory, weights = Memory(most=300), [torch.full((10,), float(n)) for n in range(3)]
+    memory, weights = WeightCache(most=300), [torch.full((10,), float(n)) for n in range(3)]
     for weight in [*weights, *weights]:  # 40 bytes of the copy, 80 of the value
         memory.recall(weight, "double", 80, lambda one: one.double())
         assert memory.bytes <= 300
@@ -213,7 +213,7 @@ def test_a_limit_drops_what_was_used_longest_ago():
 
 def test_seen_weights_are_no_more_than_a_number(monkeypatch):
     monkeypatch.setattr(weight_cache, "MOST_ENTRIES", 5)
-    memory, weight = Memory(), torch.ones(3)
+    memory, weight = WeightCache(), torch.ones(3)
     for number in range(20):
         memory.recall(weight, number, 8, Tensor.double)
     assert len(memory._entries) == 5

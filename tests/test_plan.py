@@ -59,6 +59,15 @@ def test_small_kernels_are_torchs_and_cost_nothing_on_top() -> None:
     assert not choose.is_settled(SMALL)
 
 
+def test_printed_plans_explain_and_shown_ones_are_short() -> None:
+    plan = tc.plan(SMALL, (2, 4, 32, 32))
+    assert str(plan) == plan.explain()
+    assert repr(plan).startswith(f"<Plan: {plan.algorithm} for {SMALL} on 2 images of 32x32, ")
+    assert len(repr(plan)) < 120
+    loops = tc.nn.Conv2d(1, 1, 3, algorithm="reference")
+    assert repr(tc.plan(loops, (1, 1, 4, 4))).endswith(" on 1 images of 4x4, unknown time>")
+
+
 def test_explain_has_every_algorithm_with_seconds_or_a_reason() -> None:
     text = tc.plan(SMALL, (2, 4, 32, 32)).explain()
     lines = text.splitlines()

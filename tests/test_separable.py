@@ -12,7 +12,7 @@ from torchconv.compute.algorithms.separable import Separable, decomposed
 from torchconv.compute.native import library
 from torchconv.compute.planning import choose
 from torchconv.compute.tensors import INPUT, OUTPUT, WEIGHT
-from torchconv.compute.weight_cache import MEMORY
+from torchconv.compute.weight_cache import CACHE
 
 SEPARABLE = choose.BY_NAME["separable"]
 LINE = torch.arange(31, dtype=torch.float64) - 15
@@ -141,14 +141,14 @@ def test_auto_notices_that_a_filter_is_no_longer_smooth():
 
 
 def test_factors_are_found_once(monkeypatch):
-    MEMORY.forget()
+    CACHE.forget()
     x, weight = torch.randn(1, 1, 64, 64), one_channel(FILTERS["Gaussian"][0])
     calls, svd = [], torch.linalg.svd
     monkeypatch.setattr(torch.linalg, "svd", lambda *given, **words: (calls.append(1), svd(*given, **words))[1])
     for _ in range(5):
         tc.conv(x, weight, algorithm="separable")
     assert len(calls) == 2  # of a weight that is seen for the first time nothing is kept
-    MEMORY.forget()
+    CACHE.forget()
 
 
 @pytest.mark.parametrize(

@@ -58,27 +58,25 @@ def conv(
     >>> conv(x, weight, padding="same").sum().item()
     100.0
     """
-    try:
-        operator = _operator(
-            x.ndim,
-            weight.shape,
-            stride,
-            padding,
-            dilation,
-            groups,
-            padding_mode,
-            input_dilation,
-            connections,
-            sharing,
-            bias_sharing,
-            flip,
-            algorithm,
-            precision,
-            workspace,
-        )
-    except AttributeError:
+    if not (isinstance(x, Tensor) and isinstance(weight, Tensor)):
         check_tensors(input=x, weight=weight)
-        raise
+    operator = _operator(
+        x.ndim,
+        weight.shape,
+        connections,
+        stride,
+        padding,
+        dilation,
+        groups,
+        padding_mode,
+        input_dilation,
+        sharing,
+        bias_sharing,
+        flip,
+        algorithm,
+        precision,
+        workspace,
+    )
     return operator(x, weight, bias)
 
 
@@ -126,22 +124,24 @@ def _operator_of(ndim: int, weight_shape: torch.Size, settings: dict[str, Any]) 
     unknown = settings.keys() - set(_SETTINGS)
     if unknown:
         raise TypeError(f"unknown settings {sorted(unknown)}: expected some of {', '.join(_SETTINGS)}")
-    return _operator(ndim, weight_shape, *(settings.get(name, value) for name, value in _SETTINGS.items()))
+    asked = _SETTINGS | settings
+    return _operator(ndim, weight_shape, asked.pop("connections"), *asked.values())
 
 
 _SETTINGS: dict[str, Any] = dict(conv.__kwdefaults__ or {})
 
 
-def _operator(*request: Any) -> Operator:
+def _operator(ndim: int, weight_shape: torch.Size, connections: Any, *settings: Any) -> Operator:
     """The operator for one way of asking, made once."""
+    request = ndim, weight_shape, connections, *settings
     if torch.compiler.is_compiling():
-        return getattr(_HELD, _held(*[_hashable(value) for value in request]))
+        return getattr(_HELD, _held(*map(_hashable, request)))
     try:
-        if type(request[8]) is not Tensor:  # connections: a tensor is a key, but by its identity, not its numbers
+        if type(connections) is not Tensor:  # which is a key, but by its identity, not its numbers
             return _made(*request)
     except TypeError:  # lists and arrays are no keys
         pass
-    return _made(*(_hashable(value) for value in request))
+    return _made(*map(_hashable, request))
 
 
 def _size(name: str, value: Any) -> torch.Size:
@@ -177,13 +177,13 @@ def _hashable(value: Any) -> Any:
 def _made(
     input_ndim: int,
     weight_shape: Sequence[int],
+    connections: Any,
     stride: Any,
     padding: Any,
     dilation: Any,
     groups: int,
     padding_mode: Any,
     input_dilation: Any,
-    connections: Any,
     sharing: Any,
     bias_sharing: Any,
     flip: bool,

@@ -1,12 +1,11 @@
-"""What was computed from weights, kept while they live and stay as they are: their transforms, or their factors.
+"""Cache of what is computed from frozen weights: their spectra, or their factors.
 
-torch counts the changes of a tensor, but not all of them: `weight.data.add_(1)`, an array of NumPy that shares the
-memory, another process, and whatever happens in inference mode change the numbers and no counter. So nothing is
-believed: before every use the weight is compared with a copy, bit by bit. To read both costs much less than a
-transform, and notices every change that was made before the call. What another thread changes during it may be noticed
-or not, as it may be read or not where nothing is kept.
+A weight is compared with a copy, bit by bit, before each use. torch's own count of changes would not do:
+`weight.data.add_(1)`, a NumPy array that shares the memory, another process, and whatever happens in inference mode
+change the numbers and no counter. To read both costs much less than a transform. A change that another thread makes
+during the call may be noticed or not, as without a cache.
 
-Nothing is kept of weights that are made anew for each call: flipped ones, those of transposed layers, the parts of a
+Weights that are made anew for each call are not cached: flipped ones, those of transposed layers, the parts of a
 connection table, and autocast's.
 """
 
@@ -32,8 +31,8 @@ INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # o
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One weight and one way of using it; without a copy it was only seen."""
+class CachedWeight:
+    """One weight and one use of it; without a copy it was only seen once."""
 
     weight: weakref.ref
     changes: int
@@ -42,8 +41,8 @@ class Entry:
     bytes: int = 0
 
 
-class Memory:
-    """Values that follow from weights, the least recently used dropped where they are more than `most` bytes.
+class WeightCache:
+    """Values computed from weights; the least recently used are dropped where they are more than `most` bytes.
 
     A weight is known by its identity, and its values are dropped when it goes away. They are made when a weight is seen
     for the second time without a change, so that weights that are new at every call, or change, cost next to nothing.
@@ -53,7 +52,7 @@ class Memory:
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self.most = most
-        self._entries: OrderedDict[tuple[int, Hashable], Entry] = OrderedDict()
+        self._entries: OrderedDict[tuple[int, Hashable], CachedWeight] = OrderedDict()
 
     @property
     def bytes(self) -> int:
@@ -61,7 +60,7 @@ class Memory:
         return sum(entry.bytes for entry in list(self._entries.values()))
 
     def recall(self, weight: Tensor, use: Hashable, size: int, make: Callable[[Tensor], Any]) -> Any | None:
-        """make(weight), kept; None where nothing is, so that the caller does without.
+        """make(weight) from the cache; None where it is not cached, so that the caller does without.
 
         use: all that the value depends on besides the weight. size: its bytes.
         """
@@ -76,7 +75,7 @@ class Memory:
             if entry.changes != _changes(weight):
                 return self._note(key, weight)
             copy = weight.detach().clone()
-            entry = Entry(entry.weight, entry.changes, copy, make(copy), size)
+            entry = CachedWeight(entry.weight, entry.changes, copy, make(copy), size)
             self._put(key, entry)
             return entry.value
         if not same_bits(weight, entry.copy):
@@ -92,9 +91,9 @@ class Memory:
     def _note(self, key: tuple[int, Hashable], weight: Tensor) -> None:
         entries = self._entries
         gone = weakref.ref(weight, lambda _: entries.pop(key, None))  # before another may get its identity
-        self._put(key, Entry(gone, _changes(weight)))
+        self._put(key, CachedWeight(gone, _changes(weight)))
 
-    def _put(self, key: tuple[int, Hashable], entry: Entry) -> None:
+    def _put(self, key: tuple[int, Hashable], entry: CachedWeight) -> None:
         self._entries.pop(key, None)
         self._entries[key] = entry
         with suppress(KeyError):  # another thread may have dropped the last
@@ -102,7 +101,7 @@ class Memory:
                 self._entries.popitem(last=False)
 
 
-MEMORY = Memory()
+CACHE = WeightCache()
 
 
 class Kernels(NamedTuple):
@@ -121,10 +120,10 @@ class Kernels(NamedTuple):
         return self.made(self.weight)
 
     def recall(self, use: Hashable, size: int, make: Callable[[Tensor], Any]) -> Any | None:
-        """`Memory.recall` of what `make` makes of the kernels."""
+        """`WeightCache.recall` of what `make` makes of the kernels."""
         if self.how is None:
             return None
-        return MEMORY.recall(self.weight, (self.how, use), size, lambda weight: make(self.made(weight)))
+        return CACHE.recall(self.weight, (self.how, use), size, lambda weight: make(self.made(weight)))
 
 
 def is_frozen(weight: Tensor) -> bool:

@@ -1,4 +1,12 @@
-"""Every way to compute a convolution: the one ordered table. "auto" is the first that is open, or a much faster one."""
+"""Every way to compute a convolution, in one ordered table: "auto" is the first that is open, or a much faster one.
+
+base.py says what an algorithm is: the three operations, the reason it declines, seconds, workspace and error. One file
+for each way: torch_kernels.py (torch's, in three variants), dense_table.py, depthwise.py, local.py (unshared and
+tiled), phases.py (a tiled convolution as ordinary ones), patches.py, separable.py (kernels of low rank), fft/ (by
+transforms of tiles, and Winograd's), sparse_matrix.py, and reference.py, the definition as loops.
+
+Nothing here is public but the names that `algorithm=` takes.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf, prod
 from typing import ClassVar
 
@@ -25,11 +26,11 @@ PRECISIONS = {"auto": 4.0, "fast": 32.0, "bf16": 2.0**16}
 class Problem:
     """What is known before the numbers are: the convolution, the type of its numbers, where and how many they are.
 
-    precision: "auto", or "fast" or "bf16", which allow less exact ways.
+    precision: "auto", or "fast" or "bf16", which allow less exact algorithms.
     batch, input_size: images, and samples per axis; None where they are open. threads: of the processor.
     channels_last: whether the channels of a position are side by side in memory.
     frozen_weight: whether no gradient of the weight is wanted, so that it is likely to be the same at the next call.
-    workspace: bytes that an operation may take beside its arrays; None: `memory.room` says how many.
+    workspace: bytes that an operation may take beside its arrays; None: `tensors.room` says how many.
     """
 
     convolution: Convolution
@@ -49,20 +50,20 @@ class Problem:
         assert self.input_size is not None
         return self.input_size
 
-    @property
+    @cached_property
     def numbers(self) -> int:
         """Of the input and of the output together."""
         conv = self.convolution
         outputs = conv.out_channels * prod(conv.output_size(self.sizes))
         return self.batch * (conv.in_channels * prod(self.sizes) + outputs)
 
-    @property
+    @cached_property
     def room(self) -> int:
         """Bytes of workspace that an operation may take; narrow numbers count as float32, which they become."""
         weights = prod(self.convolution.weight_shape(self.sizes))
         return room(self.workspace, (self.numbers + weights) * max(self.dtype.itemsize, 4))
 
-    @property
+    @cached_property
     def macs(self) -> int:
         """Multiply-adds of any of the three operations, products with padding among them."""
         return self.batch * self.convolution.macs_ignoring_borders(self.sizes)
@@ -79,7 +80,7 @@ class Algorithm(ABC):
     takes_tables: whether it reads connection tables itself; where not, it is given grouped convolutions.
     differentiable: whether its operations are made of what torch differentiates itself, and as well as it can be done.
     error: the largest in float32 to be expected, in parts of the direct algorithm's; tests/test_errors.py measures it.
-    limit: bytes of workspace to keep to where it can trade them for time; None: as `memory.room` says.
+    limit: bytes of workspace to keep to where it can trade them for time; None: as `tensors.room` says.
     """
 
     name: ClassVar[str]
@@ -90,12 +91,12 @@ class Algorithm(ABC):
     limit: int | None = None
 
     def declines(self, problem: Problem) -> str | None:
-        """Why this way is not open to the problem; None if it is."""
+        """Reason this algorithm cannot run `problem`, or None."""
         return None
 
     @property
     def for_frozen_weights(self) -> Algorithm:
-        """The same way, and the same numbers, where weights are likely to stay: it may keep what it makes of them."""
+        """The same algorithm for frozen weights, with the same results: it may cache what it computes from them."""
         return self
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:

@@ -25,7 +25,7 @@ from ...description.convolution import Convolution
 from .. import layouts
 from ..planning import cost_model, machine
 from ..tensors import INPUT, OUTPUT, has_numbers
-from ..weight_cache import MEMORY
+from ..weight_cache import CACHE
 from .base import Algorithm, Problem
 from .depthwise import Depthwise
 from .torch_kernels import TorchChannelsLast, TorchKernels
@@ -131,7 +131,7 @@ class Separable(Algorithm):
         size = weight.element_size() * most * (conv.in_channels * conv.kernel_size[1] + weight[..., 0].numel())
         found = None
         if self._keeps:
-            found = MEMORY.recall(weight, (self.name, conv.groups, most), size, lambda one: decomposed(conv, one, most))
+            found = CACHE.recall(weight, (self.name, conv.groups, most), size, lambda one: decomposed(conv, one, most))
         found = decomposed(conv, weight, most) if found is None else found
         return found if found is not None and found.rank <= most else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -55,7 +56,7 @@ def choose(problem: Problem, algorithm: str = "auto") -> Choice:
     one, known = BY_NAME[algorithm], problem.input_size is not None
     reason = one.declines(problem)
     if reason is None and known and problem.workspace is not None:
-        reason = above_limit(one, problem)
+        reason = None if one is opened(problem)[0] else above_limit(one, problem)
     if reason is not None:
         raise UnsupportedError(
             f"algorithm={algorithm!r} for convolution {problem.convolution} in {problem.dtype} on {problem.device}",
@@ -67,7 +68,7 @@ def choose(problem: Problem, algorithm: str = "auto") -> Choice:
 
 
 def is_settled(convolution: Convolution, precision: str = "auto") -> bool:
-    """Whether no input makes "auto" look beyond the first way that is open to a convolution."""
+    """Whether "auto" takes the first algorithm that does not decline, whatever the input."""
     measured = wisdom.convolutions()
     return not any(algorithm.may_pay(convolution, precision) for algorithm in TABLE) and not (
         measured and str(convolution) in measured
@@ -76,19 +77,19 @@ def is_settled(convolution: Convolution, precision: str = "auto") -> bool:
 
 @lru_cache(maxsize=4096)
 def _fastest(problem: Problem) -> Choice:
-    learned = wisdom.recall(problem)
+    learned, willing = wisdom.recall(problem), opened(problem)
     found: list[Algorithm] = []
     for role in ROLES:
-        candidates = allowed(problem, role, *found[:1])
+        candidates = allowed(willing, problem, role, *found[:1])
         measured = next((one for one in candidates if one.name == learned.get(role)), None)
         found.append(measured or _pick(candidates, problem, role))
     if problem.frozen_weight:
-        found = [_for_frozen_weights(one, problem, role) for one, role in zip(found, ROLES, strict=True)]
+        found = [_with_frozen_weights(one, problem, role) for one, role in zip(found, ROLES, strict=True)]
     return Choice(*(one.within(problem.workspace) for one in found))
 
 
-def _for_frozen_weights(one: Algorithm, problem: Problem, role: str) -> Algorithm:
-    """Weights that stay are worth looking at: what was made of them is kept, and few factors may be faster."""
+def _with_frozen_weights(one: Algorithm, problem: Problem, role: str) -> Algorithm:
+    """Frozen weights are worth looking at: what was made of them is kept, and few factors may be faster."""
     found = SEPARABLE.instead_of(one.for_frozen_weights, problem, role, one.expected(problem, role) / machine.MARGIN)
     return found if too_large(found, problem, role) is None else one
 
@@ -117,12 +118,14 @@ def opened(problem: Problem) -> list[Algorithm]:
     return [algorithm for algorithm in TABLE if algorithm.declines(problem) is None]
 
 
-def allowed(problem: Problem, role: str, output: Algorithm | None = None) -> list[Algorithm]:
-    """Those that may be chosen for an operation: the first that is open, and others within the limit of workspace.
+def allowed(
+    willing: Sequence[Algorithm], problem: Problem, role: str, output: Algorithm | None = None
+) -> list[Algorithm]:
+    """Those that may be chosen for an operation: the first that is willing, and others within the limit of workspace.
 
-    output: the algorithm of the output, where that is chosen already.
+    willing: what does not decline. output: the algorithm of the output, where that is chosen already.
     """
-    candidates = [one for one in opened(problem) if output is None or alike(one, output)]
+    candidates = [one for one in willing if output is None or alike(one, output)]
     return [one for one in candidates if one is candidates[0] or too_large(one, problem, role) is None]
 
 
@@ -133,9 +136,7 @@ def too_large(algorithm: Algorithm, problem: Problem, role: str) -> str | None:
 
 
 def above_limit(algorithm: Algorithm, problem: Problem) -> str | None:
-    """Why the limit leaves an algorithm that is open no operation; None if it leaves one, or where it is the first."""
-    if algorithm is opened(problem)[0]:
-        return None
+    """Why the limit leaves a willing algorithm no operation; None if it leaves one."""
     return too_large(algorithm, problem, min(ROLES, key=lambda role: algorithm.workspace(problem, role)))
 
 

@@ -74,6 +74,14 @@ class Plan:
     def _row(self, role: str) -> PlanRow:
         return next(row for row in self.rows if row.name == self.algorithms[role])
 
+    def __repr__(self) -> str:
+        problem, seconds = self.problem, milliseconds(self.seconds) if self.seconds < inf else "unknown time"
+        size = "x".join(map(str, problem.sizes))
+        return f"<Plan: {self.algorithm} for {problem.convolution} on {problem.batch} images of {size}, {seconds}>"
+
+    def __str__(self) -> str:
+        return self.explain()
+
     def explain(self) -> str:
         """A table of all algorithms: what they take, the chosen ones with a star, or why they decline.
 
@@ -189,12 +197,13 @@ def _problem(
 
 
 def _measured(problem: Problem) -> Plan:
-    bench, first = Bench(problem), choose.opened(problem)[0]
+    bench, willing = Bench(problem), choose.opened(problem)
+    first = willing[0]
     seconds: dict[str, dict[str, float]] = {}
     answer: dict[str, str] = {}
     for role in ROLES:
         known = answer.get(OUTPUT, first.name)
-        fitting = choose.allowed(problem, role, choose.BY_NAME[known])
+        fitting = choose.allowed(willing, problem, role, choose.BY_NAME[known])
         least = min(one.expected(problem, role) for one in fitting)
         promising = [one for one in fitting if one is first or one.expected(problem, role) < HOPELESS * least]
         right = bench.right(promising, role) or [first]
@@ -206,14 +215,14 @@ def _measured(problem: Problem) -> Plan:
 
 
 def _rows(problem: Problem, measured: dict[str, dict[str, float]]) -> tuple[PlanRow, ...]:
-    rows = []
+    rows, first = [], True
     for algorithm in TABLE:
         name, reason = algorithm.name, algorithm.declines(problem)
         if reason is not None:
             rows.append(PlanRow(name, algorithm.error, {}, {}, f"declines: {reason}"))
             continue
         needed = {role: algorithm.workspace(problem, role) for role in ROLES}
-        reason = choose.above_limit(algorithm, problem)
+        reason, first = None if first else choose.above_limit(algorithm, problem), False
         seconds = {
             role: measured[role].get(name, inf) if measured else algorithm.expected(problem, role) for role in ROLES
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 from math import log2, prod
 from typing import Any
@@ -86,12 +86,12 @@ class Correlation:
     room: int
     threads: int = 1
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, ...]:
         """Of the input."""
         return tuple(size + taps - 1 for size, taps in zip(self.outputs, self.kernel, strict=True))
 
-    @property
+    @cached_property
     def kernels(self) -> int:
         """How many."""
         return self.ins * self.outs // self.groups
@@ -112,7 +112,7 @@ class Correlation:
 class Compiled(Correlation):
     """The same by the C++ kernels: what tiles of some lengths take, in seconds of one core and in bytes."""
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Of input, kernels and output."""
         arrays = self.batch * (self.ins * prod(self.size) + self.outs * prod(self.outputs))
@@ -163,7 +163,7 @@ class Compiled(Correlation):
         """Transforms of tiles, a vector of channels or of tiles at a time."""
         return self._vectors(self.ins, tiles, role) + self._vectors(self.outs, tiles, role)
 
-    @property
+    @cached_property
     def _is_pointwise(self) -> bool:
         """Whether each output channel reads one input channel, so that spectra do not leave the cache."""
         return self.kernels == self.outs
