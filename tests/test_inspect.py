@@ -40,18 +40,18 @@ def test_published_numbers_of_modules(make, parameters, customary, last):
 
 def test_resnet50_is_quick_and_right():
     model = tc.build("resnet50", classes=1000)
-    begun = time.perf_counter()
+    begun = time.process_time()
     report = tc.inspect(model)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
     assert (report.total_parameters, report.total_customary_macs) == (25_557_032, 4_089_184_256)
     assert report.receptive_field.size == (224, 224)
 
 
 def test_a_long_chain_is_quick():
     model = nn.Sequential(*(nn.Conv2d(2, 2, 3, padding=1) for _ in range(1000)))
-    begun = time.perf_counter()
+    begun = time.process_time()
     report = tc.inspect(model, (2, 32, 32))
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
     assert report.receptive_field.size == (2001, 2001)
 
 
@@ -300,3 +300,20 @@ def test_the_command_takes_another_input_for_a_name_in_the_zoo(capsys, monkeypat
         app.main()
     assert ended.value.code in (0, None)
     assert json.loads(capsys.readouterr().out)["rows"][0]["shape"] == [1, 3, 64, 64]
+
+
+class Sound(nn.Module):
+    """Raw samples, without an axis of channels, as networks of speech take them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv1d(1, 4, 10, stride=5), nn.MaxPool1d(3, 2)
+
+    def forward(self, samples):
+        return self.pool(self.conv(samples[:, None]).relu())
+
+
+def test_raw_sound_has_a_field():
+    field = tc.inspect(Sound(), torch.zeros(1, 100)).receptive_field
+    assert (field.size, field.stride, tuple(field.of((2,)))) == ((20,), (10,), ((20, 39),))
+    assert tc.inspect(nn.Linear(8, 3), torch.zeros(1, 8)).receptive_field is None

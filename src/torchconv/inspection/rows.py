@@ -13,7 +13,7 @@ from ..description.convolution import Convolution
 from ..description.interval import fit
 from ..network.base import Locality, Operation, Recorded, Volume
 from ..network.graph import Network, Node, NodeRow
-from ..network.propagation import propagate, shape_of
+from ..network.propagation import field_axes, propagate, shape_of
 from ..receptive.field import Field
 from .receptive_field import ReceptiveField
 
@@ -63,7 +63,7 @@ def rows_of(network: Network, outputs: Sequence[str]) -> tuple[list[LayerRow], l
     outputs: nodes that come out; those without a row stand for the rows they read.
     """
     volumes = {one.node.name: one.volume for one in network.rows}
-    fields = {found.node.name: found for found in propagate(network)} if len(shape_of(network.input)) > 2 else {}
+    fields = {found.node.name: found for found in propagate(network)} if field_axes(network) else {}
     rows, warnings = [], []
     shown: dict[str, tuple[str, ...]] = {}
     for one in network.rows:

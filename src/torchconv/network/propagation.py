@@ -38,7 +38,7 @@ def propagate(
         notes: tuple[str, ...] = ()
         if node.name == start:
             shape = shape_of(volumes[start])
-            found = Field.of_input(shape, max(len(shape) - 2, 0), flags)
+            found = Field.of_input(shape, field_axes(network, start), flags)
         elif node.name in wanted and any(name in known for name in node.inputs):
             way = node.operation.access(*(volumes[name] for name in node.inputs))
             some = next(known[name] for name in node.inputs if name in known)
@@ -51,6 +51,13 @@ def propagate(
         for name in node.inputs:
             if last.get(name) == node.name:
                 known.pop(name, None)
+
+
+def field_axes(network: Network, start: str | None = None) -> int:
+    """How many axes fields have: all after batch and channels; of raw sound, (batch, samples), the samples."""
+    first = next(row for row in network.rows if start in (None, row.node.name))
+    rank = len(shape_of(first.volume))
+    return 1 if rank == 2 and any(node.operation.axes for node in network.nodes) else max(rank - 2, 0)
 
 
 def _read(

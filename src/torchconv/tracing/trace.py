@@ -19,12 +19,11 @@ from torch.utils import _pytree as pytree
 from ..compute.observer import THREAD, observed
 from ..network.graph import Network, Node
 from .model_copy import ModelCopy, ModelFailed, ModuleCalls
-from .recorder import MOST_NUMBERS, Recorder, Sink
-from .whole import WholeFunctions
+from .recorder import MOST_NUMBERS, Recorder, Sink, WholeFunctions
 
 PATH = "{} looks at numbers, on which its path depends: the one taken for {} is shown"
 FAILS = "{}, with {} for the numbers of the input at which {} looks"
-FEW_NUMBERS = 2**16  # of a parameter that a model may look at
+FEW_NUMBERS = 64  # of a parameter that a model may look at; the others are without from the start, which is quicker
 LOOKED = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
 logging.getLogger(FakeTensorMode.__module__).addFilter(lambda record: THREAD.observer is None)
 
@@ -58,17 +57,6 @@ class NodeList:
         self.nodes.append(node)
 
 
-@dataclass(frozen=True)
-class _Way:
-    """How a model is run: without numbers or with them, and first without writing in place.
-
-    What writes in place is turned into what does not; functions of autograd of a model's own forbid it.
-    """
-
-    numbers: bool
-    functional: bool
-
-
 def trace(model: nn.Module, inputs: Any) -> TraceResult:
     """Run a copy of a model once on inputs (tensors in any nesting, one by one or, where a dict, by name).
 
@@ -78,14 +66,13 @@ def trace(model: nn.Module, inputs: Any) -> TraceResult:
     Raises ModelFailed naming the layer where it does.
     """
     problem: Exception | None = None
-    for numbers in (False, True):
-        for functional in (True, False):
-            try:
-                sink = NodeList()
-                found = _run(model, inputs, sink, _Way(numbers, functional))
-                return TraceResult(Network(tuple(sink.nodes)), *found)
-            except NeedsAnotherRun as error:
-                problem = error
+    for numbers, functional in ((False, True), (False, False), (True, True), (True, False)):
+        sink = NodeList()
+        try:
+            found = _run(model, inputs, sink, numbers, functional)
+            return TraceResult(Network(tuple(sink.nodes)), *found)
+        except NeedsAnotherRun as error:
+            problem = error
     raise ModelFailed("", type(model).__name__, "a model", "one that torch can follow") from problem
 
 
@@ -95,29 +82,33 @@ def trace_values(model: nn.Module, inputs: Any, sink: Sink) -> TraceResult:
     The nodes are those of `trace`. In evaluation mode, without gradients; the model is left as it is.
     """
     try:
-        return TraceResult(None, *_run(model, inputs, sink, _Way(True, True)))
+        return TraceResult(None, *_run(model, inputs, sink, True, True))
     except NeedsAnotherRun:
-        return TraceResult(None, *_run(model, inputs, sink, _Way(True, False)))
+        return TraceResult(None, *_run(model, inputs, sink, True, False))
 
 
-def _run(model: nn.Module, inputs: Any, sink: Sink, way: _Way) -> tuple[Any, ...]:
-    fake = None if way.numbers else FakeTensorMode(allow_non_fake_inputs=True)
-    copied = ModelCopy(lambda one: _stand_in(one, fake, way.functional))
+def _run(model: nn.Module, inputs: Any, sink: Sink, numbers: bool, functional: bool) -> tuple[Any, ...]:
+    """One run, with numbers or without, and what writes in place turned into what does not.
+
+    Functions of autograd of a model's own forbid the latter.
+    """
+    fake = None if numbers else FakeTensorMode(allow_non_fake_inputs=True)
+    copied = ModelCopy(lambda one: _stand_in(one, fake, functional))
     own = copied(model)
     calls = ModuleCalls(own)
     parameters = {name: (copied(one), one.numel()) for name, one in model.named_parameters()}
-    recorder = Recorder(calls, parameters, sink, fake, way.functional, copied.tensors)
+    recorder = Recorder(calls, parameters, sink, fake, functional, copied.tensors)
     given = pytree.tree_map_only(Tensor, lambda one: _input(one, fake), inputs)
     leaves, form = pytree.tree_flatten(given)
 
     def call(*values: Tensor) -> tuple[Tensor, ...]:
-        numbers = iter(values)
-        whole = pytree.tree_unflatten([next(numbers) if isinstance(one, Tensor) else one for one in leaves], form)
+        each = iter(values)
+        whole = pytree.tree_unflatten([next(each) if isinstance(one, Tensor) else one for one in leaves], form)
         result = own(**whole) if isinstance(whole, dict) else own(*whole)
         return tuple(one for one in pytree.tree_leaves(result) if isinstance(one, Tensor))
 
     tensors = [one for one in leaves if isinstance(one, Tensor)]
-    results = _called(functionalize(call) if way.functional else call, own, tensors, recorder, calls, fake)
+    results = _called(functionalize(call) if functional else call, own, tensors, recorder, calls, fake)
     outputs = tuple(name for name in map(recorder.source, results) if name is not None)
     taken = {name for names in recorder.used.values() for name in names}
     unused = {name: size for name, (_, size) in parameters.items() if name not in taken}

@@ -14,7 +14,7 @@ from ...description.pooling import Pooling
 from ...errors import ShapeError
 from ...network.operations import Volume
 from ...network.pooling import PoolChannels as Described
-from ..described import DescribedLayer
+from .grid_pool import DescribedLayer
 
 
 class ChannelPool(DescribedLayer):

@@ -16,8 +16,8 @@ from ...description.axis import integer, positive
 from ...errors import DataError, SettingError, ShapeError
 from ...network.pooling import PoolClusters as Described
 from ...text import install
-from ..described import DescribedLayer
 from . import grid_pool
+from .grid_pool import DescribedLayer
 
 MOST_SCORES = 2**24  # of descriptors against centres at a time
 MOST_OUTPUTS = 2**22  # pooled at a time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import product
 from math import prod
@@ -12,17 +13,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...compute.observer import THREAD
 from ...compute.pooling import torch_backend
 from ...compute.tensors import compile_time_constant
 from ...description.resampling import Resampling
 from ...description.shapes import sizes_of
 from ...errors import SettingError, ShapeError
+from ...network.base import Operation
 from ...network.pooling import Grid, Summary, grid_text, grids_of
 from ...network.pooling import PoolAll as DescribedGlobal
 from ...network.pooling import PoolGrid as Described
-from ..described import DescribedLayer
 
 STATISTICS = ("mean", "max")
+
+
+class DescribedLayer(torch.nn.Module):
+    """A layer that says which operation of a network it is; whoever traces a model sees this operation, and no part.
+
+    ndim: the number of axes, for layers whose input may come without a batch.
+    """
+
+    ndim: ClassVar[int | None] = None
+
+    @property
+    @abstractmethod
+    def operation(self) -> Operation:
+        """Its description as an operation of a network."""
+
+    @abstractmethod
+    def _compute(self, x: Tensor) -> Tensor:
+        """The output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        observer = THREAD.observer
+        if observer is None or torch.compiler.is_compiling():
+            return self._compute(x)
+        if x.ndim == (self.ndim or x.ndim) + 1:
+            return self.forward(x.unsqueeze(0)).squeeze(0)
+        return observer.whole(self.operation, [x], self._compute)
 
 
 def statistic_of(statistic: Any) -> str:

@@ -13,8 +13,8 @@ from ...description.axis import integer
 from ...errors import DataError, SettingError, ShapeError, TorchconvError
 from ...network.pooling import PoolRegions as Described
 from ...network.pooling import Region, runs
-from ..described import DescribedLayer
 from . import grid_pool
+from .grid_pool import DescribedLayer
 
 
 class RegionPool(DescribedLayer):

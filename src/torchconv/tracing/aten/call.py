@@ -15,6 +15,9 @@ from ...description.convolution import Convolution
 from ...network.base import Locality
 from ...receptive.access import AccessPattern, Pointwise
 
+POINTWISE, WINDOWED = Locality.POINTWISE, Locality.WINDOWED
+GLOBAL, POSITIONAL = Locality.GLOBAL, Locality.POSITIONAL
+
 
 @dataclass(frozen=True)
 class OperatorCall:
@@ -71,6 +74,9 @@ class Draft:
     known: bool = True
     locality: Locality = Locality.POINTWISE
     note: str = ""
+
+
+Drafts = tuple[Draft, ...]  # one for each result, where they are not one node
 
 
 def spread(value: Any, ndim: int, default: Any = None) -> tuple[int, ...]:

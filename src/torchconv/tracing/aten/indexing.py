@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...network.base import Locality
 from ...receptive import access
-from .call import Draft, OperatorCall
+from .call import POSITIONAL, Draft, OperatorCall
 from .rearranging import picked
 from .windows import sliced
 
@@ -69,9 +68,7 @@ def _chosen(call: OperatorCall, x: Tensor, indices: Sequence[Tensor | None]) -> 
 
 def _draft(word: str, call: OperatorCall, parts: Parts) -> Draft:
     parts = [part for part in parts if call.depends(part[0])]
-    return Draft(
-        word, access.Each(tuple(way for _, way in parts)), tuple(one for one, _ in parts), locality=Locality.POSITIONAL
-    )
+    return Draft(word, access.Each(tuple(way for _, way in parts)), tuple(one for one, _ in parts), locality=POSITIONAL)
 
 
 def index(call: OperatorCall) -> Draft:
@@ -81,7 +78,7 @@ def index(call: OperatorCall) -> Draft:
     found = _chosen(call, x, indices)
     everything = access.Everything(shape)
     if found is None or not call.out.numel():
-        return Draft("index", everything, locality=Locality.POSITIONAL)
+        return Draft("index", everything, locality=POSITIONAL)
     rest = x.ndim - found.first - found.count
     if found.places is not None:
         steps = (access.Reshape(found.merged(x.shape)), picked(found.first, found.places), access.Reshape(shape))
@@ -109,7 +106,7 @@ def gather(call: OperatorCall) -> Draft:
     line = None if known is None or not known.numel() else known.movedim(dim, 0).flatten(1)
     if line is not None and bool((line == line[:, :1]).all()):
         chosen = picked(dim, line[:, 0].tolist())
-        return Draft("gather", access.Composed((*cut, chosen)), (x,), locality=Locality.POSITIONAL)
+        return Draft("gather", access.Composed((*cut, chosen)), (x,), locality=POSITIONAL)
     anywhere = access.Composed((access.Reduce((dim,), keep=True), *cut, access.Expand(shape)))
     return _draft("gather", call, [(x, anywhere), (at, access.Pointwise())])
 
@@ -183,41 +180,31 @@ def part_written(call: OperatorCall) -> Draft:
     into = picked(dim, [places.get(at, -1) for at in range(length)])
     parts: list[tuple[Tensor, access.AccessPattern]] = [(x, kept)]
     parts.append((source, access.Composed((access.Reshape(tuple(shape)), into))))
-    used = [(tensor, way) for tensor, way in parts if call.depends(tensor)]
-    if len(written) == length:
-        used = [one for one in used if one[0] is source] or used
-    return Draft(
-        "assign",
-        access.Each(tuple(way for _, way in used)),
-        tuple(one for one, _ in used),
-        locality=Locality.POSITIONAL,
-    )
+    return _draft("assign", call, parts[1:] if len(written) == length and call.depends(source) else parts)
 
 
 def taken(call: OperatorCall) -> Draft:
     """x.take(index): of a tensor as one axis."""
     known, shape = call.numbers(call["index"]), tuple(call.out.shape)
     if known is None or known.numel() > MOST_PLACES:
-        return Draft("index", access.Everything(shape), locality=Locality.POSITIONAL)
+        return Draft("index", access.Everything(shape), locality=POSITIONAL)
     count = call.x.numel()
     chosen = picked(0, [int(one) % count for one in known.flatten()])
     return Draft(
-        "index",
-        access.Composed((access.Reshape((count,)), chosen, access.Reshape(shape))),
-        locality=Locality.POSITIONAL,
+        "index", access.Composed((access.Reshape((count,)), chosen, access.Reshape(shape))), locality=POSITIONAL
     )
 
 
-def anywhere_in_plane(call: OperatorCall) -> tuple[Draft, ...]:
+def anywhere_in_plane(call: OperatorCall) -> Draft:
     """Places of the same channel that numbers say: un-pooling by places, pooling of windows by chance."""
     ndim = int(call.name.partition("pool")[2][0])
     dims = tuple(range(call.x.ndim - ndim, call.x.ndim))
     way = access.Composed((access.Reduce(dims, keep=True), access.Expand(tuple(call.out.shape))))
     parts: Parts = [(one, way) for one in call.inputs]
-    return (_draft(call.name, call, parts),) * len(call.results)
+    return _draft(call.name, call, parts)
 
 
-def anywhere(call: OperatorCall) -> tuple[Draft, ...]:
+def anywhere(call: OperatorCall) -> Draft:
     """Places read that the numbers themselves say."""
     everything = access.Everything(tuple(call.out.shape))
-    return (Draft(call.name.strip("_"), everything, locality=Locality.POSITIONAL),) * len(call.results)
+    return Draft(call.name.strip("_"), everything, locality=POSITIONAL)

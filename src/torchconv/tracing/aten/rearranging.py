@@ -7,9 +7,8 @@ from math import prod
 import torch
 
 from ...description.axis import Axis
-from ...network.base import Locality
 from ...receptive import access
-from .call import Draft, OperatorCall
+from .call import POINTWISE, POSITIONAL, WINDOWED, Draft, Drafts, OperatorCall
 from .windows import sliced
 
 
@@ -23,7 +22,7 @@ def reshape(call: OperatorCall) -> Draft:
     if call.name.startswith("as_strided") and not (call.out.numel() == call.x.numel() and call.out.is_contiguous()):
         whole = access.Everything(tuple(call.out.shape))
         return Draft("as_strided", whole, (call.x,), known=False, note="which units it takes is not known")
-    return Draft("reshape", access.Reshape(tuple(call.out.shape)), (call.x,), locality=Locality.POSITIONAL)
+    return Draft("reshape", access.Reshape(tuple(call.out.shape)), (call.x,), locality=POSITIONAL)
 
 
 def permute(call: OperatorCall) -> Draft:
@@ -50,7 +49,7 @@ def repeat(call: OperatorCall) -> Draft:
     for dim, (length, times) in enumerate(zip(shape, call["repeats"], strict=True)):
         if int(times) != 1:
             steps.append(picked(dim, [at % length for at in range(length * int(times))]))
-    return Draft("repeat", access.Composed(tuple(steps)), locality=Locality.POSITIONAL)
+    return Draft("repeat", access.Composed(tuple(steps)), locality=POSITIONAL)
 
 
 def picked(dim: int, units: list[int]) -> access.Gather:
@@ -69,13 +68,13 @@ def _one(x: torch.Tensor, dim: int, index: int) -> access.AccessPattern:
     return access.Composed((sliced(dim, x.shape[dim], index, 1, 1), access.Reshape(shape)))
 
 
-def unbind(call: OperatorCall) -> tuple[Draft, ...]:
+def unbind(call: OperatorCall) -> Drafts:
     """Each unit of an axis on its own."""
     dim = int(call["dim"]) % call.x.ndim
     return tuple(Draft("select", _one(call.x, dim, index)) for index in range(len(call.results)))
 
 
-def split(call: OperatorCall) -> tuple[Draft, ...]:
+def split(call: OperatorCall) -> Drafts:
     """An axis in parts."""
     dim, start, found = int(call["dim"]) % call.x.ndim, 0, []
     for part in call.results:
@@ -89,7 +88,7 @@ def join(call: OperatorCall) -> Draft:
     tensors = tuple(one for one in call["tensors"] if one.shape != (0,))
     dim = int(call["dim"]) % call.out.ndim
     if len(tensors) == len(call.inputs):
-        local = Locality.POINTWISE if dim == 1 else Locality.POSITIONAL
+        local = POINTWISE if dim == 1 else POSITIONAL
         return Draft("concat", access.Join(dim, call.name == "stack"), tensors, locality=local)
     start, parts = 0, []
     for one in tensors:
@@ -101,7 +100,7 @@ def join(call: OperatorCall) -> Draft:
             end = call.out.shape[dim] - start - length
             parts.append(access.Composed((*steps, access.Slice(dim, Axis(1, padding=(start, end))))))
         start += length
-    return Draft("concat", access.Each(tuple(parts)), locality=Locality.POSITIONAL)
+    return Draft("concat", access.Each(tuple(parts)), locality=POSITIONAL)
 
 
 def copied(call: OperatorCall) -> Draft:
@@ -109,15 +108,15 @@ def copied(call: OperatorCall) -> Draft:
     return Draft("", access.Expand(tuple(call.out.shape)), (call["src"],) if call.depends(call["src"]) else ())
 
 
-def constant(call: OperatorCall) -> tuple[Draft, ...]:
+def constant(call: OperatorCall) -> Draft:
     """What has the shape of a tensor and none of its numbers."""
-    return (Draft("", inputs=()),) * len(call.results)
+    return Draft("", inputs=())
 
 
 def flip(call: OperatorCall) -> Draft:
     """Axes the other way round."""
     steps = tuple(picked(int(dim) % call.x.ndim, [*range(call.x.shape[dim])][::-1]) for dim in call["dims"])
-    return Draft("flip", access.Composed(steps), locality=Locality.POSITIONAL)
+    return Draft("flip", access.Composed(steps), locality=POSITIONAL)
 
 
 def roll(call: OperatorCall) -> Draft:
@@ -125,12 +124,10 @@ def roll(call: OperatorCall) -> Draft:
     dims, shifts = list(call["dims"]), list(call["shifts"])
     if not dims:
         flat = (access.Reshape((call.x.numel(),)), picked(0, _rolled(call.x.numel(), shifts[0])))
-        return Draft(
-            "roll", access.Composed((*flat, access.Reshape(tuple(call.out.shape)))), locality=Locality.POSITIONAL
-        )
+        return Draft("roll", access.Composed((*flat, access.Reshape(tuple(call.out.shape)))), locality=POSITIONAL)
     moves = zip(dims, shifts, strict=True)
     steps = tuple(picked(int(d) % call.x.ndim, _rolled(call.x.shape[d], int(shift))) for d, shift in moves)
-    return Draft("roll", access.Composed(steps), locality=Locality.WINDOWED)
+    return Draft("roll", access.Composed(steps), locality=WINDOWED)
 
 
 def _rolled(length: int, shift: int) -> list[int]:
@@ -140,9 +137,9 @@ def _rolled(length: int, shift: int) -> list[int]:
 def shuffle(call: OperatorCall) -> Draft:
     """Pixel shuffle and its inverse."""
     if call.name == "pixel_shuffle":
-        return Draft("pixelshuffle", access.Shuffle(int(call["upscale_factor"])), locality=Locality.WINDOWED)
+        return Draft("pixelshuffle", access.Shuffle(int(call["upscale_factor"])), locality=WINDOWED)
     way = access.Unshuffle(int(call["downscale_factor"]))
-    return Draft("pixelunshuffle", way, locality=Locality.WINDOWED)
+    return Draft("pixelunshuffle", way, locality=WINDOWED)
 
 
 def channel_shuffle(call: OperatorCall) -> Draft:
@@ -163,18 +160,18 @@ def diagonal(call: OperatorCall) -> Draft:
     first, step = max(-offset, 0) * x.shape[other] + max(offset, 0), x.shape[other] + 1
     chosen = picked(len(left), [first + at * step for at in range(call.out.shape[-1])])
     steps = (access.Permute((*left, one, other)), access.Reshape(flat), chosen)
-    return Draft("diagonal", access.Composed(steps), locality=Locality.POSITIONAL)
+    return Draft("diagonal", access.Composed(steps), locality=POSITIONAL)
 
 
-def pointwise(call: OperatorCall) -> tuple[Draft, ...]:
+def pointwise(call: OperatorCall) -> Draft:
     """A function of every number on its own; of constants that it needs besides, none is looked at."""
     word = call.name.partition("_with")[0].removesuffix("_forward").replace("_", "")
-    return (Draft(word, inputs=call.inputs),) * len(call.results)
+    return Draft(word, inputs=call.inputs)
 
 
 def same_places(call: OperatorCall) -> Draft:
     """Some units kept where they are, the others set to zero."""
-    return Draft(call.name, locality=Locality.POSITIONAL)
+    return Draft(call.name, locality=POSITIONAL)
 
 
 def looked_up(call: OperatorCall) -> Draft:
@@ -204,4 +201,4 @@ def rotate(call: OperatorCall) -> Draft:
         2: (backward[one], backward[other]),
         3: (backward[one], access.Permute(tuple(order))),
     }
-    return Draft("rotate", access.Composed(ways[turns]), locality=Locality.POSITIONAL)
+    return Draft("rotate", access.Composed(ways[turns]), locality=POSITIONAL)

@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ...description.interval import Interval
-from ...network.base import Locality
 from ...receptive.access import AccessPattern, Composed, Contraction, Everything, Pointwise, Reduce
 from ...receptive.field import Field, union
 from ...receptive.periodic import Progression
-from .call import Draft, OperatorCall
+from .call import POSITIONAL, Draft, OperatorCall
 
 Axes = dict[int, np.ndarray]  # by axis, counted from the end: which samples may be other than 0
 
@@ -111,19 +110,15 @@ class Spectra:
         if call.name in ("_fft_r2c", "_fft_c2c") and call.given.get("forward", True):
             x = call.x
             axes = self._followed.get(x, frozenset()) | {int(dim) % x.ndim - x.ndim for dim in call["dim"]}
-            return self._spectrum(call, Draft("fft", Pointwise(), (x,), locality=Locality.POSITIONAL), axes)
+            return self._spectrum(call, Draft("fft", Pointwise(), (x,), locality=POSITIONAL), axes)
         if not spectra:
             whole = Everything(tuple(call.out.shape))
-            return (
-                Draft("fft", whole, (call.x,), locality=Locality.POSITIONAL) if call.name.startswith("_fft") else None
-            )
+            return Draft("fft", whole, (call.x,), locality=POSITIONAL) if call.name.startswith("_fft") else None
         axes = self._followed[spectra[0]]
         if call.name in ("_fft_c2r", "_fft_c2c"):
             back = {int(dim) % call.x.ndim - call.x.ndim for dim in call["dim"]}
             if back <= axes and call.out.ndim == call.x.ndim:
-                return self._spectrum(
-                    call, Draft("fft", Pointwise(), (call.x,), locality=Locality.POSITIONAL), axes - back
-                )
+                return self._spectrum(call, Draft("fft", Pointwise(), (call.x,), locality=POSITIONAL), axes - back)
         elif any(self._followed.get(one) != axes for one in call.inputs):
             pass
         elif call.name in ("add", "sub", "neg", "clone", "alias", "_conj_physical_", "detach"):
@@ -140,7 +135,7 @@ class Spectra:
             found = self._product(call, axes)
             if found is not None:
                 return self._spectrum(call, found, axes)
-        return Draft(call.name, Everything(tuple(call.out.shape)), locality=Locality.POSITIONAL)
+        return Draft(call.name, Everything(tuple(call.out.shape)), locality=POSITIONAL)
 
     def _product(self, call: OperatorCall, axes: frozenset[int]) -> Draft | None:
         x = call.inputs[0]

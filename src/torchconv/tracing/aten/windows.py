@@ -14,10 +14,13 @@ from ...description.convolution import Convolution
 from ...description.resampling import Resampling
 from ...description.shapes import output_size
 from ...description.transposed import transposed_axes
-from ...network.base import Locality, Operation, Volume
+from ...network.base import Operation, Volume
 from ...network.operations import Convolve
 from ...receptive import access
-from .call import Draft, OperatorCall, spread
+from .call import POSITIONAL, WINDOWED, Draft, OperatorCall, spread
+
+MODES = {"exact": "nearest-exact", "nearest": "nearest", "bicubic": "cubic"}
+BOUNDARIES = {"reflection": "reflect", "replication": "replicate", "circular": "circular"}
 
 
 def convolution(call: OperatorCall) -> Draft:
@@ -78,7 +81,7 @@ def _convolved(
     )
 
 
-def pooling(call: OperatorCall) -> tuple[Draft, ...]:
+def pooling(call: OperatorCall) -> Draft:
     """Max and mean pooling: torch rounds sizes up where asked, and the last window ends behind the input."""
     ndim = int(call.name.partition("pool")[2][0])
     kernel = spread(call["kernel_size"], ndim)
@@ -93,48 +96,40 @@ def pooling(call: OperatorCall) -> tuple[Draft, ...]:
             axis = Axis(k, s, d, (low, (outputs - 1) * s + axis.span - size - low))
         axes.append(axis)
     word, way = call.name.partition("_")[0] + "pool", access.SlidingWindows(tuple(axes))
-    return (Draft(word, way, (call.x,), axes=tuple(axes), locality=Locality.WINDOWED),) * len(call.results)
+    return Draft(word, way, (call.x,), axes=tuple(axes), locality=WINDOWED)
 
 
-def adaptive(call: OperatorCall) -> tuple[Draft, ...]:
+def adaptive(call: OperatorCall) -> Draft:
     """Pooling to a fixed grid."""
     ndim = int(call.name.partition("pool")[2][0])
     found = tuple(Resampling(a, b, "area") for a, b in zip(call.x.shape[-ndim:], call.out.shape[-ndim:], strict=True))
-    return (Draft("adaptivepool", access.Resize(found), (call.x,), locality=Locality.POSITIONAL),) * len(call.results)
+    return Draft("adaptivepool", access.Resize(found), (call.x,), locality=POSITIONAL)
 
 
 def resize(call: OperatorCall) -> Draft:
     """Interpolation; torch uses the scale it was given, where there is one."""
-    name = call.name
-    ndim = next(int(letter) for letter in name if letter.isdigit())
-    mode = (
-        "nearest-exact"
-        if "exact" in name
-        else "nearest"
-        if "nearest" in name
-        else "cubic"
-        if "bicubic" in name
-        else "linear"
-    )
-    scales = call.given.get("scale_factors") or [
-        call.given.get(one) for one in ("scales_d", "scales_h", "scales_w")[3 - ndim :]
-    ]
-    scales = [call.given["scales"]] if "scales" in call.given else scales
+    ndim = next(int(letter) for letter in call.name if letter.isdigit())
+    mode = next((mode for word, mode in MODES.items() if word in call.name), "linear")
+    sizes = zip(call.x.shape[-ndim:], call.out.shape[-ndim:], _scales(call, ndim), strict=True)
     corners = bool(call.given.get("align_corners", False))
-    axes = tuple(
-        Resampling(size, outputs, mode, corners, _ratio(scale))
-        for size, outputs, scale in zip(call.x.shape[-ndim:], call.out.shape[-ndim:], scales, strict=True)
-    )
+    ratios = ((size, outputs, Fraction(1 / by).limit_denominator(10**6) if by else None) for size, outputs, by in sizes)
+    axes = tuple(Resampling(size, outputs, mode, corners, ratio) for size, outputs, ratio in ratios)
     whole = all(axis.outputs % axis.size == 0 and not corners for axis in axes)
-    local = Locality.WINDOWED if whole else Locality.POSITIONAL
-    return Draft("upsample", access.Resize(axes), (call.x,), locality=local)
+    return Draft("upsample", access.Resize(axes), (call.x,), locality=WINDOWED if whole else POSITIONAL)
+
+
+def _scales(call: OperatorCall, ndim: int) -> list[float | None]:
+    """How many times as long each axis is to be, where that was said."""
+    if call.given.get("scale_factors"):
+        return call["scale_factors"]
+    names = ("scales",) if "scales" in call.given else ("scales_d", "scales_h", "scales_w")[3 - ndim :]
+    return [call.given.get(name) for name in names]
 
 
 def antialiased(call: OperatorCall) -> Draft:
     """Interpolation whose filters grow where an image shrinks."""
     x, steps = call.x, []
-    scales = call.given.get("scale_factors") or [call.given.get("scales_h"), call.given.get("scales_w")]
-    for dim, scale in zip((x.ndim - 2, x.ndim - 1), scales, strict=True):
+    for dim, scale in zip((x.ndim - 2, x.ndim - 1), _scales(call, 2), strict=True):
         size, outputs = x.shape[dim], call.out.shape[dim]
         ratio = 1 / scale if scale else size / outputs
         reach = max(ratio, 1.0) * (2 if "bicubic" in call.name else 1)
@@ -142,29 +137,23 @@ def antialiased(call: OperatorCall) -> Draft:
         spans = [range(max(int(low), 0), min(int(high), size)) for low, high in ends]
         width = max(map(len, spans))
         steps.append(access.Gather(dim, tuple((*span, *[-1] * (width - len(span))) for span in spans)))
-    return Draft("upsample", access.Composed(tuple(steps)), (x,), locality=Locality.POSITIONAL)
-
-
-def _ratio(scale: float | None) -> Fraction | None:
-    return Fraction(1 / scale).limit_denominator(10**6) if scale else None
+    return Draft("upsample", access.Composed(tuple(steps)), (x,), locality=POSITIONAL)
 
 
 def pad(call: OperatorCall) -> Draft:
     """Padding of any kind; torch names the last axis first."""
     given = [int(one) for one in call.given["pad" if "pad" in call.given else "padding"]]
-    boundary = {"reflection": "reflect", "replication": "replicate", "circular": "circular"}.get(
-        call.name.partition("_")[0], "zeros"
-    )
+    boundary = BOUNDARIES.get(call.name.partition("_")[0], "zeros")
     pairs = [*zip(given[::2], given[1::2], strict=True)][::-1]
     axes = tuple(Axis(1, padding=pair, boundary=boundary if max(pair) > 0 else "zeros") for pair in pairs)
-    return Draft("pad", access.SlidingWindows(axes), locality=Locality.WINDOWED)
+    return Draft("pad", access.SlidingWindows(axes), locality=WINDOWED)
 
 
 def cut(call: OperatorCall) -> Draft:
     """x[start:end:step] along one axis."""
     dim, length = int(call["dim"]) % call.x.ndim, call.x.shape[int(call["dim"])]
     start, _, step = slice(call["start"], call["end"], call["step"]).indices(length)
-    return Draft("slice", sliced(dim, length, start, int(step), call.out.shape[dim]), locality=Locality.WINDOWED)
+    return Draft("slice", sliced(dim, length, start, int(step), call.out.shape[dim]), locality=WINDOWED)
 
 
 def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> access.Slice:
@@ -176,7 +165,7 @@ def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> access
 def unfold(call: OperatorCall) -> Draft:
     """x.unfold(dim, size, step)."""
     dim = int(call["dimension"]) % max(call.x.ndim, 1)
-    return Draft("unfold", access.Unfold(dim, Axis(int(call["size"]), int(call["step"]))), locality=Locality.WINDOWED)
+    return Draft("unfold", access.Unfold(dim, Axis(int(call["size"]), int(call["step"]))), locality=WINDOWED)
 
 
 def im2col(call: OperatorCall) -> Draft:
@@ -190,7 +179,7 @@ def im2col(call: OperatorCall) -> Draft:
         access.Permute((0, 1, 4, 5, 2, 3)),
         access.Reshape((x.shape[0], x.shape[1] * count[0] * count[1], call.out.shape[-1])),
     )
-    return Draft("unfold", access.Composed(steps), axes=axes, locality=Locality.WINDOWED)
+    return Draft("unfold", access.Composed(steps), axes=axes, locality=WINDOWED)
 
 
 def col2im(call: OperatorCall) -> Draft:
@@ -218,7 +207,7 @@ def col2im(call: OperatorCall) -> Draft:
         access.Gather(2, tables[0]),
         access.Gather(3, tables[1]),
     )
-    return Draft("fold", access.Composed(steps), locality=Locality.WINDOWED)
+    return Draft("fold", access.Composed(steps), locality=WINDOWED)
 
 
 def columns(call: OperatorCall) -> tuple[Axis, ...]:
