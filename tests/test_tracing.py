@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import threading
 import timeit
@@ -237,3 +238,33 @@ def test_a_sink_records_the_values_of_a_real_run(batch):
         if name in sink.tensors:
             assert torch.allclose(sink.tensors[name], x, atol=1e-6), name
     assert torch.equal(sink.tensors[found.outputs[0]], x)
+
+
+@functools.lru_cache
+def ramp(length):
+    return torch.arange(length).float()
+
+
+class Cached(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripted = torch.jit.script(nn.Conv2d(3, 3, 1))
+        self.own = functools.lru_cache(self.ramp)
+
+    def ramp(self, length):
+        return torch.arange(length).float() + self.scripted.weight.sum()
+
+    def forward(self, x):
+        return self.scripted(x) * ramp(8) + self.own(8)
+
+
+def test_nothing_of_a_trace_stays_in_caches():
+    model, x = Cached(), torch.ones(1, 3, 8, 8)
+    report = tc.inspect(model, (3, 8, 8))
+    assert report.total_parameters == 12
+    assert not any(row.operation == "not used" for row in report.rows)
+    assert (ramp.cache_info().currsize, model.own.cache_info().currsize) == (0, 0)
+    assert type(ramp(8)) is type(model(x)) is torch.Tensor
+    assert not torch._is_functional_tensor(model(x))
+    tc.inspect(model, (3, 8, 8))
+    assert (ramp.cache_info().currsize, model.own.cache_info().currsize) == (1, 1)

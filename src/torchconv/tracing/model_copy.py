@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import copy
 import functools
+import sys
 import types
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +108,29 @@ class ModelCopy:
 def _holds(value: Any) -> bool:
     """Whether an object of any class has modules or tensors as attributes."""
     return any(isinstance(one, nn.Module | Tensor) for one in getattr(value, "__dict__", {}).values())
+
+
+@contextmanager
+def uncached() -> Iterator[None]:
+    """Functions of other packages that keep their answers forget those given meanwhile: they belong to a trace."""
+    before = [(cache, cache.cache_info().misses) for cache in _caches(len(sys.modules))]
+    try:
+        yield
+    finally:
+        for cache, misses in before:
+            if cache.cache_info().misses != misses:
+                cache.cache_clear()
+
+
+@functools.lru_cache(1)
+def _caches(count: int) -> list[Any]:
+    """Of the modules that are loaded, so many, but for torch and what comes with Python."""
+    own = {*sys.stdlib_module_names, "torch", "sympy", "numpy", "torchconv"}
+    others = [
+        module for name, module in [*sys.modules.items()] if name.partition(".")[0] not in own or name == "__main__"
+    ]
+    values = [value for module in others for value in [*getattr(module, "__dict__", {}).values()]]
+    return [value for value in values if type(value) is functools._lru_cache_wrapper]
 
 
 @dataclass

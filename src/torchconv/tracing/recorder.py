@@ -175,12 +175,12 @@ class Recorder(TorchDispatchMode):
         self.used: dict[str, tuple[str, ...]] = {}  # by node: the parameters of which it is the first to read
         self.looked: str | None = None  # the module that was first to look at numbers that follow from the input
         self._calls, self._sink, self._fake, self._constants = calls, sink, fake, constants and fake is not None
-        self._sizes = {name: size for name, (_, size) in parameters.items()}
+        self._sizes = {name: tensors[0].numel() for name, tensors in parameters.items()}
         self._sources: Any = WeakIdKeyDictionary()  # of tensors that follow from the input: the node
         self._made_of: Any = WeakIdKeyDictionary()  # of tensors that do not: parameters and products behind them
         self._work: dict[str, Draft] = {}  # products of constants, by a name that no parameter has
-        for name, (tensor, _) in parameters.items():
-            self._made_of.setdefault(tensor, frozenset({name}))
+        for name, tensors in parameters.items():
+            self._made_of.update((tensor, frozenset({name})) for tensor in tensors)
         self._own = {*map(_storage, own)}
         self._spectra = Spectra()
         self._names: Counter[str] = Counter()

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from ..compute.observer import THREAD, observed
 from ..network.graph import Network, Node
-from .model_copy import ModelCopy, ModelFailed, ModuleCalls
+from .model_copy import ModelCopy, ModelFailed, ModuleCalls, uncached
 from .recorder import MOST_NUMBERS, Recorder, Sink, WholeFunctions
 
 PATH = "{} looks at numbers, on which its path depends: the one taken for {} is shown"
@@ -96,7 +96,7 @@ def _run(model: nn.Module, inputs: Any, sink: Sink, numbers: bool, functional: b
     copied = ModelCopy(lambda one: _stand_in(one, fake, functional))
     own = copied(model)
     calls = ModuleCalls(own)
-    parameters = {name: (copied(one), one.numel()) for name, one in model.named_parameters()}
+    parameters = {name: (copied(one), one) for name, one in model.named_parameters()}
     recorder = Recorder(calls, parameters, sink, fake, functional, copied.tensors)
     given = pytree.tree_map_only(Tensor, lambda one: _input(one, fake), inputs)
     leaves, form = pytree.tree_flatten(given)
@@ -111,7 +111,7 @@ def _run(model: nn.Module, inputs: Any, sink: Sink, numbers: bool, functional: b
     results = _called(functionalize(call) if functional else call, own, tensors, recorder, calls, fake)
     outputs = tuple(name for name in map(recorder.source, results) if name is not None)
     taken = {name for names in recorder.used.values() for name in names}
-    unused = {name: size for name, (_, size) in parameters.items() if name not in taken}
+    unused = {name: one.numel() for name, (_, one) in parameters.items() if name not in taken}
     notes = (PATH.format(recorder.looked, _shown(tensors)),) if recorder.looked else ()
     return outputs, recorder.used, unused, notes
 
@@ -126,7 +126,7 @@ def _called(
 ) -> tuple[Tensor, ...]:
     for one in tensors:
         recorder.start(one)
-    with torch.no_grad(), fake or contextlib.nullcontext(), recorder, observed(recorder), WholeFunctions():
+    with torch.no_grad(), fake or contextlib.nullcontext(), recorder, observed(recorder), WholeFunctions(), uncached():
         try:
             with contextlib.suppress(NotImplementedError):  # of exported programs, which have one mode
                 own.eval()
