@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import torchconv as tc
 from torchconv import errors
+from torchconv.signal import methods
 from torchconv.signal.methods import ranged
 from torchconv.signal.request import METHODS, spans_of
 
@@ -265,3 +266,18 @@ def test_devices_that_numpy_cannot_see(sizes, mode, method, kind, bad):
         a.reshape(-1)[a.size // 2] = np.nan
     got = ranged(torch.tensor(a), torch.tensor(b), spans_of(mode, *sizes), method, tensors=True)
     np.testing.assert_allclose(got.numpy(), tc.convolve(a, b, mode, "direct"), rtol=0, atol=1e-3)
+
+
+def test_each_method_is_asked_once_for_a_request(monkeypatch):
+    asked = []
+    for name, planner in methods.PLANNERS.items():
+        monkeypatch.setitem(methods.PLANNERS, name, lambda x, n=name, p=planner: asked.append((n, x.outputs)) or p(x))
+    methods.plans.cache_clear()
+    methods.choose.cache_clear()
+    a, b = np.random.default_rng(0).standard_normal((2, 5003))
+    first = tc.convolve(a, b[:501], mode="same")
+    assert sorted(asked) == sorted((name, (5003,)) for name in methods.PLANNERS)
+    assert np.array_equal(tc.convolve(a, b[:501], mode="same"), first)
+    assert len(asked) == len(methods.PLANNERS)
+    methods.plans.cache_clear()
+    methods.choose.cache_clear()
