@@ -66,3 +66,5 @@ def test_folders_can_be_taken_in_at_a_glance():
 def test_every_folder_says_what_lives_there(module):
     said = ast.get_docstring(KNOWN[module]) or ""
     assert len(said.splitlines()) >= 3, f"{module or 'torchconv'}/__init__.py does not say what lives there"
+    assigned = {ast.unparse(node) for node in ast.walk(KNOWN[module]) if isinstance(node, ast.Name)}
+    assert "__all__" in assigned, f"{module or 'torchconv'}/__init__.py does not say what is public"
