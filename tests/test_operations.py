@@ -11,6 +11,7 @@ import torch
 from torchconv.description.convolution import Convolution
 from torchconv.description.pooling import Pooling
 from torchconv.errors import UnsupportedError
+from torchconv.inspection.network_of import network_of
 from torchconv.language.network_module import made
 from torchconv.network import operations as ops
 from torchconv.network import pooling
@@ -180,3 +181,16 @@ def test_a_recorded_operation_has_no_module_of_its_own():
     assert (recorded.word, recorded.title, recorded.output(), recorded.access()) == ("odd", "odd", WIDE, Pointwise())
     with pytest.raises(UnsupportedError, match="odd, which was recorded"):
         recorded.torch_module()
+
+
+@pytest.mark.parametrize(("operation", "volumes"), EXAMPLES, ids=NAMES)
+def test_a_traced_module_has_the_locality_of_its_operation(operation, volumes):
+    """Where it is one operator to torch; views around it are left out, and dropout does nothing."""
+    if not volumes or isinstance(operation, ops.Dropout):
+        return
+    nodes = network_of(built(operation, volumes), [shape_of(volume) for volume in volumes]).network.nodes
+    traced = [node.operation for node in nodes if node.operation.word not in ("input", "reshape", "permute", "slice")]
+    assert traced or isinstance(operation, ops.ShufflePixels)  # made of views where torch has none for the rank
+    if len(traced) == 1 and not isinstance(operation, ops.FullyConnected):
+        expected = Locality.POINTWISE if isinstance(operation, ops.Merge) else operation.locality
+        assert traced[0].locality is expected

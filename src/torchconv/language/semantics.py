@@ -156,7 +156,7 @@ def make_fc(values: Values, around: Surroundings) -> Operation:
 
 def make_softmax(values: Values, around: Surroundings) -> list[Operation]:
     """SOFTMAX: scores to probabilities; where what is before gives no scores, the classifier's FC comes first."""
-    if around.before is not None and around.before.is_linear:
+    if around.before is not None and around.before.gives_scores:
         return [ops.Softmax()]
     if around.classes is None:
         fix = "Write FC[10] - SOFTMAX, or give classes."

@@ -108,7 +108,7 @@ class Operation(ABC):
     """One kind of layer; an immutable value.
 
     reads: how many volumes go in; None where any number of them, two or more, can. rank: how many axes they must have,
-    None for any. axes: those of windows. known: whether its numbers are sure; notes: why not. is_linear: whether any
+    None for any. axes: those of windows. known: whether its numbers are sure; notes: why not. gives_scores: whether any
     number can come out, so that it can give scores.
     """
 
@@ -118,7 +118,7 @@ class Operation(ABC):
     convolution: Convolution | None = None
     known: bool = True
     notes: tuple[str, ...] = ()
-    is_linear: bool = False
+    gives_scores: bool = False
 
     @property
     @abstractmethod

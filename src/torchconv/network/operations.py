@@ -44,7 +44,7 @@ class Convolve(Operation):
 
     convolution: Convolution
     word: ClassVar[str] = "conv"
-    is_linear = True
+    gives_scores = True
 
     @property
     def axes(self) -> tuple[Axis, ...]:  # type: ignore[override]
@@ -90,7 +90,7 @@ class Upsample(Unlearned):
     mode: str = "nearest"
     word: ClassVar[str] = "upsample"
     locality: ClassVar[Locality] = Locality.WINDOWED
-    is_linear = True
+    gives_scores = True
     modes = ("nearest", "linear")
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class ShufflePixels(Unlearned):
     factor: int = 2
     word: ClassVar[str] = "pixelshuffle"
     locality: ClassVar[Locality] = Locality.WINDOWED
-    is_linear = True
+    gives_scores = True
 
     def __post_init__(self) -> None:
         positive("factor of PIXELSHUFFLE", self.factor)
@@ -156,7 +156,7 @@ class FullyConnected(Operation):
     bias: bool = True
     word: ClassVar[str] = "fc"
     locality: ClassVar[Locality] = Locality.POSITIONAL
-    is_linear = True
+    gives_scores = True
 
     def output(self, volume: Volume) -> Volume:
         return Volume(self.features)
@@ -305,7 +305,7 @@ class Merge(Unlearned):
 
     crop: bool = False
     reads = None
-    is_linear = True
+    gives_scores = True
 
     @property
     def locality(self) -> Locality:

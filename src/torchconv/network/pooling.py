@@ -164,7 +164,7 @@ class PoolAll(Summary, Unlearned):
 
     word: ClassVar[str] = "globalpool"
     locality: ClassVar[Locality] = Locality.GLOBAL
-    is_linear = True
+    gives_scores = True
     __str__ = Summary.__str__
 
     @property

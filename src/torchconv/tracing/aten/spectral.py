@@ -19,7 +19,7 @@ from ...description.interval import Interval
 from ...receptive.access import AccessPattern, Composed, Contraction, Everything, Pointwise, Reduce
 from ...receptive.field import Field, union
 from ...receptive.periodic import Progression
-from .call import POSITIONAL, Draft, OperatorCall
+from .call import POSITIONAL, WINDOWED, Draft, OperatorCall
 
 Axes = dict[int, np.ndarray]  # by axis, counted from the end: which samples may be other than 0
 
@@ -148,13 +148,13 @@ class Spectra:
             return None
         offsets = tuple((axis, _offsets(known[axis])) for axis in sorted(axes))
         if call.name == "mul":
-            return Draft("mul", Circular(tuple(call.out.shape), offsets), (x,))
+            return Draft("mul", Circular(tuple(call.out.shape), offsets), (x,), locality=WINDOWED)
         left, right, result = _terms(call["equation"])
         first = left if call["operands"][0] is x else right
         if any(first[axis] != result[axis] or (left + right).count(first[axis]) != 2 for axis in axes):
             return None
         way = Composed((Contraction((first,), result, tuple(call.out.shape)), Circular(tuple(call.out.shape), offsets)))
-        return Draft("einsum", way, (x,))
+        return Draft("einsum", way, (x,), locality=WINDOWED)
 
     def _spectrum(self, call: OperatorCall, step: Draft, axes: frozenset[int]) -> Draft:
         if not axes:
