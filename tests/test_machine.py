@@ -38,7 +38,7 @@ def test_choices_follow_what_was_measured() -> None:
     assert choose.choose(asked).output.name == "fft"
     factors = {cost_model.key("fft", asked.convolution, torch.float32, False, "output"): 20.0}
     factors |= {cost_model.key("torch", asked.convolution, torch.float32, False, "output"): 0.05}
-    cost_model.keep(2, factors)
+    cost_model.remember_factors(2, factors)
     forget()
     expected = choose.BY_NAME["fft"].expected(asked, "output")
     assert expected == 20 * choose.BY_NAME["fft"].seconds(asked, "output")
@@ -47,7 +47,7 @@ def test_choices_follow_what_was_measured() -> None:
 
 
 def test_factors_of_other_machines_and_damaged_ones_do_not_count() -> None:
-    cost_model.keep(2, {"fft, single large, float32, contiguous, output": 2.0})
+    cost_model.remember_factors(2, {"fft, single large, float32, contiguous, output": 2.0})
     (path,) = wisdom.folder().iterdir()
     whole = path.read_text()
     for text in (whole[:-9], "[]", whole.replace(torch.__version__, "0.1"), whole.replace("2.0", '"2"')):

@@ -11,7 +11,7 @@ import torch
 
 import torchconv as tc
 from test_convolution import TABLE
-from torchconv.compute.planning.choose import is_settled
+from torchconv.compute.planning.choose import takes_first
 from torchconv.errors import SettingError, ShapeError
 
 ORDINARY = [
@@ -35,7 +35,7 @@ def test_torchs_layers_from_the_same_seed(kind, ndim, arguments, settings):
         k: v.tolist() for k, v in theirs.state_dict().items()
     }
     x = torch.randn(2, 4, *(9,) * ndim)
-    if is_settled(ours.convolution):
+    if takes_first(ours.convolution):
         assert torch.equal(ours(x), theirs(x))
     torch.testing.assert_close(ours(x), theirs(x))
     torch.testing.assert_close(ours(x[0]), theirs(x[0]))

@@ -55,8 +55,8 @@ def test_large_kernels_are_not_left_to_torch(convolution: tc.Convolution, shape:
 def test_small_kernels_are_torchs_and_cost_nothing_on_top() -> None:
     convolution = tc.Convolution(64, 64, (1, 1))
     assert tc.plan(convolution, (8, 64, 56, 56)).algorithm == TorchKernels.name
-    assert choose.is_settled(convolution)
-    assert not choose.is_settled(SMALL)
+    assert choose.takes_first(convolution)
+    assert not choose.takes_first(SMALL)
 
 
 def test_printed_plans_explain_and_shown_ones_are_short() -> None:

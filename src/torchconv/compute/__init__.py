@@ -4,8 +4,8 @@ operator.py is the one door for every convolution; functional.py is tc.conv and 
 algorithms differentiable any number of times, because the three operations of a convolution are each other's
 derivatives. algorithms/ has a file for each way to compute, planning/ chooses and measures, native/ loads the C++
 kernels, pooling/ is the same for pooling. Around them: padding.py (borders that reflect, replicate or wrap), layouts.py
-(the order of weights and channels in memory), connection_tables.py (tables as grouped convolutions), weight_cache.py
-(what is computed from frozen weights), observer.py (who traces this thread), tensors.py, torch_bugs.py.
+(the order of weights and channels; connection tables as grouped convolutions), weight_cache.py (what is computed from
+frozen weights), observer.py (who traces this thread), tensors.py, torch_bugs.py.
 
 Public through torchconv itself: conv, conv_input_grad, conv_weight_grad, plan, Plan. The rest is internal.
 """

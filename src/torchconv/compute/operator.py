@@ -12,7 +12,7 @@ from ..description import shapes
 from ..description.convolution import Convolution
 from ..errors import ShapeError, UnsupportedError
 from ..network.operations import Convolve
-from . import connection_tables, layouts, padding
+from . import layouts, padding
 from .algorithms import Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
 from .autograd import apply
@@ -48,16 +48,16 @@ class Operator:
         self.convolution, self.algorithm, self.layout, self.precision = convolution, algorithm, layout, precision
         self.workspace = workspace
         self._extended = padding.extended(convolution)
-        self._parts = () if convolution.channels.rows is None else connection_tables.parts(self._extended)
+        self._parts = () if convolution.channels.rows is None else layouts.table_parts(self._extended)
         self._batched = convolution.ndim + 2
         self._known: dict[tuple, Callable[..., Tensor]] = {}
         # An ordinary convolution goes straight to torch: what is checked here need not be checked at every call.
         torchs = algorithm in ("auto", TorchKernels.name) and layout != layouts.FLIPPED
         plain = torchs and convolution.bias_sharing.is_full
         call = static_call(convolution, layout == layouts.TRANSPOSED) if plain else None
-        settled = algorithm == TorchKernels.name or (plain and choose.is_settled(convolution, precision))
+        always = algorithm == TorchKernels.name or (plain and choose.takes_first(convolution, precision))
         self._torchs = None if call is None else call.bound()
-        self._direct = self._torchs if settled else None
+        self._direct = self._torchs if always else None
 
     def __reduce__(self):
         return Operator, (self.convolution, self.algorithm, self.layout, self.precision, self.workspace)
@@ -204,7 +204,7 @@ class Operator:
         def compute(part: Convolution, first: Tensor, second: Tensor) -> Tensor:
             return apply(role, choice, part, first, second, sizes)
 
-        return connection_tables.by_parts(role, compute, parts, conv, first, second)
+        return layouts.by_table_parts(role, compute, parts, conv, first, second)
 
     def _bordered(self, sizes: Sequence[int]) -> tuple[int, ...]:
         return tuple(shapes.bordered(axis, size) for axis, size in zip(self.convolution.axes, sizes, strict=True))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...description.connections import Connections
 from ...description.convolution import Convolution
-from .. import connection_tables
+from .. import layouts
 from ..planning import machine
 from ..tensors import INPUT, OUTPUT, has_numbers
 from .base import Algorithm, Problem
@@ -39,7 +39,7 @@ class DenseTable(Algorithm):
             return "there is no connection table to fill up"
         if torch.compiler.is_compiling():
             return "a compiler cannot look whether the numbers are finite"
-        parts = connection_tables.parts(problem.convolution)
+        parts = layouts.table_parts(problem.convolution)
         channels = problem.convolution.channels
         few = channels.count * machine.DENSE_TABLE_SPARSE <= channels.in_channels * channels.out_channels
         if few and len(parts) <= machine.DENSE_TABLE_GROUPS:
@@ -54,7 +54,7 @@ class DenseTable(Algorithm):
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         if _finite(x):
             return self.kernels.output(_filled_up(conv), x, _dense(conv, weight))
-        return connection_tables.by_parts(OUTPUT, self.kernels.output, connection_tables.parts(conv), conv, x, weight)
+        return layouts.by_table_parts(OUTPUT, self.kernels.output, layouts.table_parts(conv), conv, x, weight)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         if _finite(grad):
@@ -63,7 +63,7 @@ class DenseTable(Algorithm):
         def compute(part: Convolution, grad: Tensor, weight: Tensor) -> Tensor:
             return self.kernels.input_grad(part, grad, weight, input_size)
 
-        return connection_tables.by_parts(INPUT, compute, connection_tables.parts(conv), conv, grad, weight)
+        return layouts.by_table_parts(INPUT, compute, layouts.table_parts(conv), conv, grad, weight)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         """Each weight sees its own two channels only, so there is nothing for a bad number to leak into."""

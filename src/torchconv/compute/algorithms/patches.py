@@ -68,11 +68,11 @@ class Grid:
         """Every window as a row: (kernels, batch * repeats, in // groups * taps)."""
         ndim, groups = self.conv.ndim, self.conv.groups
         view = padding.pad(padding.spread(x, self.conv.input_dilation), self.pads)
-        view = split(view, 1, (groups, self.conv.in_channels // groups))
+        view = view.unflatten(1, (groups, self.conv.in_channels // groups))
         for number, axis in enumerate(self.conv.axes):
             place = 3 + 2 * number
             view = view.unfold(place, axis.span, axis.stride)[..., :: axis.dilation]
-            view = split(view, place, (self.repeats[number], self.phases[number]))
+            view = view.unflatten(place, (self.repeats[number], self.phases[number]))
         # batch, group, channel, (repeat, phase) per axis, tap per axis
         repeats, phases = [3 + 2 * n for n in range(ndim)], [4 + 2 * n for n in range(ndim)]
         taps = list(range(3 + 2 * ndim, 3 + 3 * ndim))
@@ -103,10 +103,10 @@ class Grid:
         triples = [place for n in range(ndim) for place in (rows + 1 + n, n, taps + n)]
         rest = [rows, group, rows + 1 + ndim]
         if self.rows_inside:
-            total = merge(_overlap_added(split.permute(*rest, *triples), conv, 3), 1)
+            total = _overlap_added(split.permute(*rest, *triples), conv, 3).flatten(1, 2)
         else:
             total = _overlap_added(split.permute(*triples, *rest), conv, 0)
-            total = merge(total.permute(ndim, ndim + 1, ndim + 2, *range(ndim)), 1)
+            total = total.permute(ndim, ndim + 1, ndim + 2, *range(ndim)).flatten(1, 2)
         return padding.unspread(padding.unpad(total, self.pads), conv.input_dilation)
 
     def matrices(self, weight: Tensor) -> Tensor:
@@ -120,9 +120,9 @@ class Grid:
             repeat * phase - size for repeat, phase, size in zip(self.repeats, self.phases, self.outputs, strict=True)
         ]
         y = padding.pad(y, [(0, side) for side in high])
-        y = split(y, 1, (self.conv.groups, self.conv.out_channels // self.conv.groups))
+        y = y.unflatten(1, (self.conv.groups, self.conv.out_channels // self.conv.groups))
         for number in range(ndim):
-            y = split(y, 3 + 2 * number, (self.repeats[number], self.phases[number]))
+            y = y.unflatten(3 + 2 * number, (self.repeats[number], self.phases[number]))
         repeats, phases = [3 + 2 * n for n in range(ndim)], [4 + 2 * n for n in range(ndim)]
         sizes = (self.kernels, self.rows(y.shape[0]), self.conv.out_channels // self.conv.groups)
         if self.rows_inside:
@@ -135,9 +135,9 @@ class Grid:
         conv, ndim = self.conv, self.conv.ndim
         split = lines.reshape(*self.phases, conv.groups, batch, *self.repeats, conv.out_channels // conv.groups)
         places = [place for n in range(ndim) for place in (ndim + 2 + n, n)]
-        y = merge(split.permute(ndim + 1, ndim, 2 * ndim + 2, *places), 1)
+        y = split.permute(ndim + 1, ndim, 2 * ndim + 2, *places).flatten(1, 2)
         for number in range(ndim):
-            y = merge(y, 2 + number)
+            y = y.flatten(2 + number, 3 + number)
         return padding.pad(
             y, [(0, size - whole) for size, whole in zip(self.outputs, y.shape[2:], strict=True)]
         ).contiguous()
@@ -183,16 +183,6 @@ class Patches(Algorithm):
         return matrices.reshape(shapes.weight_shape(conv.axes, conv.channels, conv.sharing, outputs))
 
 
-def split(x: Tensor, dim: int, sizes: tuple[int, int]) -> Tensor:
-    """One dimension as two; `unflatten`, but for torch's older vmap, which has no rule for that."""
-    return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
-
-
-def merge(x: Tensor, dim: int) -> Tensor:
-    """A dimension and the next as one; `flatten`, for the same reason."""
-    return x.reshape(*x.shape[:dim], -1, *x.shape[dim + 2 :]) if x.numel() else x.flatten(dim, dim + 1)
-
-
 def _times(a: Tensor, b: Tensor, rows_inside: bool) -> Tensor:
     """a @ b, written so that its rows lie side by side in memory if they are to."""
     return torch.bmm(b.transpose(1, 2), a.transpose(1, 2)).transpose(1, 2) if rows_inside else torch.bmm(a, b)
@@ -202,7 +192,7 @@ def _overlap_added(split: Tensor, conv: Convolution, first: int) -> Tensor:
     """(repeat, phase, tap) of each axis, from dimension `first` on, to the samples of the padded input."""
     for number in reversed(range(conv.ndim)):
         axis, place = conv.axes[number], first + 3 * number
-        windows = merge(split, place)
+        windows = split.flatten(place, place + 1)
         reach = (windows.shape[place] - 1) * axis.stride
         shape = [*windows.shape[:place], reach + axis.span, *windows.shape[place + 2 :]]
         total = windows.new_zeros(shape)

@@ -67,7 +67,7 @@ def choose(problem: Problem, algorithm: str = "auto") -> Choice:
     return _same(one.within(problem.workspace) if known else one)
 
 
-def is_settled(convolution: Convolution, precision: str = "auto") -> bool:
+def takes_first(convolution: Convolution, precision: str = "auto") -> bool:
     """Whether "auto" takes the first algorithm that does not decline, whatever the input."""
     measured = wisdom.convolutions()
     return not any(algorithm.may_pay(convolution, precision) for algorithm in TABLE) and not (

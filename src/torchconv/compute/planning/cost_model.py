@@ -85,14 +85,14 @@ def question(threads: int) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def factors(threads: int) -> dict[str, float]:
-    """All that were measured with so many threads; looked up once, and after `keep`."""
+    """All that were measured with so many threads; looked up once, and after `remember_factors`."""
     found = (wisdom.read(question(threads)) or {}).get("factors")
     if not isinstance(found, dict):
         return {}
     return {name: value for name, value in found.items() if isinstance(value, float) and LEAST <= value <= MOST}
 
 
-def keep(threads: int, found: dict[str, float]) -> None:
+def remember_factors(threads: int, found: dict[str, float]) -> None:
     """Keep the factors for later; where nothing can be written, nothing is."""
     wisdom.write(question(threads), factors=found)
     factors.cache_clear()

@@ -171,7 +171,7 @@ def calibrate(progress: Callable[[list[Problem]], Iterator[Problem]] = iter) -> 
     """Measure this machine with torch's number of threads, and choose by it from now on; the factors by name."""
     threads = torch.get_num_threads()
     found = {name: value for problem in progress(problems(threads)) for name, value in measured(problem)}
-    cost_model.keep(threads, found)
+    cost_model.remember_factors(threads, found)
     choose.forget_choices()
     return found
 
