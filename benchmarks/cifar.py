@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from torchconv.network.operations import Volume
-from torchconv.training.data.parquet import ParquetImages
+from torchconv.training.data.tabular import ParquetImages
 
 VOLUME = Volume(3, (32, 32))
 BATCH, TOGETHER = 5000, 128  # images read, and trained with, at a time

@@ -24,8 +24,8 @@ from torch.nn import functional
 
 import torchconv as tc
 from torchconv.network.operations import Volume
-from torchconv.training.data.parquet import ParquetImages
 from torchconv.training.data.parts import Split
+from torchconv.training.data.tabular import ParquetImages
 
 from . import measure
 

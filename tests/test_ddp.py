@@ -16,8 +16,7 @@ from safetensors.torch import load_file
 from torchconv.errors import DataError, SettingError
 from torchconv.language.network_module import build
 from torchconv.training import api, evaluate, preflight
-from torchconv.training.data.batches import Batches
-from torchconv.training.data.parts import Samples
+from torchconv.training.data.parts import Batches, Samples
 from torchconv.training.preflight import Processes
 from torchconv.training.run.keep import CHECKPOINT, Keep
 

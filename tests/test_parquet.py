@@ -17,9 +17,8 @@ from PIL import Image
 
 from torchconv.errors import DataError
 from torchconv.network.operations import Volume
-from torchconv.training.data.hub import HubImages
-from torchconv.training.data.parquet import ParquetImages
 from torchconv.training.data.source import source
+from torchconv.training.data.tabular import HubImages, ParquetImages
 
 SMALL = Volume(3, (4, 4))
 NAMES = ["ant", "bee"]

@@ -14,8 +14,7 @@ from torchconv.errors import DataError, SettingError, ShapeError, TextError
 from torchconv.training import api, preflight
 from torchconv.training.learner import Learner
 from torchconv.training.objectives.classification import ClassEvaluation
-from torchconv.training.results.evaluate import evaluate
-from torchconv.training.results.predict import predict
+from torchconv.training.results.evaluate import evaluate, predict
 from torchconv.training.run import run_folder
 from torchconv.training.run.keep import Keep
 

@@ -19,8 +19,7 @@ from ..faces import lazy
 if TYPE_CHECKING:
     from . import recipes
     from .api import Interrupted, Result, resume, train
-    from .results.evaluate import evaluate
-    from .results.predict import predict
+    from .results.evaluate import evaluate, predict
     from .run.run_folder import load
 
 _PLACES = {
@@ -28,7 +27,7 @@ _PLACES = {
     "Result": "api",
     "evaluate": "results.evaluate",
     "load": "run.run_folder",
-    "predict": "results.predict",
+    "predict": "results.evaluate",
     "recipes": "recipes",
     "resume": "api",
     "train": "api",

@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric, Metric
 from ..language.network_module import NetworkModule, build
 from . import optimisation
 from .augmentation import Augmentation, resized
-from .data.batches import Batches, Minibatch, derived
+from .data.parts import Batches, Minibatch, derived
 from .initialisation import IMAGES, WHITENING_EPOCHS, prepare
 from .recipes import PROGRESSIVE_SIZE
 from .task import Task

@@ -1,11 +1,11 @@
 """Where images and their classes come from; all of it internal, `source.source(name)` is the door.
 
-`parts`    what every kind of data is turned into: the splits, the images of one as bytes, and what a source can do
+`parts`    what every kind of data is turned into: splits, the images of one as bytes, and batches of them, in an order
+           that follows from the seed
 `source`   a source by its name, and scikit-learn's digits
 `folder`   a folder of images for each class, and how splits are laid out
-`columns`  images and classes in the columns of a table; `parquet` and `hub` are tables of files and of the hub
+`columns`  images and classes in the columns of a table; `tabular` has those of parquet files and of the hub
 `images`   image files, which are hostile, to bytes of one size
-`batches`  bytes to batches, in an order that follows from the seed
 """
 
 __all__: list[str] = []

@@ -1,11 +1,16 @@
-"""What every kind of data is turned into: parts of images and classes, and the images of a part as bytes."""
+"""What every kind of data is turned into: splits of images and classes, the images of one as bytes, and batches.
+
+All that is drawn follows from the seed and the epoch or step: so a training that goes on after an interruption, or in
+several processes, draws what an unbroken one would have drawn.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -128,3 +133,55 @@ def shares(items: Sequence[Item], seed: int, given: Collection[str]) -> dict[str
         "test": order[validation : validation + test],
         "train": order[validation + test :],
     }
+
+
+def derived(seed: int, purpose: str, number: int) -> int:
+    """A number below 2**32 for a purpose and an epoch or step; other ones share nothing with it.
+
+    >>> derived(0, "order", 1) == derived(0, "order", 1), derived(0, "order", 1) == derived(0, "order", 2)
+    (True, False)
+    """
+    return int.from_bytes(hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=4).digest(), "big")
+
+
+# images, classes, the images' numbers, and how many images the batch has in all processes together
+Minibatch: TypeAlias = "tuple[Tensor, Tensor, Tensor, int]"
+
+
+class Batches:
+    """The images of a split, a batch by one indexing: they lie in memory as bytes, and workers would only copy them.
+
+    size: images of a batch, in all processes together; this one takes each `world`-th, beginning with the `rank`-th.
+    seed: None goes through the images in their order; otherwise each epoch has its own order, and a last batch of fewer
+    images is left out, which would disturb the statistics of NORM. epoch: tells the number of the epoch that begins.
+    device: where the images are kept, if it is a GPU with room for them.
+    """
+
+    def __init__(
+        self,
+        stored: Samples,
+        size: int,
+        rank: int = 0,
+        world: int = 1,
+        seed: int | None = None,
+        epoch: Callable[[], int] = lambda: 0,
+        device: torch.device | None = None,
+    ) -> None:
+        self.images, self.labels = stored.images, stored.labels
+        if device and device.type == "cuda" and self.images.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
+            self.images, self.labels = self.images.to(device), self.labels.to(device)
+        self.size = min(size, len(self.labels))
+        self._own, self._seed, self._epoch = slice(rank, None, world), seed, epoch
+
+    def __len__(self) -> int:
+        count = len(self.labels)
+        return count // self.size if self._seed is not None else -(-count // self.size)
+
+    def __iter__(self) -> Iterator[Minibatch]:
+        order = torch.arange(len(self.labels))
+        if self._seed is not None:
+            generator = torch.Generator().manual_seed(derived(self._seed, "order", self._epoch()))
+            order = torch.randperm(len(order), generator=generator)
+        for rows in order.to(self.labels.device).split(self.size)[: len(self)]:
+            own = rows[self._own]
+            yield self.images[own], self.labels[own], own, len(rows)

@@ -90,7 +90,7 @@ def source(name: str) -> Source:
     if name == "digits":
         return Digits()
     if name.startswith("hf:"):
-        from .hub import HubImages
+        from .tabular import HubImages
 
         return HubImages(name)
     path = Path(name)
@@ -101,6 +101,6 @@ def source(name: str) -> Source:
         raise DataError(f"data {name}", got=got, expected=EXPECTED, fix=did_you_mean(name, ["digits"]))
     if path.suffix.lower() != ".parquet":
         raise DataError(f"data {name}", got="a file", expected=EXPECTED)
-    from .parquet import ParquetImages
+    from .tabular import ParquetImages
 
     return ParquetImages(path)

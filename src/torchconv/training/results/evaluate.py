@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...description.axis import positive
 from ...errors import DataError
 from ...language.network_module import NetworkModule
 from ...text import some
 from ..augmentation import Scaling
-from ..data.images import bar
+from ..data.images import bar, read_images
 from ..data.parts import Samples, Source, Split
 from ..data.source import source as find
-from ..objectives import Evaluation, Objective
+from ..objectives import Evaluation, Objective, Prediction
 from ..preflight import check_memory
 from ..run.run_folder import Run, load
 
@@ -142,3 +143,11 @@ def _held_out(source: Source, run: Run) -> tuple[str, Split]:
         )
     split = "test" if counts["test"] else "validation"
     return split, parts[split]
+
+
+def predict(path: str | Path, paths: Sequence[str | Path], top: int = 3) -> list[Prediction]:
+    """The likeliest classes of each image file; raises DataError for a run or an image that cannot be used."""
+    top = positive("top", top)
+    run = load(path)
+    found = answers_of(run, read_images(paths, run.config.volume))
+    return [run.objective.prediction(image, answer, top) for image, answer in zip(paths, found, strict=True)]
