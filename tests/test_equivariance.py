@@ -228,3 +228,10 @@ def test_sampling_is_linear_between_samples():
     assert torch.equal(values[0, 0], maps[0, 0, :2, :3] + 2.5)
     assert inside.all()
     assert not sampled(maps, lattice((3, 4)) + 0.5)[1][2].any()
+
+
+def test_exported_programs_are_measured_too():
+    x = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    program = torch.export.export(nn.Conv2d(1, 4, 3).eval(), (x,))
+    found = tc.equivariance(program, x)
+    assert (found.equivariant, found.model) == (True, "exported_program")

@@ -64,7 +64,12 @@ def network_of(model: Any, input_shape: Any = None) -> ModelNetwork:
 def module_of(model: Any, input_shape: Sequence[int]) -> Any:
     """What computes a model: texts, names in the zoo and networks are built, with the same fresh weights every time."""
     if isinstance(model, torch.export.ExportedProgram):
-        return model.module()
+        program = model.module()  # whose mode cannot be set
+
+        def exported_program(x: Tensor) -> Any:
+            return program(x)
+
+        return exported_program
     if not isinstance(model, str | Architecture | Network):
         return model
     with torch.random.fork_rng(devices=()):
