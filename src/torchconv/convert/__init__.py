@@ -4,7 +4,7 @@ equivalent     the layer of torchconv that is equivalent to one of torch.nn, on 
 prior          `widen`, `narrow`, `as_linear`: the same layer with looser or tighter ties; `PriorPenalty` between them
 projections    orthogonal projections from loosely tied weights to tightly tied ones
 sliding/       `as_convolution`: a classifier that scores every window of larger images
-model_tuning   `tune`: planned layers where they make the whole model faster; run_model times models unchanged
+model_tuning   `tune`: planned layers where they make the whole model faster; run_model leaves models unchanged
 
 Public are these six, which are torchconv's too.
 """

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from statistics import median
 from typing import Any
@@ -20,12 +21,13 @@ from ..compute.algorithms.torch_kernels import TorchKernels
 from ..compute.operator import Operator
 from ..compute.planning import choose, wisdom
 from ..compute.planning.choose import Choice
+from ..compute.planning.measure import timed
 from ..compute.planning.plan import Plan, plan
 from ..compute.tensors import OUTPUT
 from ..errors import SettingError
 from ..nn.conv import Conv
 from .equivalent import equivalent
-from .run_model import evaluating, step, timed
+from .run_model import evaluating, step
 
 KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ROUNDS, TWICE = 5, 2  # rounds of timing in turns; a gain has to show in two series of them
@@ -248,7 +250,7 @@ class _Trial:
             kept.pop()
         self._put(kept)
         if not kept:
-            alone = {way: [timed(lambda: self._run(way)) for _ in range(ROUNDS)] for way in self.ways}  # noqa: B023
+            alone = {way: [timed(partial(self._run, way)) for _ in range(ROUNDS)] for way in self.ways}
             times = {way: list(zip(seconds, seconds, strict=True)) for way, seconds in alone.items()}
         return {way: (median(old for old, _ in pairs), median(new for _, new in pairs)) for way, pairs in times.items()}
 
@@ -267,7 +269,7 @@ class _Trial:
             seconds = {}
             for second in (False, True) if number % 2 else (True, False):
                 self._put(other if second else one)
-                seconds[second] = timed(lambda: self._run(way))
+                seconds[second] = timed(partial(self._run, way))
             found.append((seconds[False], seconds[True]))
         return found[1:]
 

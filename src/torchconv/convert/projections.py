@@ -189,10 +189,6 @@ def placed(values: Tensor, present: tuple[int, ...], wanted: tuple[int, ...]) ->
         return values
     if not present:
         return values.expand(*wanted, *values.shape).contiguous()
-    return _placed(values, present, wanted)
-
-
-def _placed(values: Tensor, present: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
     for axis, (now, then) in enumerate(zip(present, wanted, strict=True)):
         if now != then:
             values = values.index_select(axis, torch.arange(then, device=values.device) % now)

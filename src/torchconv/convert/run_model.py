@@ -1,12 +1,10 @@
-"""A model run and timed, so that nothing of it changes."""
+"""A model run so that nothing of it changes."""
 
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +17,6 @@ def step(model: nn.Module, arguments: tuple) -> None:
     if found:
         wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
         torch.autograd.grad([one.sum() for one in found], wanted, allow_unused=True)
-
-
-def timed(run: Callable[[], Any]) -> float:
-    """Seconds of one run."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 @contextmanager

@@ -64,12 +64,12 @@ class Bench:
     def seconds(self, algorithms: list[Algorithm], role: str, at_most: float) -> dict[str, float]:
         """The median of some interleaved runs of each; one that is hopelessly slow at first is not run again."""
         cases: dict[str, Callable[[], Tensor]] = {one.name: (lambda one=one: self.run(one, role)) for one in algorithms}
-        times = {name: [_timed(case)] for name, case in cases.items()}
+        times = {name: [timed(case)] for name, case in cases.items()}
         fastest = min(times.values())[0]
         hopeful = [name for name in cases if times[name][0] < 4 * fastest]
         for _ in range(ROUNDS):
             for name in hopeful:
-                times[name].append(_timed(cases[name]))
+                times[name].append(timed(cases[name]))
             if sum(map(sum, times.values())) > at_most:
                 break
         return {name: median(found[1:] or found) for name, found in times.items()}
@@ -107,7 +107,8 @@ def _reference(problem: Problem, algorithms: list[Algorithm]) -> Algorithm:
     return next((one for one in algorithms if one.declines(wide) is None), algorithms[0])
 
 
-def _timed(case: Callable[[], Tensor]) -> float:
+def timed(case: Callable[[], object]) -> float:
+    """Seconds of one call."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     start = time.perf_counter()

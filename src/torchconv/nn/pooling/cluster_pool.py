@@ -17,13 +17,12 @@ from ...errors import DataError, SettingError, ShapeError
 from ...network.pooling import PoolClusters as Described
 from ...text import install
 from . import grid_pool
-from .grid_pool import DescribedLayer
 
 MOST_SCORES = 2**24  # of descriptors against centres at a time
 MOST_OUTPUTS = 2**22  # pooled at a time
 
 
-class ClusterPool(DescribedLayer):
+class ClusterPool(grid_pool.CellPool):
     """Pooling within each cluster of descriptors and each cell of a grid, for any number of axes.
 
     Input (batch, channels, *size), the batch may be missing; output (batch, clusters * channels, *grid): channel c of
@@ -46,10 +45,8 @@ class ClusterPool(DescribedLayer):
     def __init__(
         self, clusters: int, grid: Any = 1, statistic: str = "mean", device: Any = None, dtype: Any = None
     ) -> None:
-        super().__init__()
+        super().__init__(grid, statistic)
         self.clusters = positive("clusters", clusters)
-        self.grid = grid_pool.grid_of(grid, self.ndim)
-        self.statistic = grid_pool.statistic_of(statistic)
         self.register_buffer("centers", torch.empty(self.clusters, 0, device=device, dtype=dtype))
 
     @property
@@ -188,10 +185,8 @@ class ClusterPool(DescribedLayer):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self) -> str:
-        shown = grid_pool.shown(self.grid, self.statistic)
-        return f"clusters={self.clusters}, {shown}, " + (
-            f"channels={self.centers.shape[1]}" if self.fitted else "unfitted"
-        )
+        state = f"channels={self.centers.shape[1]}" if self.fitted else "unfitted"
+        return f"clusters={self.clusters}, {super().extra_repr()}, {state}"
 
 
 def _parts(x: Tensor, each: int, most: int) -> Sequence[Tensor]:

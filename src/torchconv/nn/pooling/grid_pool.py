@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import product
 from math import prod
 from operator import index
@@ -53,24 +53,19 @@ class DescribedLayer(torch.nn.Module):
         return observer.whole(self.operation, [x], self._compute)
 
 
-def statistic_of(statistic: Any) -> str:
-    """A statistic of cells, "mean" or "max"; raises SettingError for any other.
+class CellPool(DescribedLayer):
+    """Layers that pool by the cells of one grid that samples fall in; statistic: "mean" or "max"."""
 
-    >>> statistic_of("max")
-    'max'
-    """
-    if statistic not in STATISTICS:
-        raise SettingError("statistic", got=repr(statistic), expected=f"one of {', '.join(STATISTICS)}")
-    return statistic
+    ndim: ClassVar[int]
 
+    def __init__(self, grid: Any, statistic: str) -> None:
+        super().__init__()
+        if statistic not in STATISTICS:
+            raise SettingError("statistic", got=repr(statistic), expected=f"one of {', '.join(STATISTICS)}")
+        self.grid, self.statistic = sizes_of(grid, self.ndim, "grid"), statistic
 
-def grid_of(grid: Any, ndim: int) -> tuple[int, ...]:
-    """A grid as one number of cells >= 1 per axis; an int stands for all axes.
-
-    >>> grid_of(4, 2)
-    (4, 4)
-    """
-    return sizes_of(grid, ndim, "grid")
+    def extra_repr(self) -> str:
+        return f"grid={self.grid}, statistic={self.statistic}"
 
 
 def bounds(size: int, cells: int) -> list[tuple[int, int]]:
@@ -114,15 +109,6 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     (torch.float32, torch.float64)
     """
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
-
-
-def shown(grid: Sequence[int], statistic: str) -> str:
-    """The settings that all pooling over cells has, as layers show them.
-
-    >>> shown((4, 4), "max")
-    'grid=(4, 4), statistic=max'
-    """
-    return f"grid={tuple(grid)}, statistic={statistic}"
 
 
 _MAX: tuple[Any, ...] = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)

@@ -14,10 +14,9 @@ from ...errors import DataError, SettingError, ShapeError, TorchconvError
 from ...network.pooling import PoolRegions as Described
 from ...network.pooling import Region, runs
 from . import grid_pool
-from .grid_pool import DescribedLayer
 
 
-class RegionPool(DescribedLayer):
+class RegionPool(grid_pool.CellPool):
     """Pooling over all boxes made of the cells of a grid, or over selected ones, for any number of axes.
 
     Input (batch, channels, *size), the batch may be missing; output (batch, channels, regions), region r being
@@ -37,9 +36,7 @@ class RegionPool(DescribedLayer):
     pairs: Tensor
 
     def __init__(self, grid: Any, statistic: str = "max") -> None:
-        super().__init__()
-        self.grid = grid_pool.grid_of(grid, self.ndim)
-        self.statistic = grid_pool.statistic_of(statistic)
+        super().__init__(grid, statistic)
         self.register_buffer("pairs", torch.empty(0, 2, dtype=torch.int64))
         self._chosen: dict[int, list[int]] = {}  # channels by region, in the order of the pairs
 
@@ -120,7 +117,7 @@ class RegionPool(DescribedLayer):
             self._group()
 
     def extra_repr(self) -> str:
-        return grid_pool.shown(self.grid, self.statistic) + (f", pairs={len(self.pairs)}" if self._chosen else "")
+        return super().extra_repr() + (f", pairs={len(self.pairs)}" if self._chosen else "")
 
 
 def _ordered(pairs: Iterable[tuple[int, int]], regions: int) -> list[tuple[int, int]]:
