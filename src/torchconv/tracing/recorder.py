@@ -41,15 +41,6 @@ def _operator(schema: str, compute: Callable[..., Any]) -> Any:
     return getattr(torch.ops.torchconv_trace, name).default
 
 
-def _new(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """An operator must not give a view of what it was given."""
-
-    def computed(*given: Any) -> Tensor:
-        return compute(*given).clone()
-
-    return computed
-
-
 def _uncalled(tensors: Sequence[Tensor]) -> Tensor:
     raise NotImplementedError("an operation outside of a trace")
 
@@ -57,7 +48,9 @@ def _uncalled(tensors: Sequence[Tensor]) -> Tensor:
 LAYER = _operator("layer(Tensor[] tensors) -> Tensor", _uncalled)
 LINEAR = _operator("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor", functional.linear)
 MATMUL = _operator("matmul(Tensor input, Tensor other) -> Tensor", torch.matmul)
-EINSUM = _operator("einsum(str equation, Tensor[] operands) -> Tensor", _new(torch.einsum))
+EINSUM = _operator(  # a clone, because an operator must not give a view of what it was given
+    "einsum(str equation, Tensor[] operands) -> Tensor", lambda equation, each: torch.einsum(equation, each).clone()
+)
 CIRCULAR = _operator(
     "circular_pad(Tensor input, int[] pad) -> Tensor", lambda input, pad: functional.pad(input, pad, "circular")
 )
@@ -172,7 +165,7 @@ class Recorder(TorchDispatchMode):
         own: Iterable[Tensor],
     ) -> None:
         super().__init__()
-        self.used: dict[str, tuple[str, ...]] = {}  # by node: the parameters of which it is the first to read
+        self.taken: frozenset[str] = frozenset()  # names of parameters, and of products of constants, that were read
         self.looked: str | None = None  # the module that was first to look at numbers that follow from the input
         self._calls, self._sink, self._fake, self._constants = calls, sink, fake, constants and fake is not None
         self._sizes = {name: tensors[0].numel() for name, tensors in parameters.items()}
@@ -184,7 +177,6 @@ class Recorder(TorchDispatchMode):
         self._own = {*map(_storage, own)}
         self._spectra = Spectra()
         self._names: Counter[str] = Counter()
-        self._taken: set[str] = set()
         self._chance: Tensor | None = None  # the state of the numbers by chance that are drawn here
         self._layer: tuple[Operation, Callable[..., Tensor]] | None = None
 
@@ -323,16 +315,14 @@ class Recorder(TorchDispatchMode):
         return (Draft(word, Everything(shape), known=False, note=f"{func} is not understood"),) * len(call.results)
 
     def _add_draft(self, one: Tensor, draft: Draft, inputs: tuple[Tensor, ...], made_of: frozenset[str]) -> str:
-        fresh = made_of - self._taken
-        self._taken |= fresh
-        own = tuple(sorted(fresh & self._sizes.keys()))
+        fresh, self.taken = made_of - self.taken, made_of | self.taken
         work = [draft, *(self._work[name] for name in fresh - self._sizes.keys())]
         operation = Recorded(
             draft.word,
             draft.pattern,
             TensorVolume.of(tuple(one.shape)),
             inputs=len(inputs),
-            weights=sum(self._sizes[name] for name in own),
+            weights=sum(self._sizes[name] for name in fresh & self._sizes.keys()),
             exact=sum(one.exact for one in work),
             nominal=sum(one.exact if one.nominal is None else one.nominal for one in work),
             known=draft.known,
@@ -343,9 +333,7 @@ class Recorder(TorchDispatchMode):
             locality=draft.locality,
             notes=(draft.note,) if draft.note else (),
         )
-        name = self._add(self._calls.name(draft.word), one, operation, tuple(self._sources[t] for t in inputs))
-        self.used[name] = own
-        return name
+        return self._add(self._calls.name(draft.word), one, operation, tuple(self._sources[t] for t in inputs))
 
     def _add(self, name: str, one: Tensor, operation: Any, inputs: tuple[str, ...]) -> str:
         self._names[name] += 1

@@ -36,13 +36,12 @@ class NeedsAnotherRun(Exception):
 class TraceResult:
     """What one run showed.
 
-    network: its nodes, where no other sink was given them. outputs: the nodes that come out. used: the parameters that
-    each node is the first to read. unused: how many numbers each of the other parameters has. notes: remarks.
+    network: its nodes, where no other sink was given them. outputs: the nodes that come out. unused: how many numbers
+    each parameter has that nothing reads. notes: remarks.
     """
 
     network: Network | None
     outputs: tuple[str, ...]
-    used: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unused: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -110,10 +109,9 @@ def _run(model: nn.Module, inputs: Any, sink: Sink, numbers: bool, functional: b
     tensors = [one for one in leaves if isinstance(one, Tensor)]
     results = _called(functionalize(call) if functional else call, own, tensors, recorder, calls, fake)
     outputs = tuple(name for name in map(recorder.source, results) if name is not None)
-    taken = {name for names in recorder.used.values() for name in names}
-    unused = {name: one.numel() for name, (_, one) in parameters.items() if name not in taken}
+    unused = {name: one.numel() for name, (_, one) in parameters.items() if name not in recorder.taken}
     notes = (PATH.format(recorder.looked, _shown(tensors)),) if recorder.looked else ()
-    return outputs, recorder.used, unused, notes
+    return outputs, unused, notes
 
 
 def _called(
