@@ -14,15 +14,12 @@ from torch import Tensor
 
 from ..compute.functional import conv
 from ..compute.native import direct, library
-from ..compute.planning import cost_model
+from ..compute.planning import cost_model, machine
 from .array_ops import as_tensor, padded, zeros
 from .nonfinite import seems_finite
 from .request import MethodPlan, Request
 
-# Nanoseconds of one core: np.convolve has loops for up to 11 taps and one scalar product an output beyond.
-CALL, FEW, PER_TAP, PER_OUTPUT, PER_LATER_TAP = 1_500, 11, 0.16, 6.0, 0.08
-PACKING, PER_SHIFT, PER_PASS = 10_000, 2_500, 1.0
-COMPILED_CALL, PER_COMPILED_OUTPUT, PER_PRODUCT = 20_000, 0.5, 0.06  # of the C++ kernels
+FEW = 11  # taps up to which np.convolve has loops of their own; beyond, one scalar product for an output
 FLOATING = ("float32", "float64", "complex64", "complex128")
 
 
@@ -102,7 +99,7 @@ def _packing(request: Request) -> Packing:
     start, stop = place(low for low, _ in request.spans), place(high - 1 for _, high in request.spans) + 1
     few, many = sorted(lengths)
     outputs = many - few + 1 if start >= few - 1 and stop <= many else prod(request.full)
-    return Packing(strides, pads, lengths, (start, stop), PACKING + _loop(outputs, few))
+    return Packing(strides, pads, lengths, (start, stop), machine.SUMS_PACKING + _loop(outputs, few))
 
 
 def _shifted(request: Request, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -134,17 +131,19 @@ def _by_kernels(request: Request, first: Tensor, second: Tensor) -> Tensor:
 
 
 def _compiled_nanoseconds(request: Request) -> float:
-    work = prod(request.outputs) * (PER_COMPILED_OUTPUT + PER_PRODUCT * request.taps[0])
-    return COMPILED_CALL + work / cost_model.cores(torch.get_num_threads())
+    work = prod(request.outputs) * (machine.SUMS_COMPILED_OUTPUT + machine.SUMS_COMPILED_PRODUCT * request.taps[0])
+    return machine.SUMS_COMPILED_CALL + work / cost_model.cores(torch.get_num_threads())
 
 
 def _loop_along_one(request: Request) -> float:
-    return CALL + _loop(request.outputs[0], request.taps[0])
+    return machine.SUMS_CALL + _loop(request.outputs[0], request.taps[0])
 
 
 def _loop(outputs: int, taps: int) -> float:
-    return outputs * (PER_TAP * taps if taps <= FEW else PER_OUTPUT + PER_LATER_TAP * taps)
+    each = machine.SUMS_TAP * taps if taps <= FEW else machine.SUMS_OUTPUT + machine.SUMS_LATER_TAP * taps
+    return outputs * each
 
 
 def _passes(request: Request) -> float:
-    return CALL + prod(request.taps) * (PER_SHIFT + PER_PASS * prod(request.shape) * (0.5 if request.is_single else 1))
+    numbers = prod(request.shape) * (0.5 if request.is_single else 1)
+    return machine.SUMS_CALL + prod(request.taps) * (machine.SUMS_SHIFT + machine.SUMS_PASS * numbers)

@@ -17,22 +17,17 @@ from torch import Tensor
 
 from ..compute.algorithms.fft import tiles as tile_planner
 from ..compute.native import library, transforms
+from ..compute.planning import machine
 from ..compute.tensors import room
 from ..compute.weight_cache import Kernels
 from .array_ops import AxisWindows, as_tensor, permuted, windows
 from .request import Array, MethodPlan, Request
 
-# Nanoseconds of one core; only their ratios to the other methods' matter.
-PER_STEP, PER_SAMPLE, PER_MOVE, CALL = 0.3, 1.5, 5.0, 22_000
-CACHE, BEYOND_CACHE = 2**15, 0.9  # samples of a transform that stay close to the core, and what each doubling adds
-COMPILED_CALL, COMPILED = 10_000, 0.4  # of tiles by the C++ kernels, and how much of the rest they take
-SINGLE = {1: 0.85, 2: 0.55}  # of the time of double, by the number of axes
 ROUNDINGS = 12  # of one level of a transform, at most
 # Taps from which tiles in single precision are nearly as exact as NumPy's sums, whatever the signs of the numbers are:
 # up to 3.4 times their error, where transforms of everything need as many as FEWEST_WHOLE, and of several axes MANY.
 FEWEST, FEWEST_WHOLE, MANY = 100, 1000, 16
 LONGER = 4  # times the taps, that the other operand must be for the kernels' tiles to be worth it
-LARGE = 2**19  # samples of several axes from which the threads that torch may use are worth waking
 
 
 class Tiles:
@@ -72,7 +67,8 @@ def plan(request: Request, tiled: bool) -> MethodPlan:
     nanoseconds = _nanoseconds(request, tiles)
     if cut is not None:
         run = partial(_compiled, request, cut)
-        return MethodPlan(name, request, (COMPILED_CALL + nanoseconds * COMPILED) * 1e-9, run)
+        nanoseconds = machine.ARRAY_FFT_COMPILED_CALL + nanoseconds * machine.ARRAY_FFT_COMPILED
+        return MethodPlan(name, request, nanoseconds * 1e-9, run)
     return MethodPlan(name, request, nanoseconds * 1e-9, partial(_run, request, tiles), error_bound(tiles.lengths))
 
 
@@ -119,7 +115,8 @@ def _transforms(first: Array, request: Request, tiles: Tiles) -> tuple[Any, Any]
         return (torch.fft.fftn, torch.fft.ifftn) if request.is_complex else (torch.fft.rfftn, torch.fft.irfftn)
     if request.ndim == 1:
         return _ALONG_ONE[request.is_complex]
-    workers = torch.get_num_threads() if prod(request.batch) * tiles.count * prod(tiles.lengths) >= LARGE else 1
+    large = prod(request.batch) * tiles.count * prod(tiles.lengths) >= machine.ARRAY_FFT_LARGE
+    workers = torch.get_num_threads() if large else 1
     return _along_several(request.is_complex, workers)
 
 
@@ -180,10 +177,11 @@ def _nanoseconds(request: Request, tiles: Tiles) -> float:
     numbers = samples * (
         tiles.count * prod(request.batch) + prod(request.second[: len(request.second) - request.ndim]) / 3
     )
-    step = PER_STEP * log2(max(2, samples)) + PER_SAMPLE
-    step += BEYOND_CACHE * max(0.0, log2(max(tiles.lengths) / CACHE))
-    if request.ndim > 1 and numbers > CACHE:
+    step = machine.ARRAY_FFT_STEP * log2(max(2, samples)) + machine.ARRAY_FFT_SAMPLE
+    step += machine.ARRAY_FFT_BEYOND * max(0.0, log2(max(tiles.lengths) / machine.ARRAY_FFT_CACHE))
+    if request.ndim > 1 and numbers > machine.ARRAY_FFT_CACHE:
         step *= 1.5
-    speed = (2 if request.is_complex else 1) * (SINGLE[min(request.ndim, 2)] if request.is_single else 1)
-    moved = prod(request.shape) * PER_MOVE * (request.ndim - 0.8) if tiles.count > 1 else 0
-    return CALL + (numbers * step + moved) * speed
+    single = machine.ARRAY_FFT_SINGLE[min(request.ndim, 2)] if request.is_single else 1
+    speed = (2 if request.is_complex else 1) * single
+    moved = prod(request.shape) * machine.ARRAY_FFT_MOVE * (request.ndim - 0.8) if tiles.count > 1 else 0
+    return machine.ARRAY_FFT_CALL + (numbers * step + moved) * speed

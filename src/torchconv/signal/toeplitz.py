@@ -12,12 +12,11 @@ from math import prod
 import numpy as np
 from torch import Tensor
 
+from ..compute.planning import machine
 from ..description import shapes
 from .array_ops import AxisWindows, flipped, permuted, windows, zeros
 from .request import Array, MethodPlan, Request
 
-CALL, PER_NUMBER, PER_PRODUCT = 18_000, 0.6, 0.042  # nanoseconds of one core
-UNTHREADED = 2**18  # products up to which BLAS libraries use one core; waking another costs more than it gives
 BLOCK = 2**17  # numbers that are lined up at once
 
 
@@ -52,7 +51,7 @@ def _multiply(rows: Array, matrix: Array, into: Array) -> None:
     if isinstance(rows, Tensor):
         into.copy_(rows @ matrix)
         return
-    each = max(1, UNTHREADED // matrix.size)
+    each = max(1, machine.TOEPLITZ_UNTHREADED // matrix.size)
     even = len(rows) // each * each
     if even:
         np.matmul(rows[:even].reshape(-1, each, len(matrix)), matrix, into[:even].reshape(-1, each, matrix.shape[1]))
@@ -77,5 +76,7 @@ def _seconds(request: Request, wide: int) -> float:
     inner = prod(request.taps[:-1]) * (wide + request.taps[-1] - 1)
     speed = 4 if request.is_complex else 1
     numbers = rows * (inner + 2 * wide) + inner * wide
-    few = 1 + 8 / max(1, UNTHREADED // (inner * wide))  # products of few rows read the matrix again and again
-    return (CALL + numbers * PER_NUMBER * speed + rows * inner * wide * PER_PRODUCT * speed * few) * 1e-9
+    # products of few rows read the matrix again and again
+    few = 1 + 8 / max(1, machine.TOEPLITZ_UNTHREADED // (inner * wide))
+    products = rows * inner * wide * machine.TOEPLITZ_PRODUCT * few
+    return (machine.TOEPLITZ_CALL + (numbers * machine.TOEPLITZ_NUMBER + products) * speed) * 1e-9

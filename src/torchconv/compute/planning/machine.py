@@ -106,3 +106,18 @@ WINOGRAD_VECTOR, WINOGRAD_REORDER, WINOGRAD_CALL, WINOGRAD_FEWEST_CHANNELS = 0.2
 # Pairs of convolutions on one axis: taps on both axes, below which "auto" does not look at the numbers; pairs that it
 # weighs; seconds of one singular value decomposition, and of each number of it times its width.
 SEPARABLE_SHORTEST, SEPARABLE_MOST, SEPARABLE_DECOMPOSITION, SEPARABLE_STEP = 9, 8, 100e-6, 3e-9
+
+# Arrays (torchconv.signal), in nanoseconds. Sums by NumPy: a call; a tap of its loops for few taps; an output of its
+# scalar products, and a tap of them; packing into one axis; a shift of a whole array, and a number of it. By the C++
+# kernels: a call, an output, a product.
+SUMS_CALL, SUMS_TAP, SUMS_OUTPUT, SUMS_LATER_TAP = 1_500, 0.16, 6.0, 0.08
+SUMS_PACKING, SUMS_SHIFT, SUMS_PASS = 10_000, 2_500, 1.0
+SUMS_COMPILED_CALL, SUMS_COMPILED_OUTPUT, SUMS_COMPILED_PRODUCT = 20_000, 0.5, 0.06
+# Transforms by SciPy: one step of one sample; a sample; a number that is moved; a call.
+ARRAY_FFT_STEP, ARRAY_FFT_SAMPLE, ARRAY_FFT_MOVE, ARRAY_FFT_CALL = 0.3, 1.5, 5.0, 22_000
+ARRAY_FFT_CACHE, ARRAY_FFT_BEYOND = 2**15, 0.9  # samples that stay close to the core, and what each doubling adds
+ARRAY_FFT_SINGLE = {1: 0.85, 2: 0.55}  # of the time of double, by the number of axes
+ARRAY_FFT_COMPILED_CALL, ARRAY_FFT_COMPILED = 10_000, 0.4  # of tiles in C++, and how much of the rest they take
+ARRAY_FFT_LARGE = 2**19  # samples of several axes from which the threads that torch may use are worth waking
+# Toeplitz matrices: a call, a number that is lined up, a product; and products up to which BLAS libraries use one core.
+TOEPLITZ_CALL, TOEPLITZ_NUMBER, TOEPLITZ_PRODUCT, TOEPLITZ_UNTHREADED = 18_000, 0.6, 0.042, 2**18
