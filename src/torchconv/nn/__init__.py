@@ -2,7 +2,7 @@
 
 conv, transposed   convolutions of every weight sharing
 local              tiled, locally connected and, between two volumes, fully connected layers
-described, lazy    what layers have in common: the operation that they are, parameters and their shapes
+lazy               parameters: torch.nn's initial distribution, and shapes that come with the first input
 pooling/           pooling over windows, grids, channels, learned clusters and regions
 
 Public are the layers below. They are imported when they are first used.

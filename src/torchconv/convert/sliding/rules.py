@@ -135,8 +135,7 @@ CHANNELS = [
     network_module.ChannelScale,
 ]
 WINDOWS = _named("Upsample PixelShuffle PixelUnshuffle") + _all_ranks(
-    *("Conv", "ConvTranspose", "LPPool"),
-    *("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad"),
+    *("Conv", "ConvTranspose", "LPPool"), *("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad")
 )
 RULES: dict[type, Callable[..., Slid]] = {
     **dict.fromkeys(VALUES, slide.keep),
