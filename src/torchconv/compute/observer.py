@@ -10,11 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from ..network.operations import Operation
+if TYPE_CHECKING:
+    from ..network.operations import Operation
 
 
 class Observer(Protocol):

@@ -11,7 +11,6 @@ from torch import Tensor
 from ..description import shapes
 from ..description.convolution import Convolution
 from ..errors import ShapeError, UnsupportedError
-from ..network.operations import Convolve
 from . import layouts, padding
 from .algorithms import Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
@@ -76,6 +75,8 @@ class Operator:
         return self._general(x, weight, bias)
 
     def _observed(self, observer: Observer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        from ..network.operations import Convolve  # here, because who traces nothing need not wait for networks
+
         self.check_input(x)
         if x.ndim == self._batched - 1:
             return self._observed(observer, x.unsqueeze(0), weight, bias).squeeze(0)

@@ -13,7 +13,6 @@ from ...description.connections import Connections
 from ...description.convolution import Convolution
 from ...description.pooling import Pooling
 from ...errors import SettingError, ShapeError
-from ...network.pooling import PoolWindows
 from .. import layouts
 from ..native import library
 from ..native.library import TYPES
@@ -50,6 +49,8 @@ class PoolOperator:
             self._check(x)
             return self._pooled(x)
         if THREAD.observer is not None:
+            from ...network.pooling import PoolWindows  # here, because who traces nothing need not wait for networks
+
             self._check(x)
             if x.ndim == self.pooling.ndim + 1:
                 return self(x.unsqueeze(0)).squeeze(0)
