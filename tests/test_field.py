@@ -1,7 +1,6 @@
 """Receptive fields against the table of what every output reads."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from test_shapes import axes, sizes
 from torchconv.description import shapes

@@ -13,8 +13,7 @@ from torchconv.description.pooling import Pooling
 from torchconv.errors import UnsupportedError
 from torchconv.inspection.network_of import network_of
 from torchconv.language.network_module import made
-from torchconv.network import operations as ops
-from torchconv.network import pooling
+from torchconv.network import operations as ops, pooling
 from torchconv.network.base import Elementwise, Locality, Operation, Recorded, Unlearned, Volume
 from torchconv.network.graph import Network, Node
 from torchconv.network.propagation import propagate, shape_of

@@ -6,8 +6,7 @@ import pickle
 
 import pytest
 from benchmarks.language import fuzz
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from torchconv.errors import SettingError, TextError, TorchconvError
 from torchconv.language.architecture import Architecture

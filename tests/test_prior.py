@@ -9,8 +9,7 @@ from math import inf, prod, sqrt
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from torch.autograd import gradcheck
 from torch.nn.utils.parametrizations import weight_norm
 

@@ -13,8 +13,7 @@ from torchconv.language import semantics, words
 from torchconv.language.parser import parse
 from torchconv.language.semantics import Surroundings
 from torchconv.language.words import operations
-from torchconv.network import operations as ops
-from torchconv.network import pooling
+from torchconv.network import operations as ops, pooling
 from torchconv.network.operations import Operation, Volume
 
 

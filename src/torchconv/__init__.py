@@ -16,22 +16,18 @@ from typing import TYPE_CHECKING
 from .faces import lazy
 
 if TYPE_CHECKING:
-    from . import inspection as inspection
-    from . import nn as nn
-    from .compute.functional import conv as conv
-    from .compute.functional import conv_input_grad as conv_input_grad
-    from .compute.functional import conv_weight_grad as conv_weight_grad
-    from .compute.planning.plan import Plan as Plan
-    from .compute.planning.plan import plan as plan
+    from . import inspection as inspection, nn as nn
+    from .compute.functional import (
+        conv as conv,
+        conv_input_grad as conv_input_grad,
+        conv_weight_grad as conv_weight_grad,
+    )
+    from .compute.planning.plan import Plan as Plan, plan as plan
     from .convert.model_tuning import tune as tune
-    from .convert.prior import PriorPenalty as PriorPenalty
-    from .convert.prior import as_linear as as_linear
-    from .convert.prior import narrow as narrow
-    from .convert.prior import widen as widen
+    from .convert.prior import PriorPenalty as PriorPenalty, as_linear as as_linear, narrow as narrow, widen as widen
     from .convert.sliding.convert import as_convolution as as_convolution
     from .description.convolution import Convolution as Convolution
-    from .drawing.network import draw_field as draw_field
-    from .drawing.network import draw_network as draw_network
+    from .drawing.network import draw_field as draw_field, draw_network as draw_network
     from .errors import TorchconvError as TorchconvError
     from .inspection.effective_field import effective_field as effective_field
     from .inspection.equivariance import equivariance as equivariance
@@ -40,8 +36,7 @@ if TYPE_CHECKING:
     from .language.network_module import build as build
     from .language.parser import parse as parse
     from .nn.pooling.advice import pooling_advice as pooling_advice
-    from .signal.convolve import convolve as convolve
-    from .signal.convolve import correlate as correlate
+    from .signal.convolve import convolve as convolve, correlate as correlate
 
 __version__ = "0.1.0"
 

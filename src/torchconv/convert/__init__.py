@@ -15,10 +15,7 @@ from ..faces import lazy
 
 if TYPE_CHECKING:
     from .model_tuning import tune as tune
-    from .prior import PriorPenalty as PriorPenalty
-    from .prior import as_linear as as_linear
-    from .prior import narrow as narrow
-    from .prior import widen as widen
+    from .prior import PriorPenalty as PriorPenalty, as_linear as as_linear, narrow as narrow, widen as widen
     from .sliding.convert import as_convolution as as_convolution
 
 _PLACES = {

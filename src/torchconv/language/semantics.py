@@ -11,8 +11,7 @@ from ..description.convolution import Convolution
 from ..description.pooling import Pooling
 from ..description.sharing import Sharing
 from ..errors import SettingError, TextError
-from ..network import operations as ops
-from ..network import pooling
+from ..network import operations as ops, pooling
 from ..network.operations import Operation, Volume
 
 CONV_DEFAULTS = {"filters": 32, "kernel": 3, "padding": "same"}

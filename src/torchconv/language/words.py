@@ -49,8 +49,7 @@ from typing import Any
 from ..description import notation
 from ..description.axis import PADDING_WORDS, positive
 from ..errors import TextError, TorchconvError
-from ..network import operations as ops
-from ..network import pooling
+from ..network import operations as ops, pooling
 from ..network.operations import Operation
 from ..text import did_you_mean
 from . import semantics

@@ -15,40 +15,45 @@ from typing import TYPE_CHECKING
 from ..faces import lazy
 
 if TYPE_CHECKING:
-    from .conv import Conv as Conv
-    from .conv import Conv1d as Conv1d
-    from .conv import Conv2d as Conv2d
-    from .conv import Conv3d as Conv3d
-    from .local import Dense as Dense
-    from .local import LocallyConnected1d as LocallyConnected1d
-    from .local import LocallyConnected2d as LocallyConnected2d
-    from .local import LocallyConnected3d as LocallyConnected3d
-    from .local import TiledConv1d as TiledConv1d
-    from .local import TiledConv2d as TiledConv2d
-    from .local import TiledConv3d as TiledConv3d
-    from .pooling.channel_pool import ChannelPool as ChannelPool
-    from .pooling.channel_pool import Maxout as Maxout
-    from .pooling.cluster_pool import ClusterPool1d as ClusterPool1d
-    from .pooling.cluster_pool import ClusterPool2d as ClusterPool2d
-    from .pooling.cluster_pool import ClusterPool3d as ClusterPool3d
-    from .pooling.grid_pool import GlobalPool as GlobalPool
-    from .pooling.grid_pool import GridPool1d as GridPool1d
-    from .pooling.grid_pool import GridPool2d as GridPool2d
-    from .pooling.grid_pool import GridPool3d as GridPool3d
-    from .pooling.learned_pool import LearnedPool1d as LearnedPool1d
-    from .pooling.learned_pool import LearnedPool2d as LearnedPool2d
-    from .pooling.learned_pool import LearnedPool3d as LearnedPool3d
+    from .conv import Conv as Conv, Conv1d as Conv1d, Conv2d as Conv2d, Conv3d as Conv3d
+    from .local import (
+        Dense as Dense,
+        LocallyConnected1d as LocallyConnected1d,
+        LocallyConnected2d as LocallyConnected2d,
+        LocallyConnected3d as LocallyConnected3d,
+        TiledConv1d as TiledConv1d,
+        TiledConv2d as TiledConv2d,
+        TiledConv3d as TiledConv3d,
+    )
+    from .pooling.channel_pool import ChannelPool as ChannelPool, Maxout as Maxout
+    from .pooling.cluster_pool import (
+        ClusterPool1d as ClusterPool1d,
+        ClusterPool2d as ClusterPool2d,
+        ClusterPool3d as ClusterPool3d,
+    )
+    from .pooling.grid_pool import (
+        GlobalPool as GlobalPool,
+        GridPool1d as GridPool1d,
+        GridPool2d as GridPool2d,
+        GridPool3d as GridPool3d,
+    )
+    from .pooling.learned_pool import (
+        LearnedPool1d as LearnedPool1d,
+        LearnedPool2d as LearnedPool2d,
+        LearnedPool3d as LearnedPool3d,
+    )
     from .pooling.region_classifier import RegionClassifier as RegionClassifier
-    from .pooling.region_pool import RegionPool1d as RegionPool1d
-    from .pooling.region_pool import RegionPool2d as RegionPool2d
-    from .pooling.region_pool import RegionPool3d as RegionPool3d
-    from .pooling.window_pool import Pool as Pool
-    from .pooling.window_pool import Pool1d as Pool1d
-    from .pooling.window_pool import Pool2d as Pool2d
-    from .pooling.window_pool import Pool3d as Pool3d
-    from .transposed import ConvTranspose1d as ConvTranspose1d
-    from .transposed import ConvTranspose2d as ConvTranspose2d
-    from .transposed import ConvTranspose3d as ConvTranspose3d
+    from .pooling.region_pool import (
+        RegionPool1d as RegionPool1d,
+        RegionPool2d as RegionPool2d,
+        RegionPool3d as RegionPool3d,
+    )
+    from .pooling.window_pool import Pool as Pool, Pool1d as Pool1d, Pool2d as Pool2d, Pool3d as Pool3d
+    from .transposed import (
+        ConvTranspose1d as ConvTranspose1d,
+        ConvTranspose2d as ConvTranspose2d,
+        ConvTranspose3d as ConvTranspose3d,
+    )
 
 _NAMES = {
     "conv": "Conv Conv1d Conv2d Conv3d",

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ..compute import layouts
 from ..compute.operator import Operator
-from ..description import notation, shapes
-from ..description import transposed as adjoint
+from ..description import notation, shapes, transposed as adjoint
 from ..description.axis import plain
 from ..description.connections import Connections
 from ..description.convolution import Convolution

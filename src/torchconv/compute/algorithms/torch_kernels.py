@@ -16,8 +16,7 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.convolution import Convolution
-from .. import layouts, torch_bugs
-from .. import padding as borders
+from .. import layouts, padding as borders, torch_bugs
 from ..planning import cost_model, machine
 from ..tensors import OUTPUT, has_numbers
 from .base import Algorithm, Problem

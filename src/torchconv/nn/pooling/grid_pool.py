@@ -20,9 +20,7 @@ from ...description.resampling import Resampling
 from ...description.shapes import sizes_of
 from ...errors import SettingError, ShapeError
 from ...network.base import Operation
-from ...network.pooling import Grid, Summary, grid_text, grids_of
-from ...network.pooling import PoolAll as DescribedGlobal
-from ...network.pooling import PoolGrid as Described
+from ...network.pooling import Grid, PoolAll as DescribedGlobal, PoolGrid as Described, Summary, grid_text, grids_of
 
 STATISTICS = ("mean", "max")
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ...description.axis import integer
 from ...errors import DataError, SettingError, ShapeError, TorchconvError
-from ...network.pooling import PoolRegions as Described
-from ...network.pooling import Region, runs
+from ...network.pooling import PoolRegions as Described, Region, runs
 from . import grid_pool
 
 
