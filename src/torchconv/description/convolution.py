@@ -71,13 +71,7 @@ class Convolution:
         ndim = len(axes)
         shared = Sharing.of(sharing, ndim)
         bias_shared = Sharing.of(shared if bias_sharing is None else bias_sharing, ndim)
-        self._set(
-            Connections.of(in_channels, out_channels, groups, connections),
-            axes,
-            shared,
-            bias,
-            bias_shared,
-        )
+        self._set(Connections.of(in_channels, out_channels, groups, connections), axes, shared, bias, bias_shared)
 
     def _set(self, channels: Connections, axes: tuple[Axis, ...], sharing: Sharing, bias: bool, bias_sharing: Sharing):
         bias = flag("bias", bias)

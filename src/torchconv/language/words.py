@@ -153,10 +153,7 @@ _POWER = {"p": read_decimal}
 _CROP = ("crop", one_of("crop"))
 _GEOMETRY = {name: notation.READERS[name] for name in ("stride", "padding", "dilation")}
 _GEOMETRY["ceil_mode"] = notation.read_switch
-_CONV_SLOTS = (
-    *(("filters", number), ("kernel", sizes), _PADDING),
-    ("transposed", one_of("transposed")),
-)
+_CONV_SLOTS = (*(("filters", number), ("kernel", sizes), _PADDING), ("transposed", one_of("transposed")))
 _CONV_NAMES = {**notation.READERS, "output_padding": read_steps}
 _UNSHARED = {name: read for name, read in _CONV_NAMES.items() if name != "sharing"}
 _ACTIVATIONS = {
@@ -173,17 +170,13 @@ WORDS: dict[str, Word] = {
         {**_GEOMETRY, **_POWER, "count_include_pad": notation.read_switch},
     ),
     "LEARNEDPOOL": Word(
-        semantics.make_learned_pool,
-        (("kernel", sizes), _PADDING),
-        {**_GEOMETRY, "per_channel": notation.read_switch},
+        semantics.make_learned_pool, (("kernel", sizes), _PADDING), {**_GEOMETRY, "per_channel": notation.read_switch}
     ),
     "GRIDPOOL": Word(semantics.make_grid_pool, (("grid", grids), _STATISTIC), _POWER),
     "GLOBALPOOL": Word(lambda values, around: pooling.PoolAll(**values), (_STATISTIC,), _POWER),
     "MAXOUT": Word(semantics.make_channel_pool, (("channels", number),)),
     "CHANNELPOOL": Word(
-        semantics.make_channel_pool,
-        (("channels", number), _WEIGHTED),
-        {"stride": read_steps, **_POWER},
+        semantics.make_channel_pool, (("channels", number), _WEIGHTED), {"stride": read_steps, **_POWER}
     ),
     "UPSAMPLE": Word(semantics.make_upsample, (("factor", sizes), ("mode", one_of(*ops.Upsample.modes)))),
     "PIXELSHUFFLE": Word(lambda values, around: ops.ShufflePixels(**values), (("factor", number),)),

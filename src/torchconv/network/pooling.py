@@ -16,17 +16,7 @@ from ..description.pooling import Pooling
 from ..description.resampling import Resampling
 from ..description.shapes import sources
 from ..errors import SettingError, ShapeError
-from ..receptive.access import (
-    AccessPattern,
-    Beside,
-    Composed,
-    Each,
-    Flatten,
-    Gather,
-    Reduce,
-    Resize,
-    SlidingWindows,
-)
+from ..receptive.access import AccessPattern, Beside, Composed, Each, Flatten, Gather, Reduce, Resize, SlidingWindows
 from .base import Locality, ModuleSpec, Operation, Unlearned, Volume
 
 SUMMARIES = ("max", "mean", "l2", "lp")  # of regions that are no windows
