@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from itertools import product
 from math import prod
 
 import pytest
@@ -166,6 +168,25 @@ def test_holes_of_dilation():
     assert "6 samples of axis 0 in between are not read" in str(box)
     filled = nn.Sequential(nn.Conv2d(1, 1, 3, dilation=2), nn.Conv2d(1, 1, 3, dilation=1))
     assert tc.receptive_field(filled, (1, 32, 32)).of((0, 0)).holes == ((), ())
+
+
+def test_long_axes_are_flagged_where_an_element_reads_only():
+    """An element's box on a long axis is that on a short one, in a memory that does not grow with the square."""
+    line = nn.Sequential(nn.Conv1d(1, 2, 5, dilation=3), nn.Conv1d(2, 2, 3, stride=2, dilation=2), nn.ReLU())
+    short, field = tc.receptive_field(line, (1, 200)), tc.receptive_field(line, (1, 50_000))
+    tracemalloc.start()
+    assert field.of((30,)) == short.of((30,))
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
+    assert field.of((30,)).holes == short.of((30,)).holes != ((),)
+    last = field.of((24_900,))
+    assert last.first == (49_800,)
+    assert [at - 49_740 for at in last.read[0]] == [*short.of((30,)).read[0]]
+    plane = nn.Sequential(nn.Conv2d(1, 1, (3, 5), padding=(3, 0), padding_mode="circular"), nn.MaxPool2d(1, 2))
+    long, all_in_one = tc.receptive_field(plane, (1, 3, 300)), tc.receptive_field(plane, (1, 3, 40))
+    assert {place: long.of(place) for place in product(range(3), range(18))} == {
+        place: all_in_one.of(place) for place in product(range(3), range(18))
+    }
 
 
 def test_between_layers_and_without_a_size():

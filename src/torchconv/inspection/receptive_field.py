@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch  # noqa: F401  (for the doctests)
 
-from ..description.interval import Interval
+from ..description.interval import EMPTY, Interval
 from ..errors import SettingError, ShapeError
 from ..network.graph import Network
 from ..network.propagation import propagate
@@ -21,6 +21,7 @@ from ..receptive.periodic import Progression
 from .network_of import network_of, on_larger_input
 
 Number = int | Fraction
+TOLD_APART = 256  # samples of an axis that are flagged at once, for all elements; of a longer one those in a hull
 
 
 def receptive_field(
@@ -111,6 +112,7 @@ class ReceptiveField:
     padding: tuple[int | None, ...]
     notes: tuple[str, ...] = ()
     network: Network | None = field(default=None, repr=False, compare=False)
+    hulls: Field | None = field(default=None, repr=False, compare=False)
     start: str | None = field(default=None, repr=False, compare=False)
     goal: str | None = field(default=None, repr=False, compare=False)
     feature_map: ReceptiveField | None = field(default=None, repr=False, compare=False)
@@ -135,32 +137,37 @@ class ReceptiveField:
 
         Raises ShapeError for a place outside.
         """
-        marks = self._flags
+        if self.network is None or self.hulls is None:
+            raise SettingError("the box of an element", got="no input size", fix="Give the input shape.")
         place = tuple(unit) if isinstance(unit, Sequence) else (unit,)
-        space = len(marks.shape) - 2
+        shape = self.hulls.shape
+        space = len(shape) - 2
         if len(place) not in ((space, space + 1) if space > 0 else (0, 1)) or any(
-            not 0 <= at < length for at, length in zip(place[::-1], marks.shape[::-1], strict=False)
+            not 0 <= at < length for at, length in zip(place[::-1], shape[::-1], strict=False)
         ):
             raise ShapeError(
-                "an element", got=place, expected=f"a place in {marks.shape[-space:] if space > 0 else marks.shape[1:]}"
+                "an element", got=place, expected=f"a place in {shape[-space:] if space > 0 else shape[1:]}"
             )
-        full = [None] * (len(marks.shape) - len(place)) + [*place]
-        read, intervals = [], []
-        for array in marks.reads:
-            chosen = array[
-                tuple(slice(None) if at is None else min(at, n - 1) for at, n in zip(full, array.shape, strict=False))
-            ]
-            found = np.flatnonzero(chosen.reshape(-1, array.shape[-1]).any(axis=0))
-            read.append(tuple(int(one) for one in found))
-            intervals.append(Interval(read[-1][0], read[-1][-1]) if read[-1] else Interval(0, -1))
-        return Box(tuple(intervals), tuple(read))
+        full = [None] * (len(shape) - len(place)) + [*place]
+        hulls = [Interval(-int(marks[0]), int(marks[1])) for marks in _marks(self.hulls, full)]
+        pairs = zip(hulls, self.hulls.size, strict=True)
+        windows = tuple(Interval(0, n - 1) if n <= TOLD_APART else hull if hull.size else EMPTY for hull, n in pairs)
+        read = []
+        for marks, window in zip(_marks(self._flags(self.network, windows), full), windows, strict=True):
+            read.append(tuple((np.flatnonzero(marks[: window.size]) + window.first).tolist()))
+        return Box(tuple(Interval(one[0], one[-1]) if one else EMPTY for one in read), tuple(read))
+
+    def _flags(self, network: Network, windows: tuple[Interval, ...]) -> Field:
+        """The field in flags for the samples of these windows, remembered for the next element with the same."""
+        if windows not in self._known:
+            *_, last = propagate(network, self.start, self.goal, windows)
+            self._known.clear()
+            self._known[windows] = last.field
+        return self._known[windows]
 
     @cached_property
-    def _flags(self) -> Field:
-        if self.network is None:
-            raise SettingError("the box of an element", got="no input size", fix="Give the input shape.")
-        *_, found = propagate(self.network, self.start, self.goal, flags=True)
-        return found.field
+    def _known(self) -> dict[tuple[Interval, ...], Field]:
+        return {}
 
     def __str__(self) -> str:
         shown = f"size {_joined(self.size)}, stride {_joined(self.stride)}, padding {_joined(self.padding)}"
@@ -180,10 +187,11 @@ def between(network: Network, start: str | None = None, goal: str | None = None)
         last = found if last is None or all(found.field.aligned) else last
     if found is None or found.node.name != goal:
         raise SettingError(f"the field of {goal} in {start or 'the input'}", got="no way from one to the other")
-    answer = ReceptiveField.of_field(found.field, notes=tuple(notes), network=network, start=start, goal=goal)
+    known = {"network": network, "start": start}
+    answer = ReceptiveField.of_field(found.field, notes=tuple(notes), hulls=found.field, goal=goal, **known)
     if last is None or all(answer.stride) or last.node.name in (start, network.nodes[0].name):
         return answer
-    feature_map = ReceptiveField.of_field(last.field, network=network, start=start, goal=last.node.name)
+    feature_map = ReceptiveField.of_field(last.field, hulls=last.field, goal=last.node.name, **known)
     return replace(answer, feature_map=feature_map)
 
 
@@ -222,6 +230,13 @@ def _measured(array: np.ndarray, size: int) -> Progression | None:
     clipped = (np.maximum(begin + np.arange(len(marks)) * step, 0), begin + np.arange(len(marks)) * step + way.size - 1)
     same = (first == clipped[0]) & (last == np.minimum(clipped[1], size - 1))
     return way if step > 0 and same.all() else None
+
+
+def _marks(found: Field, place: Sequence[int | None]) -> Iterator[np.ndarray]:
+    """For each axis of the input what the elements at a place read together; None stands for all along an axis."""
+    for array in found.reads:
+        at = (slice(None) if one is None else min(one, n - 1) for one, n in zip(place, array.shape, strict=False))
+        yield array[tuple(at)].reshape(-1, array.shape[-1]).max(axis=0)
 
 
 def _largest(array: np.ndarray) -> int:

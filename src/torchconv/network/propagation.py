@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ..description.interval import Interval
 from ..errors import ShapeError
 from ..receptive.access import AccessPattern, Everything
 from ..receptive.field import Field
@@ -23,11 +24,11 @@ class NodeField:
 
 
 def propagate(
-    network: Network, start: str | None = None, goal: str | None = None, flags: bool = False
+    network: Network, start: str | None = None, goal: str | None = None, flags: bool | Sequence[Interval] = False
 ) -> Iterator[NodeField]:
     """What each node reads of the output of `start`, by default the input; nodes that read nothing of it are left out.
 
-    goal: only what that node needs. flags: every sample told apart. Fields are let go when nothing more reads them.
+    goal: only what that node needs. flags: as for `Field.of_input`. Fields are let go when nothing more reads them.
     """
     volumes = {row.node.name: row.volume for row in network.rows}
     start = start or network.nodes[0].name

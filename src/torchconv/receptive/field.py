@@ -17,6 +17,7 @@ import numpy as np
 
 from ..description import shapes
 from ..description.axis import Axis
+from ..description.interval import Interval
 from ..errors import ShapeError
 from .periodic import Progression
 
@@ -106,13 +107,23 @@ class Field:
     aligned: Alignments
 
     @classmethod
-    def of_input(cls, shape: Sequence[int], ndim: int, flags: bool = False) -> Field:
-        """Of the input itself, whose last `ndim` axes are looked at; flags: every sample told apart, not only hulls."""
+    def of_input(cls, shape: Sequence[int], ndim: int, flags: bool | Sequence[Interval] = False) -> Field:
+        """Of the input itself, whose last `ndim` axes are looked at.
+
+        flags: every sample told apart, not only hulls; with an interval for each axis the samples in it, in front of
+        one more flag for those outside.
+        """
         shape = tuple(shape)
         size = shape[len(shape) - ndim :]
+        windows = [Interval(0, length - 1) for length in size] if isinstance(flags, bool) else flags
         reads = []
-        for dim, length in enumerate(size, len(shape) - ndim):
-            marks = np.eye(length, dtype=bool) if flags else np.stack([-np.arange(length), np.arange(length)], 1)
+        for dim, (length, window) in enumerate(zip(size, windows, strict=True), len(shape) - ndim):
+            places = np.arange(length)
+            marks = np.stack([-places, places], 1)
+            if flags:
+                outside = (places < window.first) | (places > window.last)
+                flag = np.where(outside, window.size, places - window.first)
+                marks = flag[:, None] == np.arange(window.size + outside.any())
             reads.append(marks.reshape([length if at == dim else 1 for at in range(len(shape))] + [-1]))
         aligned = tuple(Alignment(len(shape) - ndim + axis, Progression()) for axis in range(ndim))
         return cls(shape, size, tuple(reads), aligned)
