@@ -62,8 +62,8 @@ def folded(array: np.ndarray) -> np.ndarray:
     """1 long along the axes that nothing depends on."""
     for dim in range(array.ndim - 1):
         if array.shape[dim] > 1:
-            first = array.take([0], dim)
-            if array.strides[dim] == 0 or (array == first).all():
+            first, last = array.take([0], dim), array.take([-1], dim)
+            if array.strides[dim] == 0 or ((first == last).all() and (array == first).all()):
                 array = first
     return array
 
@@ -148,15 +148,13 @@ class Field:
     def through(self, dim: int, axis: Axis) -> Field:
         """What the windows of an axis read that slides along `dim`."""
         length = self.shape[dim]
+        low, high = shapes.padding(axis, length)
+        laid = shapes.samples(np.arange(-low, shapes.dilated(axis, length) + high), axis, length)
         outputs = shapes.output_size(axis, length)
-        low = shapes.padding(axis, length)[0]
-        starts = np.arange(outputs, dtype=np.int64) * axis.stride - low
-
-        def tap(number: int) -> np.ndarray:
-            return shapes.samples(starts + number * axis.dilation, axis, length)
-
+        run = max((outputs - 1) * axis.stride + 1, 0)
+        taps = [slice(start, start + run, axis.stride) for start in range(0, axis.span, axis.dilation)]
         aligned = self.moved(dim, lambda known: known.through(axis, low))
-        return self._gathered(dim, outputs, axis.kernel, tap, aligned)
+        return self._gathered(dim, outputs, laid, taps, aligned)
 
     def gathered(self, dim: int, table: np.ndarray, progression: Progression | None = None) -> Field:
         """What elements read that read those of a table along `dim`, (outputs, most), -1 for none."""
@@ -164,28 +162,24 @@ class Field:
             aligned = self.realigned(lambda known: None if known == dim else known)
         else:
             aligned = self.moved(dim, lambda known: known.after(progression))
-        return self._gathered(dim, len(table), table.shape[1], lambda number: table[:, number], aligned)
+        columns = [slice(start, start + len(table)) for start in range(0, table.size, max(len(table), 1))]
+        return self._gathered(dim, len(table), table.T.ravel(), columns, aligned)
 
-    def _gathered(
-        self, dim: int, outputs: int, taps: int, tap: Callable[[int], np.ndarray], aligned: Alignments
-    ) -> Field:
+    def _gathered(self, dim: int, outputs: int, laid: np.ndarray, taps: Sequence[slice], aligned: Alignments) -> Field:
+        """laid: elements side by side along `dim`, -1 for none; an output reads those at its place in every tap."""
         shape = (*self.shape[:dim], outputs, *self.shape[dim + 1 :])
         along = [array.shape[dim] != 1 or self.shape[dim] == 1 for array in self.reads]
         reads = list(self.reads)
         if not any(along):  # so that windows on nothing but padding are known somewhere
             along[0], reads[0] = True, self._spread(reads[0], [dim])
         for number in (at for at, has in enumerate(along) if has):
-            found: np.ndarray | None = None
             if not reads[number].shape[dim]:  # of a tensor without elements nothing can be read
                 reads[number] = np.pad(reads[number], [(0, int(at == dim)) for at in range(len(shape) + 1)])
                 reads[number][...] = self.nothing
-            for index in map(tap, range(taps)):
-                taken = np.take(reads[number], np.maximum(index, 0), axis=dim)
-                inside = (index >= 0).reshape([-1 if at == dim else 1 for at in range(taken.ndim)])
-                taken = np.where(inside, taken, self.nothing)
-                found = taken if found is None else np.maximum(found, taken)
-            assert found is not None
-            reads[number] = found
+            taken = np.take(reads[number], np.maximum(laid, 0), axis=dim)
+            inside = (laid >= 0).reshape([-1 if at == dim else 1 for at in range(taken.ndim)])
+            taken = np.where(inside, taken, self.nothing)
+            reads[number] = reduce(np.maximum, (taken[(slice(None),) * dim + (tap,)] for tap in taps))
         return Field(shape, self.size, tuple(reads), aligned).settled()
 
     def unfolded(self, dim: int, table: np.ndarray) -> Field:
