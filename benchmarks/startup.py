@@ -21,7 +21,7 @@ COMMANDS = {
     "import torch": [sys.executable, "-c", "import torch"],
     "import torchconv": [sys.executable, "-c", "import torchconv"],
     "import torchconv, and use conv and nn": [sys.executable, "-c", "import torchconv as tc; tc.conv; tc.nn.Conv2d"],
-    "torchconv --help": [sys.executable, "-m", "torchconv.cli.app", "--help"],
+    "torchconv --help": [sys.executable, "-m", "torchconv", "--help"],
 }
 
 

@@ -19,11 +19,7 @@ from . import doctor, evaluate, inspect, plan, predict, train, tune
 
 
 class Stopped(Exception):
-    """Ctrl-C; the message says what was kept."""
-
-
-class Unread(Exception):
-    """Nobody reads what is printed, as in `torchconv train | head`."""
+    """Ctrl-C, or nobody reads what is printed, as in `torchconv train | head`: the exit status, and what was kept."""
 
 
 class Program(TyperGroup):
@@ -34,10 +30,10 @@ class Program(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            raise Stopped(str(stop) or "interrupted") from None
+            raise Stopped(130, str(stop) or "interrupted") from None
         except BrokenPipeError as unread:
             kept = unread.strerror or ""
-            raise Unread(kept if kept.startswith("interrupted") else "") from None
+            raise Stopped(141, kept if kept.startswith("interrupted") else "") from None
 
 
 app = typer.Typer(
@@ -89,11 +85,11 @@ def status(app: Callable[..., Any], arguments: Sequence[str]) -> int:
         if sys.stdout:
             sys.stdout.flush()
         return found
-    except (Unread, BrokenPipeError) as unread:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python itself would complain at its end
-        return _complain(str(unread), 141) if isinstance(unread, Unread) and str(unread) else 141
-    except Stopped as stop:
-        return _complain(str(stop), 130)
+    except (Stopped, BrokenPipeError) as stop:
+        code, kept = stop.args if isinstance(stop, Stopped) else (141, "")
+        if code == 141:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python itself would complain at its end
+        return _complain(kept, code) if kept else code
     except TorchconvError as error:
         where = "" if error.where is None else f"\n{error.where}"
         lines = where.split("\n")
@@ -131,7 +127,3 @@ def _usage(error: Any, arguments: Sequence[str]) -> str:
 def _complain(message: str, status: int) -> int:
     print(f"torchconv: {message}", file=sys.stderr)
     return status
-
-
-if __name__ == "__main__":
-    main()

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import typer
 
 from ..text import install
-from .output import AsJson, json_text, show_table
+from . import AsJson, json_text, show_table
 
 COST = "large kernels take 5 to 35 times as long, depthwise and unshared training steps 5 to 8 times"
-PARTS = {"train": ("lightning", "torchmetrics", "sklearn", "PIL", "safetensors", "kornia", "datasets", "jinja2")}
+TRAIN = ("lightning", "torchmetrics", "sklearn", "PIL", "safetensors", "kornia", "datasets", "jinja2")
 
 
 class Finding(NamedTuple):
@@ -42,16 +42,15 @@ def findings() -> list[Finding]:
     from .. import __version__
     from ..compute.planning import cost_model, wisdom
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return [
         Finding("torchconv", __version__),
         Finding("torch", torch.__version__),
         Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         Finding("processor", f"{wisdom.processor('cpu')}, {torch.backends.cpu.get_cpu_capability()}"),
         Finding("threads", str(torch.get_num_threads()), "torch.set_num_threads changes it"),
-        Finding("GPU", gpu),
+        Finding("GPU", torch.cuda.get_device_name() if torch.cuda.is_available() else "none"),
         _kernels(),
-        *(_part(name, modules) for name, modules in PARTS.items()),
+        _training(),
         Finding("measured plans", str(wisdom.folder())),
         _machine(cost_model.factors(torch.get_num_threads())),
     ]
@@ -60,9 +59,8 @@ def findings() -> list[Finding]:
 def _machine(factors: dict[str, float]) -> Finding:
     """Whether estimates follow what was measured here."""
     if not factors:
-        return Finding(
-            "estimates", "of another machine", "torchconv tune --machine measures this one, in half a minute"
-        )
+        note = "torchconv tune --machine measures this one, in half a minute"
+        return Finding("estimates", "of another machine", note)
     values = sorted(factors.values())
     return Finding("estimates", f"measured here, {values[len(values) // 2]:.2f} times the shipped ones")
 
@@ -78,10 +76,8 @@ def _kernels() -> Finding:
     return Finding("compiled kernels", f"on, {used}", note)
 
 
-def _part(name: str, modules: tuple[str, ...]) -> Finding:
-    missing = [module for module in modules if find_spec(module) is None]
-    if not missing:
-        return Finding(f"torchconv[{name}]", "installed")
-    return Finding(
-        f"torchconv[{name}]", "not installed", f"{', '.join(missing)} missing: no torchconv {name}. {install(name)}"
-    )
+def _training() -> Finding:
+    if missing := ", ".join(module for module in TRAIN if find_spec(module) is None):
+        note = f"{missing} missing: no torchconv train. {install('train')}"
+        return Finding("torchconv[train]", "not installed", note)
+    return Finding("torchconv[train]", "installed")

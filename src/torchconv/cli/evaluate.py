@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
-from .output import DATA, AsJson, RunFolder, json_text, show_table
+from . import DATA, AsJson, RunFolder, json_text, show_table
 
 
 def evaluate(
     run: RunFolder,
     data: Annotated[
-        str | None,
-        typer.Option(metavar=DATA, help="Other data than the held-out part of what the run was trained on."),
+        str | None, typer.Option(metavar=DATA, help="Other data than the held-out part of what the run was trained on.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

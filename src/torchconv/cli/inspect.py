@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import SettingError
-from .output import AsJson
+from . import AsJson
 
 MODEL = "TEXT|ZOO NAME|RUN|FILE.pt2|PACKAGE.MODULE:FACTORY"
 
@@ -95,12 +95,11 @@ def _made(package: str, name: str) -> Any:
         made = getattr(__import__(package, fromlist=[name]), name)
         with torch.device("meta"):
             found = made if isinstance(made, torch.nn.Module) else made()
+        if isinstance(found, torch.nn.Module):
+            return found
+        got, expected = f"a {type(found).__name__}", "a torch module"
     except (ImportError, AttributeError) as error:
-        raise SettingError(
-            f"factory {package}:{name}", got=str(error), expected="a function that makes a module"
-        ) from error
+        got, expected = str(error), "a function that makes a module"
     finally:
         sys.path.remove("")
-    if not isinstance(found, torch.nn.Module):
-        raise SettingError(f"factory {package}:{name}", got=f"a {type(found).__name__}", expected="a torch module")
-    return found
+    raise SettingError(f"factory {package}:{name}", got=got, expected=expected)

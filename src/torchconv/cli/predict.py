@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .output import AsJson, RunFolder, json_text, show_table
+from . import AsJson, RunFolder, json_text, show_table
 
 
 def predict(

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import SettingError
 from ..text import duration, megabytes, printable
-from .output import DATA, show_table
+from . import DATA, show_table
 
 if TYPE_CHECKING:
     from ..training import Result
@@ -35,8 +35,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same weights.")] = 0,
     batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images in one step. [default: 64; fewer for few images in a folder]"),
+        int | None, typer.Option(min=1, help="Images in one step. [default: 64; fewer for few images in a folder]")
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest of the schedule. [default: 0.01]")] = None,
     out: Annotated[
@@ -71,13 +70,9 @@ def train(
         return _resume(resume, context)
     from ..training import train as run
 
-    given = {
-        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience,
-        "precision": precision,
-    }  # fmt: skip
-    settings = {name: value for name, value in given.items() if value is not None}
-    _show(run(data, text, out, recipe=recipe, devices=devices, nodes=nodes, seed=seed, **settings))
-    return None
+    optional = ("epochs", "batch_size", "learning_rate", "patience", "precision")
+    settings = {name: context.params[name] for name in optional if context.params[name] is not None}
+    return _show(run(data, text, out, recipe=recipe, devices=devices, nodes=nodes, seed=seed, **settings))
 
 
 def _resume(path: Path, context: typer.Context) -> None:
@@ -102,14 +97,14 @@ def _show(result: Result) -> None:
     if any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID")):
         return
     tested = "no test images" if result.test_accuracy is None else f"{result.test_accuracy:.4f}"
-    rows = {
-        "validation accuracy": f"{result.validation_accuracy:.4f} (epoch {result.best_epoch})",
-        "test accuracy": tested,
-        "parameters": f"{result.parameters:,}",
-        "model": megabytes(result.model_bytes),
-        "training": duration(result.seconds),
-    }
-    show_table((), list(rows.items()))
+    rows = [
+        ("validation accuracy", f"{result.validation_accuracy:.4f} (epoch {result.best_epoch})"),
+        ("test accuracy", tested),
+        ("parameters", f"{result.parameters:,}"),
+        ("model", megabytes(result.model_bytes)),
+        ("training", duration(result.seconds)),
+    ]
+    show_table((), rows)
     examples = sorted((result.path / "examples").glob("*.png"))
     image = examples[7 % len(examples)] if examples else "IMAGE"
     print(f"\nrun folder: {result.path}")

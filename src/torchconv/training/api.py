@@ -62,19 +62,10 @@ def train(
     task = Task.new(name, text, recipe, processes, settings, progress)
     learner = Learner(task)
     if processes.rank > 0:
-        return _train(task, learner, Keep(None, Path(out or "runs"), task), None, False)
+        return _train(task, learner, Keep(None, Path(out or "runs"), task), False)
     run = NewRun(Path(out)) if out is not None else NewRun.next_free(task.source.name)
-    keep = Keep(run, run.path, task)
     try:
-        _describe(run, task)
-        return _train(task, learner, keep, None, progress)
-    except BaseException as stop:
-        unusable = isinstance(stop, Unwritable) and not (run.path / CONFIG).exists()
-        kept = isinstance(stop, KeyboardInterrupt | BrokenPipeError | Unwritable) and not unusable
-        if not kept and not (run.path / CHECKPOINT).exists() and not (run.path / WEIGHTS).exists():
-            run.discard()
-        _tell(stop, keep)
-        raise
+        return _lead(task, learner, run, progress)
     finally:
         run.release()
 
@@ -90,19 +81,13 @@ def resume(path: str | Path, progress: bool = True) -> Result:
     processes = Processes.of(settings.get("devices", 1), settings.get("nodes", 1))
     if processes.rank > 0:
         task = Task.again(found, processes)
-        learner, keep = Learner(task), Keep(None, found.path, task)
-        return _train(task, learner, keep, keep.again(learner), False)
+        return _train(task, Learner(task), Keep(None, found.path, task), False)
     run = NewRun.again(found.path)
     try:
         if (final := found.final()) is not None:
             return _finished(run, final)
         task = Task.again(found, processes, progress)
-        learner, keep = Learner(task), Keep(run, run.path, task)
-        try:
-            return _train(task, learner, keep, keep.again(learner), progress)
-        except BaseException as stop:
-            _tell(stop, keep)
-            raise
+        return _lead(task, Learner(task), run, progress)
     finally:
         run.release()
 
@@ -116,34 +101,53 @@ def _describe(run: NewRun, task: Task) -> None:
     run.describe(task.config, task.text, task.source.classes)
 
 
-def _train(task: Task, learner: Learner, keep: Keep, begun: Path | None, progress: bool) -> Result:
-    """In any of the processes; the first one tests the weights, and writes down what came out."""
+def _lead(task: Task, learner: Learner, run: NewRun, progress: bool) -> Result:
+    """Train in the first process; whatever ends the training, a new run folder without anything to keep goes again."""
+    keep = Keep(run, run.path, task)
     try:
+        if run.fresh:
+            _describe(run, task)
+        return _train(task, learner, keep, progress)
+    except BaseException as stop:
+        unusable = isinstance(stop, Unwritable) and not (run.path / CONFIG).exists()
+        kept = isinstance(stop, KeyboardInterrupt | BrokenPipeError | Unwritable) and not unusable
+        if not kept and not (run.path / CHECKPOINT).exists() and not (run.path / WEIGHTS).exists():
+            run.discard()
+        _tell(stop, keep)
+        raise
+
+
+def _train(task: Task, learner: Learner, keep: Keep, progress: bool) -> Result:
+    """In any of the processes; the first one tests the weights, and writes down what came out."""
+    evaluation = None
+    try:
+        begun = keep.again(learner)
         if not keep.complete:
             with explained():
                 fit(task, learner, keep, begun, progress)
-        found = (None, None) if keep.run is None else _finish(task, learner, keep)
-        result = _agree(found[0])
+        found: list[Any] = [None]
+        if keep.run is not None:
+            found[0], evaluation = _finish(task, learner, keep)
+        if dist.is_initialized():
+            dist.broadcast_object_list(found)
     finally:
         keep.end()
         with suppress(Exception):  # the others may be gone
             if dist.is_initialized():
                 dist.destroy_process_group()
     if keep.run is not None:
-        _report(keep.path, found[1])
-    return result
+        _report(keep.path, evaluation)
+    return found[0]
 
 
 def _finish(task: Task, learner: Learner, keep: Keep) -> tuple[Result, Evaluation]:
     """Test the best weights in float32, and write down all that came out; the checkpoint has had its time."""
-    seconds = keep.seconds
-    weights = keep.path / WEIGHTS
+    seconds, weights = keep.seconds, keep.path / WEIGHTS
     module = learner.averaged.to("cuda" if torch.cuda.is_available() else "cpu")
     load_weights(module, weights)
 
     def tested(split: str) -> Evaluation:
-        samples = task.samples[split]
-        told = task.recipe.test_time_augmentation
+        samples, told = task.samples[split], task.recipe.test_time_augmentation
         found = answers(module, task.objective, task.scaling, samples.images, told)
         return task.objective.evaluation(split, found, samples)
 
@@ -204,12 +208,3 @@ def _interrupted(keep: Keep) -> str:
     kept = f"after {done} epoch{'s' * (done != 1)}" if keep.epochs else "before the end of the first epoch"
     weights = f"; the best weights so far are kept in {keep.path}" if keep.epochs else ""
     return f"interrupted {kept}{weights}; continue with: torchconv train --resume {shlex.quote(str(keep.path))}"
-
-
-def _agree(result: Result | None) -> Result:
-    """The result of the process that writes, in all processes."""
-    found = [result]
-    if dist.is_initialized():
-        dist.broadcast_object_list(found)
-    assert found[0] is not None
-    return found[0]

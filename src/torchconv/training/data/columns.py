@@ -18,7 +18,7 @@ from ...network.operations import Volume
 from ...text import some
 from . import images
 from .images import Encoded
-from .parts import SPLITS, Samples, Split, Splits
+from .parts import SPLITS, Samples, Source, Split
 
 IMAGES = ("image", "img", "images", "picture", "photo")
 LABELS = ("label", "labels", "class", "fine_label", "target", "category")
@@ -114,12 +114,8 @@ def _unclear(table: Table, what: str, found: Sequence[str], expected: str) -> Da
 
 
 def _holds_images(kind: pa.DataType) -> bool:
-    if types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _is_binary(kind.field("bytes").type)
-    return _is_binary(kind)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
+    if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
     return types.is_binary(kind) or types.is_large_binary(kind)
 
 
@@ -155,14 +151,12 @@ def _is_unicode(name: str) -> bool:
         return False
 
 
-class TableImages(Splits):
+class TableImages(Source):
     """Images in the rows of tables, one table for each split that is given; `train` is always there.
 
     Items are numbers of rows, counted on from table to table. Classes are the names in the train table's schema, or
     the different strings or numbers of its label column; those of other tables are found among them by name.
     """
-
-    kind = "table"
 
     def __init__(self, name: str, tables: Mapping[str, Table]) -> None:
         self.name = name
@@ -183,14 +177,9 @@ class TableImages(Splits):
         place = {name: number for number, name in enumerate(self.classes)}
         unknown = [own.names[number] for number in np.unique(own.values) if own.names[number] not in place]
         if unknown:
-            where = f"data {self._tables[split].place}"
-            raise DataError(
-                where, got=f"class {unknown[0]} that is not in train", expected=f"one of {some(self.classes)}"
-            )
+            where, got = f"data {self._tables[split].place}", f"class {unknown[0]} that is not in train"
+            raise DataError(where, got=got, expected=f"one of {some(self.classes)}")
         return np.array([place.get(name, -1) for name in own.names], dtype=np.int64)[own.values]
-
-    def check(self, volume: Volume) -> None:
-        images.check_volume(volume)
 
     def parts(self, seed: int) -> dict[str, Split]:
         train = self._tables["train"]
@@ -201,12 +190,9 @@ class TableImages(Splits):
         counts = np.bincount(self._labels["train"], minlength=len(self.classes))
         if (counts < least).any():
             number = int((counts < least).argmax())
-            raise DataError(
-                f"class {self.classes[number]} of {train.place}",
-                got=f"{counts[number]} images",
-                expected=f"at least {least}",
-                fix="Add images of it, or leave the class out.",
-            )
+            what, got = f"class {self.classes[number]} of {train.place}", f"{counts[number]} images"
+            fix = "Add images of it, or leave the class out."
+            raise DataError(what, got=got, expected=f"at least {least}", fix=fix)
         return super().parts(seed)
 
     def digest(self) -> str:

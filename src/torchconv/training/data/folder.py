@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -11,17 +10,12 @@ import torch
 from ...errors import DataError
 from ...network.operations import Volume
 from . import images
-from .parts import Samples, Split, Splits
+from .parts import Samples, Source, Split
 
 SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "eval": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid", "eval"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 EXPECTED = "a folder for each class, or train, validation and test, each once, with a folder for each class inside"
 
@@ -90,15 +84,6 @@ def split_files(path: Path) -> dict[str, Path]:
     return found
 
 
-def digest(root: Path, files: Iterable[Path]) -> str:
-    """Of the relative paths and the sizes of files: it changes when one is added, removed, renamed or replaced."""
-    found = hashlib.sha256()
-    for path in sorted(files):
-        line = f"{path.stat().st_size} {path.relative_to(root).as_posix()}\0"
-        found.update(line.encode("utf-8", errors="surrogateescape"))
-    return found.hexdigest()
-
-
 def readable(name: str, path: Path) -> str:
     """A name that can be written to a file; raises DataError for one that is not UTF-8."""
     try:
@@ -108,7 +93,7 @@ def readable(name: str, path: Path) -> str:
     return name
 
 
-class ImageFolder(Splits):
+class ImageFolder(Source):
     """A folder with a folder of images for each class, or with train/, validation/ and test/ that are such folders.
 
     What is not split is split by the seed, class by class: a tenth for validation, at least one image, a tenth for the
@@ -117,7 +102,6 @@ class ImageFolder(Splits):
     """
 
     kind = "folder"
-    numbered = False
 
     def __init__(self, path: str | Path) -> None:
         root = Path(path)
@@ -127,12 +111,10 @@ class ImageFolder(Splits):
         self._files = {name: class_files(folder) for name, folder in self._folders.items()}
         self.classes = tuple(self._files["train"])
         if len(self.classes) < 2:
-            raise DataError(
-                f"data {path}",
-                got=self._too_few(),
-                expected="at least two folders of images, one for each class, as in pets/cat/1.png",
-                fix=tables_hint(root),
-            )
+            got = f"one class only ({self.classes[0]})" if self.classes else "no class folders"
+            got = got if any(root.iterdir()) else "an empty folder"
+            expected = "at least two folders of images, one for each class, as in pets/cat/1.png"
+            raise DataError(f"data {path}", got=got, expected=expected, fix=tables_hint(root))
         for split, files in self._files.items():
             for name, found in files.items():
                 self._check_class(split, name, len(found))
@@ -141,11 +123,6 @@ class ImageFolder(Splits):
             split: Split.of((path, number[name]) for name, paths in files.items() for path in paths)
             for split, files in self._files.items()
         }
-
-    def _too_few(self) -> str:
-        if not any(self._root.iterdir()):
-            return "an empty folder"
-        return f"one class only ({self.classes[0]})" if self.classes else "no class folders"
 
     def _check_class(self, split: str, name: str, count: int) -> None:
         least = 2 if split == "train" and "validation" not in self._files else 1
@@ -156,12 +133,13 @@ class ImageFolder(Splits):
             known = ", ".join(suffix[1:] for suffix in images.SUFFIXES)
             raise DataError(where, got=f"{count} images", expected=f"at least {least} ({known})")
 
-    def check(self, volume: Volume) -> None:
-        images.check_volume(volume)
-
     def digest(self) -> str:
-        files = (path for found in self._files.values() for paths in found.values() for path in paths)
-        return digest(self._root, files)
+        """Of the relative paths and the sizes of files: it changes when one is added, removed, renamed or replaced."""
+        found = hashlib.sha256()
+        for path in sorted(path for files in self._files.values() for paths in files.values() for path in paths):
+            line = f"{path.stat().st_size} {path.relative_to(self._root).as_posix()}\0"
+            found.update(line.encode("utf-8", errors="surrogateescape"))
+        return found.hexdigest()
 
     def read(self, part: Split, volume: Volume, progress: bool = False) -> Samples:
         return Samples(images.read_images(part.items, volume, progress), torch.tensor(part.labels, dtype=torch.int64))

@@ -116,10 +116,7 @@ def _read(where: str, file: Encoded, volume: Volume) -> np.ndarray:
     except Exception as error:  # decoders raise anything on a damaged file
         reason = (str(error) or type(error).__name__).partition(" <_io.BytesIO")[0]
         raise DataError(
-            f"{where} cannot be read",
-            got=reason,
-            expected=f"one of {', '.join(FORMATS)}",
-            fix="Repair or remove it.",
+            f"{where} cannot be read", got=reason, expected=f"one of {', '.join(FORMATS)}", fix="Repair or remove it."
         ) from error
     return np.asarray(turned, dtype=np.uint8).reshape(height, width, volume.channels).transpose(2, 0, 1)
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...network.operations import Volume
+from .images import check_volume
 
 Item = TypeVar("Item")
 SPLITS = ("train", "validation", "test")
@@ -51,54 +53,33 @@ class Samples:
         return _samples, (self.images.numpy(), self.labels.numpy())
 
 
-class Source(Protocol):
+def _samples(images: np.ndarray, labels: np.ndarray) -> Samples:
+    return Samples(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+class Source(ABC):
     """Data of one kind: what there is, before anything is decoded, and the decoding.
 
-    `numbered` says that the classes are bare numbers, for which the data have no names.
+    numbered: whether the classes are bare numbers, for which the data have no names. volume: what goes into a network
+    whose text does not say it. _given: the splits that the data have; `train` is always there.
     """
 
     kind: str
     name: str
     classes: tuple[str, ...]
-    numbered: bool
-
-    @property
-    def volume(self) -> Volume:
-        """What goes into a network whose text does not say it."""
-        ...
-
-    def check(self, volume: Volume) -> None:
-        """Raise DataError unless the images can have this volume."""
-
-    def parts(self, seed: int) -> dict[str, Split]:
-        """The splits; the same for the same seed. Raises DataError where there are too few classes or images."""
-        ...
-
-    def whole(self) -> tuple[str, Split]:
-        """What a network that was trained on other data is evaluated on, and a word for it: all, test, validation."""
-        ...
-
-    def read(self, part: Split, volume: Volume, progress: bool = False) -> Samples:
-        """The images of a part; progress: show a bar on a terminal where there are many."""
-        ...
-
-    def digest(self) -> str:
-        """Changes when the images do; empty for data that cannot change."""
-        ...
-
-
-def _samples(images: np.ndarray, labels: np.ndarray) -> Samples:
-    return Samples(torch.from_numpy(images), torch.from_numpy(labels))
-
-
-class Splits:
-    """What folders and tables of images have in common: the splits that are given; `train` is always there."""
-
+    numbered = False
     volume = Volume(3, (32, 32))
     _given: dict[str, Split]
 
+    def check(self, volume: Volume) -> None:
+        """Raise DataError unless the images can have this volume."""
+        check_volume(volume)
+
     def parts(self, seed: int) -> dict[str, Split]:
-        """The given splits, and the others out of the training images, class by class."""
+        """The given splits, and the others out of the training images, class by class; the same for the same seed.
+
+        Raises DataError where there are too few classes or images.
+        """
         chosen: dict[str, list[tuple[Any, int]]] = {name: [] for name in SPLITS}
         classes: dict[int, list[tuple[Any, int]]] = {}
         for split, given in self._given.items():
@@ -110,9 +91,17 @@ class Splits:
         return {split: Split.of(pairs) for split, pairs in chosen.items()}
 
     def whole(self) -> tuple[str, Split]:
-        """All images of what is not split; of what is, the test images, or else the validation images."""
+        """What a network that was trained on other data is evaluated on, and a word for it: all, test, validation."""
         split = next(name for name in ("test", "validation", "train") if name in self._given)
         return "all" if split == "train" else split, self._given[split]
+
+    @abstractmethod
+    def read(self, part: Split, volume: Volume, progress: bool = False) -> Samples:
+        """The images of a part; progress: show a bar on a terminal where there are many."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Changes when the images do; empty for data that cannot change."""
 
 
 def shares(items: Sequence[Item], seed: int, given: Collection[str]) -> dict[str, Sequence[Item]]:

@@ -1,4 +1,4 @@
-"""scikit-learn's scans of handwritten digits, which need no download."""
+"""A source of images by its name, and scikit-learn's scans of handwritten digits, which need no download."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .parts import SPLITS, Samples, Source, Split
 DIGITS_SPLIT = {"train": 1257, "validation": 180, "test": 360}
 
 
-class Digits:
+class Digits(Source):
     """scikit-learn's 1,797 scans of handwritten digits, 8x8 pixels in 17 greys (Alpaydin, Kaynak 1998, UCI).
 
     The split is stratified by class and always the same: scikit-learn's train_test_split with random_state=0 takes 360
@@ -27,32 +27,25 @@ class Digits:
     kind = "digits"
     name = "digits"
     classes = tuple("0123456789")
-    numbered = False
     volume = Volume(1, (8, 8))
 
     def check(self, volume: Volume) -> None:
         if volume != self.volume:
-            raise DataError(
-                "the INPUT of a network for digits",
-                got=volume,
-                expected=self.volume,
-                fix="Write INPUT[8x8x1], or INPUT alone; without --data the data are digits: give --data for others.",
-            )
+            fix = "Write INPUT[8x8x1], or INPUT alone; without --data the data are digits: give --data for others."
+            raise DataError("the INPUT of a network for digits", got=volume, expected=self.volume, fix=fix)
 
     def parts(self, seed: int = 0) -> dict[str, Split]:
         from sklearn.model_selection import train_test_split
 
         labels = self._digits().target
-        rows = np.arange(len(labels))
-        rest, test = train_test_split(rows, test_size=DIGITS_SPLIT["test"], random_state=0, stratify=labels)
-        train, validation = train_test_split(
-            rest, test_size=DIGITS_SPLIT["validation"], random_state=0, stratify=labels[rest]
-        )
-        chosen = {name: np.asarray(rows) for name, rows in zip(SPLITS, (train, validation, test), strict=True)}
-        return {name: Split(tuple(rows.tolist()), tuple(labels[rows].tolist())) for name, rows in chosen.items()}
+        chosen = {"train": np.arange(len(labels))}
+        for name in ("test", "validation"):
+            rows = chosen["train"]
+            split = train_test_split(rows, test_size=DIGITS_SPLIT[name], random_state=0, stratify=labels[rows])
+            chosen["train"], chosen[name] = map(np.asarray, split)
+        return {name: Split(tuple(chosen[name].tolist()), tuple(labels[chosen[name]].tolist())) for name in SPLITS}
 
     def whole(self) -> tuple[str, Split]:
-        """The test scans."""
         return "test", self.parts()["test"]
 
     def read(self, part: Split, volume: Volume, progress: bool = False) -> Samples:
@@ -70,8 +63,6 @@ class Digits:
 
         return load_digits()
 
-
-__all__ = ["DIGITS_SPLIT", "Digits", "ImageFolder", "Samples", "Source", "Split", "source"]
 
 EXPECTED = "digits, a folder with a folder of images for each class, a FILE.parquet, or hf:NAME"
 

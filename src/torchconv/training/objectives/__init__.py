@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from torch import Tensor
 
@@ -23,22 +23,33 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+HeadsAndRows: TypeAlias = "tuple[Sequence[str], Sequence[Sequence[object]]]"  # heads and rows
+
 
 @dataclass(frozen=True)
 class Section:
     """A part of the report: a sentence, a figure, a table, and images with their captions; what is empty is left out.
 
-    table: heads and rows. images: address, what it shows in words, and the caption: strong, beside it, and below.
+    images: address, what it shows in words, and the caption: strong, beside it, and below.
     """
 
     title: str
     text: str
     figure: Any = ""
-    table: tuple[Sequence[str], Sequence[Sequence[object]]] | None = None
+    table: HeadsAndRows | None = None
     images: Sequence[tuple[str, str, str, str, str]] = ()
 
 
-class Evaluation(Protocol):
+class Prediction(Protocol):
+    """The answer to one image, as a table and for JSON."""
+
+    @property
+    def table(self) -> HeadsAndRows: ...
+
+    def to_dict(self) -> Mapping[str, Any]: ...
+
+
+class Evaluation(Prediction, Protocol):
     """How good the answers to the images of a split are."""
 
     split: str
@@ -53,30 +64,8 @@ class Evaluation(Protocol):
         """The score and what it is made of, in a line or two."""
         ...
 
-    @property
-    def table(self) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
-        """Heads and rows."""
-        ...
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """For JSON."""
-        ...
-
     def sections(self) -> Sequence[Section]:
         """What a report shows of it."""
-        ...
-
-
-class Prediction(Protocol):
-    """The answer to one image."""
-
-    @property
-    def table(self) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
-        """Heads and rows."""
-        ...
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """For JSON."""
         ...
 
 

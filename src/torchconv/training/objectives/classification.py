@@ -17,7 +17,7 @@ from ...network.graph import Network
 from ...network.operations import Volume
 from ...text import percent
 from ..data.parts import Samples
-from . import Objective, Section
+from . import HeadsAndRows, Objective, Section
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -38,12 +38,12 @@ class ClassRow:
     @property
     def recall(self) -> float:
         """Correct ones of the images of the class; 0 without images."""
-        return self.correct / self.images if self.images else 0.0
+        return self.correct / max(self.images, 1)
 
     @property
     def precision(self) -> float:
         """Correct ones of the images taken for the class; 0 if there are none."""
-        return self.correct / (self.correct + self.false_alarms) if self.correct + self.false_alarms else 0.0
+        return self.correct / max(self.correct + self.false_alarms, 1)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,13 @@ class ClassEvaluation:
     @property
     def rows(self) -> list[ClassRow]:
         """One for each class, in the order of the scores."""
-        return [self._row(number) for number in range(len(self.classes))]
+        wrong = self.confusion.clone().fill_diagonal_(0)
+        columns = self.confusion.diagonal(), wrong.sum(1), wrong.sum(0), *wrong.max(1)
+        counts = zip(self.classes, *(column.tolist() for column in columns), strict=True)
+        return [
+            ClassRow(name, right + missed, right, alarms, f"{self.classes[worst]} ({most})" if most else "")
+            for name, right, missed, alarms, most, worst in counts
+        ]
 
     @property
     def headline(self) -> str:
@@ -122,7 +128,7 @@ class ClassEvaluation:
         return found if self.top5 is None else f"{found}\namong the five likeliest {self.top5:.4f}"
 
     @property
-    def table(self) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+    def table(self) -> HeadsAndRows:
         """A row for each class."""
         rows = [
             (row.name, row.images, row.correct, f"{row.recall:.3f}", f"{row.precision:.3f}", row.mistaken_for)
@@ -158,24 +164,15 @@ class ClassEvaluation:
         return found
 
     def _worst(self) -> list[tuple[str, str, str, str, str]]:
-        found, names = self.mistakes, self.classes
+        found = self.mistakes
         if found is None:
             return []
-        numbers = (found.truth, found.predicted, found.probability, found.true_probability)
+        true, taken = ([self.classes[number] for number in part.tolist()] for part in (found.truth, found.predicted))
+        chances = ([percent(value) for value in part.tolist()] for part in (found.probability, found.true_probability))
         return [
-            (charts.png(image), f"{names[true]}, taken for {names[taken]}", names[taken], percent(one),
-             f"is {names[true]} {percent(other)}")
-            for image, true, taken, one, other in zip(found.images, *(part.tolist() for part in numbers), strict=True)
-        ]  # fmt: skip
-
-    def _row(self, number: int) -> ClassRow:
-        mistakes = self.confusion[number].clone()
-        mistakes[number] = 0
-        worst = int(mistakes.argmax())
-        taken = f"{self.classes[worst]} ({int(mistakes[worst])})" if mistakes[worst] > 0 else ""
-        counts = self.confusion[number].sum(), self.confusion[number, number], self.confusion[:, number].sum()
-        images, correct, predicted = (int(count) for count in counts)
-        return ClassRow(self.classes[number], images, correct, predicted - correct, taken)
+            (charts.png(image), f"{name}, taken for {other}", other, wrong, f"is {name} {right}")
+            for image, name, other, wrong, right in zip(found.images, true, taken, *chances, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -186,7 +183,7 @@ class ClassPrediction:
     top: tuple[tuple[str, float], ...]
 
     @property
-    def table(self) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+    def table(self) -> HeadsAndRows:
         """A row for each class."""
         rows = [("" if n else self.image, name, f"{value:.4f}") for n, (name, value) in enumerate(self.top)]
         return ("image", "class", "probability"), rows

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from ...drawing import charts
 from ...errors import DataError
-from ...network.graph import Network
-from ...text import duration, megabytes, percent, printable, short_count, some, write_atomically
+from ...text import duration, megabytes, percent, printable, short_count, some
 from ..objectives import Evaluation
 from ..run import run_folder
+from ..run.new_run import write
+from ..run.run_folder import is_number
 from .evaluate import evaluation_of
 
-REPORT, TEMPLATE = "report.html", "report.html.jinja"
 MOST_ROWS, MOST_TEXT = 400, 20_000
 
 
@@ -35,11 +33,7 @@ def write_report(path: str | Path, evaluation: Evaluation | None = None) -> None
             evaluation = evaluation_of(run)
         except DataError as error:
             reason = str(error)
-    page = render(run, _metrics(run.path), evaluation, reason)
-    try:
-        write_atomically(run.path / REPORT, page)
-    except OSError as error:
-        raise DataError(f"{run.path / REPORT} cannot be written", got=error.strerror) from None
+    write(run.path / run_folder.REPORT, render(run, _metrics(run.path), evaluation, reason))
 
 
 def render(run: run_folder.Run, metrics: Mapping[str, Any], evaluation: Evaluation | None, reason: str = "") -> str:
@@ -48,11 +42,8 @@ def render(run: run_folder.Run, metrics: Mapping[str, Any], evaluation: Evaluati
 
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters["printable"] = printable
-    template = page.from_string(
-        resources.files("torchconv.training.results").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    )
-    network, config = run.module.network, run.config
-    text = run.text
+    template = page.from_string(Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8"))
+    network, config, text = run.module.network, run.config, run.text
     return template.render(
         name=run.path.resolve().name,
         headline=_headline(run, metrics, evaluation),
@@ -60,10 +51,9 @@ def render(run: run_folder.Run, metrics: Mapping[str, Any], evaluation: Evaluati
         filters=charts.filters(run.module),
         sections=None if evaluation is None else evaluation.sections(),
         reason=reason,
-        rows=_rows(network)[:MOST_ROWS],
+        rows=network.rows[:MOST_ROWS],
         more=max(0, len(network.rows) - MOST_ROWS),
-        parameters=network.parameters,
-        macs=network.macs,
+        network=network,
         text=text[:MOST_TEXT].strip() + ("…" if len(text) > MOST_TEXT else ""),
         data=_data(config, run.classes),
         settings=_pairs(config.settings),
@@ -88,7 +78,7 @@ def _headline(
     final = final if isinstance(final, dict) else {}
     score, found = run.objective.score, []
     for split in ("test", "validation"):
-        if _number(value := final.get(f"{split}_{score}")):
+        if is_number(value := final.get(f"{split}_{score}")):
             images = run.config.images.get(split)
             found.append((percent(value), f"{split} {score}", f"{images:,} images" if images else ""))
     if evaluation is not None and not found:
@@ -96,9 +86,9 @@ def _headline(
     network = run.module.network
     found.append((short_count(network.parameters), "parameters", f"{network.parameters:,}"))
     found.append((short_count(network.macs), "multiply-accumulates", "for one image"))
-    if _number(size := final.get("model_bytes")):
+    if is_number(size := final.get("model_bytes")):
         found.append((megabytes(size), "weights", ""))
-    if _number(seconds := final.get("seconds")):
+    if is_number(seconds := final.get("seconds")):
         epochs = len(_epochs(metrics))
         found.append((duration(seconds), "training", f"{epochs} epochs" if epochs != 1 else "1 epoch"))
     return found
@@ -112,7 +102,7 @@ def _curves(metrics: Mapping[str, Any], score: str) -> list[tuple[str, Any]]:
         title, lines = what.capitalize(), []
         for split in ("train", "validation"):
             pairs = ((row["epoch"], row.get(f"{split}_{what}")) for row in rows)
-            lines.append((split, [(float(x), float(y)) for x, y in pairs if _number(y)]))
+            lines.append((split, [(float(x), float(y)) for x, y in pairs if is_number(y)]))
         drawn = charts.curves(lines, best if type(best) is int else None, f"{title} of each epoch")
         if drawn:
             found.append((title, drawn))
@@ -122,29 +112,16 @@ def _curves(metrics: Mapping[str, Any], score: str) -> list[tuple[str, Any]]:
 def _epochs(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = metrics.get("epochs")
     rows = rows if isinstance(rows, list) else []
-    return [row for row in rows if isinstance(row, dict) and _number(row.get("epoch"))]
-
-
-def _rows(network: Network) -> list[tuple[str, str, str, int, int]]:
-    """Name, operation, volume, parameters and multiply-accumulates of every node."""
-    rows = network.rows
-    return [(row.node.name, str(row.node.operation), str(row.volume), row.parameters, row.macs) for row in rows]
+    return [row for row in rows if isinstance(row, dict) and is_number(row.get("epoch"))]
 
 
 def _data(config: run_folder.Config, classes: Sequence[str]) -> list[tuple[str, str]]:
     images = ", ".join(f"{count:,} {split}" for split, count in config.images.items())
     scaling = "; ".join(f"{mean:.4f} ± {std:.4f}" for mean, std in zip(config.mean, config.std, strict=True))
     found = {"data": config.data, "kind": config.data_kind, "images": images, "input": config.input}
-    return [
-        *found.items(),
-        (f"{len(classes)} classes", some(classes, 50)),
-        ("mean ± deviation of the channels", scaling),
-    ]
+    found |= {f"{len(classes)} classes": some(classes, 50), "mean ± deviation of the channels": scaling}
+    return list(found.items())
 
 
 def _pairs(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(str(name).replace("_", " "), str(value)[:200]) for name, value in found.items()]
-
-
-def _number(value: Any) -> TypeGuard[float]:
-    return type(value) in (int, float) and math.isfinite(value)

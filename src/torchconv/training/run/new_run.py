@@ -26,9 +26,6 @@ except ImportError:  # Windows
     fcntl = None
 
 
-TRAIN = ("train", "training")
-
-
 class _Taken(DataError):
     """Another program made the folder in between."""
 
@@ -79,10 +76,8 @@ class NewRun:
     def check(path: Path) -> None:
         """Raise DataError where there is something already."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise DataError(
-                f"run folder {path}", got="a folder that is not empty" if path.is_dir() else "a file",
-                expected="a new or empty folder", fix="Give --out another name.",
-            )  # fmt: skip
+            got, expected = "a folder that is not empty" if path.is_dir() else "a file", "a new or empty folder"
+            raise DataError(f"run folder {path}", got=got, expected=expected, fix="Give --out another name.")
 
     @classmethod
     def next_free(cls, data: str, parent: Path = Path("runs")) -> NewRun:
@@ -100,13 +95,13 @@ class NewRun:
     def describe(self, config: Config, text: str, classes: tuple[str, ...]) -> None:
         """Write what is known before the training; config.json last, with which the folder is a run."""
         self._json(CLASSES, list(classes))
-        self._write(TEXT, (text + "\n").encode())
+        write(self.path / TEXT, text + "\n")
         self._json(CONFIG, asdict(config))
 
     def weights(self, module: torch.nn.Module) -> None:
         """Write the weights, in place of older ones."""
         state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-        self._write(WEIGHTS, save_tensors(state, metadata={"format": "pt"}))
+        write(self.path / WEIGHTS, save_tensors(state, metadata={"format": "pt"}))
 
     def metrics(self, metrics: dict[str, Any]) -> None:
         """Write the metrics, in place of older ones."""
@@ -130,10 +125,7 @@ class NewRun:
                 folder.rmdir()
 
     def _json(self, name: str, value: Any) -> None:
-        self._write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-    def _write(self, name: str, content: bytes) -> None:
-        write(self.path / name, content)
+        write(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def run_name(data: str) -> str:
@@ -145,11 +137,11 @@ def run_name(data: str) -> str:
     path = Path(data.split(":")[1] if data.startswith("hf:") else data)
     name = path.name
     if path.suffix.lower() == ".parquet":
-        name = path.parent.name if path.stem.lower() in TRAIN else path.stem
+        name = path.parent.name if path.stem.lower() in ("train", "training") else path.stem
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
 
 
-def write(path: Path, content: bytes | memoryview) -> None:
+def write(path: Path, content: bytes | memoryview | str) -> None:
     """Write a file in one step: what was there before stays until all of the new one is on the disk.
 
     Raises DataError where that is not possible.
@@ -175,6 +167,5 @@ def lock(path: Path) -> int | None:
         os.close(descriptor)
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             return None  # a file system without locks
-    raise DataError(
-        f"run folder {path}", got="another training that writes into it", expected="none", fix="Wait until it ends."
-    )
+    got = "another training that writes into it"
+    raise DataError(f"run folder {path}", got=got, expected="none", fix="Wait until it ends.")

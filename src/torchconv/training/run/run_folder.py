@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError
@@ -34,13 +34,8 @@ from ..objectives.classification import Classification
 
 FORMAT = 1
 RESTORE = "Train again, or restore the file."
-CONFIG, TEXT, CLASSES, WEIGHTS, METRICS = (
-    "config.json",
-    "architecture.txt",
-    "classes.json",
-    "weights.safetensors",
-    "metrics.json",
-)
+CONFIG, TEXT, CLASSES = "config.json", "architecture.txt", "classes.json"
+WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
 LOGS, REPORT, EXAMPLES = "logs", "report.html", "examples"
 
 
@@ -81,22 +76,6 @@ def objective(classes: Sequence[str]) -> Objective:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A trained network, ready to be used."""
-
-    path: Path
-    config: Config
-    classes: tuple[str, ...]
-    module: NetworkModule
-    text: str
-
-    @property
-    def objective(self) -> Objective:
-        """What it was trained for."""
-        return objective(self.classes)
-
-
-@dataclass(frozen=True)
 class Description:
     """What a run folder says before anything is trained."""
 
@@ -120,12 +99,24 @@ class Description:
             raise DataError(str(root / CLASSES), got=repr(classes)[:60], expected=expected)
         return cls(root, config, tuple(classes), _read(root / TEXT).decode("utf-8", errors="replace"))
 
+    @property
+    def objective(self) -> Objective:
+        """What it is trained for."""
+        return objective(self.classes)
+
     def final(self) -> dict[str, Any] | None:
         """The final numbers of a training that is complete."""
         path = self.path / METRICS
         found = _json(path) if path.exists() else None
         final = found.get("final") if isinstance(found, dict) else None
         return final if isinstance(final, dict) else None
+
+
+@dataclass(frozen=True)
+class Run(Description):
+    """A trained network, ready to be used."""
+
+    module: NetworkModule
 
 
 def load(path: str | Path) -> Run:
@@ -138,12 +129,12 @@ def load(path: str | Path) -> Run:
         told = {"got": error.got, "expected": error.expected, "fix": error.fix, "where": error.where}
         raise DataError(f"{root / TEXT}: {error.what}", **told) from None
     try:
-        objective(classes).check(module.network, str(root / TEXT), str(root / CLASSES))
+        found.objective.check(module.network, str(root / TEXT), str(root / CLASSES))
     except TorchconvError as error:
         fix = f"{TEXT} and {CLASSES} are of two runs: put back those of one."
         raise DataError(f"run {root}: {error.what}", got=error.got, expected=error.expected, fix=fix) from None
     load_weights(module, root / WEIGHTS)
-    return Run(root, config, classes, module.eval(), found.text)
+    return Run(root, config, classes, found.text, module.eval())
 
 
 def _config(path: Path) -> Config:
@@ -169,7 +160,7 @@ def _check_values(config: Config) -> None:
     if channels < 1 or any(size < 1 for size in config.volume.size) or not isinstance(config.settings, dict):
         raise ValueError(config.input)
     numbers = [*config.mean, *config.std]
-    if not len(config.mean) == len(config.std) == channels or not all(_finite(value) for value in numbers):
+    if not len(config.mean) == len(config.std) == channels or not all(is_number(value) for value in numbers):
         raise ValueError(f"scaling of {channels} channels")
     if not all(value > 0 for value in config.std):
         raise ValueError(f"scaling by {config.std}")
@@ -183,7 +174,8 @@ def _check_values(config: Config) -> None:
         raise ValueError("images")
 
 
-def _finite(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value from a JSON file is a finite number."""
     return type(value) in (int, float) and math.isfinite(value)
 
 
