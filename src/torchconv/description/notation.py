@@ -48,6 +48,11 @@ def read_integer(text: str) -> int:
     return int(text)
 
 
+def read_steps(text: str) -> int | tuple[int, ...]:
+    """Integers of the axes."""
+    return read_per_axis(text, read_integer)
+
+
 def read_pad(text: str) -> Any:
     """The inverse of `pad`.
 
@@ -97,13 +102,13 @@ def read_table(text: str) -> list[list[int]]:
 
 
 READERS: dict[str, Callable[[str], Any]] = {
-    "stride": lambda text: read_per_axis(text, read_integer),
+    "stride": read_steps,
     "padding": read_pads,
-    "dilation": lambda text: read_per_axis(text, read_integer),
+    "dilation": read_steps,
     "groups": read_integer,
     "connections": read_table,
     "padding_mode": lambda text: read_per_axis(text, str),
-    "input_dilation": lambda text: read_per_axis(text, read_integer),
+    "input_dilation": read_steps,
     "sharing": lambda text: read_per_axis(text, read_period),
     "bias_sharing": lambda text: read_per_axis(text, read_period),
     "bias": read_switch,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 from ..description.axis import integer, plain
 from ..errors import SettingError, TextError, TorchconvError
 from ..network.graph import Growing, Network
-from ..network.operations import Input, Operation, Volume
+from ..network.operations import Input, Volume
 from ..text import did_you_mean
 from .semantics import Surroundings
-from .syntax import NOTHING, Branches, Chain, Item, LayerItem, Optional, Repeat, SourceLocation, pointed
+from .syntax import NOTHING, Branches, Chain, LayerItem, Optional, Repeat, SourceLocation, pointed
 from .words import operations, read
 
 MOST_LAYERS = 10_000  # repeats multiply, so that a short text could ask for more than any memory holds
@@ -41,7 +41,7 @@ class Construction:
         assert isinstance(made, Input)
         self._growing = Growing(made if input is None else Input(input))  # what the caller says wins
         rest = leaves[1:] if starts else leaves
-        last = _last(rest)
+        last = len(rest) - 1 - bool(rest and rest[-1].word == "SOFTMAX")  # the layer that gives the scores
         here = made.word
         for number, leaf in enumerate(rest):
             here = self._add(leaf, here, number == last, number == len(rest) - 1)
@@ -81,20 +81,15 @@ class Construction:
         sources = [here]
         if isinstance(leaf, Branches):
             sources = [self._branch(branch, here) for branch in leaf.branches]
-        around = Surroundings(
-            self._growing.volume(here), self._input, self._classes, last, self._growing.operation(here)
-        )
+        before = self._growing.rows[here]
+        around = Surroundings(before.volume, self._input, self._classes, last, before.node.operation)
         for operation in operations(leaf, around):
-            sources = [self._grow(operation, sources, leaf)]
+            try:
+                sources = [self._growing.add(operation, sources)]
+            except TorchconvError as error:
+                raise pointed(error, leaf.place) from None
+            self._places[sources[0]] = leaf.place
         return sources[0] if leaf.word != NOTHING.word else here
-
-    def _grow(self, operation: Operation, sources: Sequence[str], leaf: Leaf) -> str:
-        try:
-            name = self._growing.add(operation, sources)
-        except TorchconvError as error:
-            raise pointed(error, leaf.place) from None
-        self._places[name] = leaf.place
-        return name
 
     def _branch(self, chain: Chain, here: str) -> str:
         for leaf in self._written_out(chain):
@@ -136,14 +131,6 @@ def _number(repeat: Repeat) -> int:
     return repeat.count
 
 
-def _last(leaves: Sequence[Leaf]) -> int:
-    """The place of the layer that gives the scores: the last one but for SOFTMAX."""
-    return len(leaves) - 2 if leaves and leaves[-1].word == "SOFTMAX" else len(leaves) - 1
-
-
-BOTH = (True, False)
-
-
 @dataclass(frozen=True)
 class Architecture:
     """An immutable architecture; str() is its canonical text, and equal texts are equal architectures.
@@ -169,7 +156,7 @@ class Architecture:
     @property
     def names(self) -> tuple[str, ...]:
         """Names that wait for a value, in the order of the text: counts of repeats, and options."""
-        return tuple({**self._found()})
+        return tuple(self._found())
 
     @property
     def input(self) -> Volume | None:
@@ -215,7 +202,7 @@ class Architecture:
         for name, kind in kinds.items():
             if name not in values and kind is int:
                 raise SettingError("expand", got=f"no values for {name}", expected=f"some, as in {name}=range(1, 4)")
-        ranges = {name: _choices(values[name]) if name in values else BOTH for name in (*kinds, *values)}
+        ranges = {name: _choices(values.get(name, (True, False))) for name in (*kinds, *values)}
         for name, choices in ranges.items():
             for value in choices:
                 self.bind(**{name: value})
@@ -234,18 +221,16 @@ class Architecture:
         """The kind of each name: int for a count, bool for an option."""
         kinds: dict[str, type] = {}
         for item in self.chain.walk():
-            name, kind = _named(item)
-            if name and kinds.setdefault(name, kind) is not kind:
+            if isinstance(item, Optional):
+                name, kind = item.name, bool
+            elif isinstance(item, Repeat) and isinstance(item.count, str):
+                name, kind = item.count, int
+            else:
+                continue
+            if kinds.setdefault(name, kind) is not kind:
                 error = TextError(name, got="it as a count and as an option", expected="a name of its own for each")
                 raise pointed(error, item.place)
         return kinds
-
-
-def _named(item: Item) -> tuple[str, type]:
-    """The name an item waits for, or "", and the kind of its values."""
-    if isinstance(item, Optional):
-        return item.name, bool
-    return (item.count if isinstance(item, Repeat) and isinstance(item.count, str) else ""), int
 
 
 def _choices(values: Any) -> tuple[Any, ...]:

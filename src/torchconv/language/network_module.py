@@ -14,7 +14,7 @@ from ..description.axis import LARGEST, plain, positive
 from ..errors import SettingError, ShapeError
 from ..network.base import ModuleSpec, Volume
 from ..network.graph import Network
-from ..network.operations import Activation, Convolve, FullyConnected, Input
+from ..network.operations import Convolve, FullyConnected, Input
 from .architecture import Architecture
 from .parser import parse
 
@@ -111,13 +111,11 @@ class NetworkModule(torch.nn.Module):
 
         Without it, signals in deep networks without NORM fade; tanh, NORM and scores are left as torch.nn has them.
         """
-        kinds = {node.name: type(node.operation) for node in self.network.nodes}
+        weighted = {node.name for node in self.network.nodes if isinstance(node.operation, Convolve | FullyConnected)}
         for node in self.network.nodes:
-            if isinstance(node.operation, Activation) and node.operation.word in RECTIFIERS:
-                source = node.inputs[0]
-                if kinds[source] in (Convolve, FullyConnected):
-                    with torch.no_grad():
-                        self.get_submodule(source).weight.mul_(math.sqrt(6))  # pyright: ignore
+            if node.operation.word in RECTIFIERS and node.inputs[0] in weighted:
+                with torch.no_grad():
+                    self.get_submodule(node.inputs[0]).weight.mul_(math.sqrt(6))  # pyright: ignore
 
     def forward(self, x: Tensor) -> Tensor:
         return self._run(x, len(self._steps))
@@ -185,9 +183,8 @@ def _network(
     wanted = None if classes is None else positive("classes", classes)
     if isinstance(architecture, Network):
         if bindings:
-            raise SettingError(
-                "bindings", got=", ".join(bindings), expected="none with a network", fix="Give the text."
-            )
+            got, expected = ", ".join(bindings), "none with a network"
+            raise SettingError("bindings", got=got, expected=expected, fix="Give the text.")
         network = architecture if volume is None else architecture.on(volume)
     else:
         found = architecture if isinstance(architecture, Architecture) else parse(architecture)
@@ -196,9 +193,8 @@ def _network(
         network = found.network(volume, wanted or DEFAULT_CLASSES)
     if wanted is not None and network.output.channels != wanted:
         last = f"{network.output.channels}, which {network.without_softmax().nodes[-1].name} gives"
-        raise SettingError(
-            "classes", got=wanted, expected=last, fix="Write a bare FC at the end, or leave classes out."
-        )
+        fix = "Write a bare FC at the end, or leave classes out."
+        raise SettingError("classes", got=wanted, expected=last, fix=fix)
     return network
 
 

@@ -21,22 +21,11 @@ from .words import read
 DEEPEST = 20  # brackets inside one another
 LONGEST = 1_000_000  # characters
 
-TERMINALS = {
+TERMINALS = {  # for messages; all others stand for themselves
     "WORD": "a layer such as CONV",
     "COUNT": "a count such as 2",
     "VALUE": "a value such as 3x3",
-    "MINUS": "'-'",
     "NAME": "a name",
-    "STAR": "'*'",
-    "QMARK": "'?'",
-    "VBAR": "'|'",
-    "COMMA": "','",
-    "EQUAL": "'='",
-    "LPAR": "'('",
-    "RPAR": "')'",
-    "LSQB": "'['",
-    "RSQB": "']'",
-    "$END": "the end",
 }
 
 
@@ -107,10 +96,9 @@ class _Reader(Transformer_NonRecursive):
         return Repeat(_shallow(_body(what), place), _count(count, place), place)
 
     def optional(self, parts: list[Any]) -> Optional:
-        what, name = parts
-        body = _body(what)
+        body = _body(parts[0])
         place = next(body.layers()).place
-        return Optional(_shallow(body, place), str(name or Optional.usual_name(body)), place)
+        return Optional(_shallow(body, place), str(parts[1] or Optional.usual_name(body)), place)
 
     def branches(self, parts: list[Any]) -> Branches:
         word, settings, *chains = parts
@@ -162,7 +150,9 @@ def _explained(error: UnexpectedInput, text: str) -> TorchconvError:
         found = repr(error.char) if isinstance(error, UnexpectedCharacters) else "the end of the text"
         terminals = getattr(error, "allowed", None) or ()
     position = len(text.rstrip()) if found == "the end of the text" else error.pos_in_stream or 0
-    expected = " or ".join(word for name, word in TERMINALS.items() if name in terminals)
+    known = (one for one in _grammar().terminals if one.name in terminals)
+    words = [TERMINALS.get(one.name) or f"'{one.pattern.value}'" for one in known] + ["the end"] * ("$END" in terminals)
+    expected = " or ".join(words)
     fix = "Join layers with a hyphen, '-'." if found in ("'\u2013'", "'\u2014'", "'\u2212'") else ""
     wrong = TextError("an architecture cannot be read", got=found, expected=expected or None, fix=fix)
     return pointed(wrong, SourceLocation(text, position))

@@ -17,11 +17,6 @@ from ..network.operations import Operation, Volume
 CONV_DEFAULTS = {"filters": 32, "kernel": 3, "padding": "same"}
 POOL_DEFAULTS = {"kernel": 2, "statistic": "max", "padding": "valid"}
 WEIGHTS = ("binomial", "gaussian")
-TILED_PERIOD = 2
-GRID = (2,)
-MAXOUT_PIECES = 2
-UPSAMPLE_FACTOR = 2
-DROPOUT_RATE = 0.5
 FC_OUTPUTS = 128
 # The kinds of NORM that a setting says something to.
 NORM_SETTINGS = {"groups": ("group",), "momentum": ("batch",), "eps": ("batch", "layer", "instance", "group")}
@@ -92,15 +87,10 @@ def make_norm(values: Values, around: Surroundings) -> Operation:
     return ops.Norm(**values)
 
 
-def make_local(values: Values, around: Surroundings) -> Operation:
-    """LOCAL: a kernel of its own at every position."""
-    return make_conv({**values, "sharing": "none"}, around)
-
-
 def make_tiled(values: Values, around: Surroundings) -> Operation:
     """TILED: kernels that repeat with a period."""
     settings = {**values}
-    return make_conv({"sharing": settings.pop("period", TILED_PERIOD), **settings}, around)
+    return make_conv({"sharing": settings.pop("period", 2), **settings}, around)
 
 
 def make_pool(values: Values, around: Surroundings) -> Operation:
@@ -128,19 +118,19 @@ def _weighted(settings: Values) -> Values:
 
 def make_grid_pool(values: Values, around: Surroundings) -> Operation:
     """GRIDPOOL: a statistic of each cell of a grid, or of several grids."""
-    given = [per_axis(grid, around.volume, "GRIDPOOL", "grid") for grid in values.get("grid", GRID)]
+    given = [per_axis(grid, around.volume, "GRIDPOOL", "grid") for grid in values.get("grid", (2,))]
     return pooling.PoolGrid(tuple(given), pooling.Summary(values.get("statistic", "max"), values.get("p")))
 
 
 def make_channel_pool(values: Values, around: Surroundings) -> Operation:
     """CHANNELPOOL, and MAXOUT where it takes the largest: a statistic of neighbouring channels."""
-    settings = {"channels": MAXOUT_PIECES, **values}
+    settings = {"channels": 2, **values}
     return pooling.PoolChannels(Pooling((settings.pop("channels"),), **_weighted(settings)))
 
 
 def make_upsample(values: Values, around: Surroundings) -> Operation:
     """UPSAMPLE: every axis so many times as long."""
-    factors = per_axis(values.get("factor", UPSAMPLE_FACTOR), around.volume, "UPSAMPLE", "factor")
+    factors = per_axis(values.get("factor", 2), around.volume, "UPSAMPLE", "factor")
     return ops.Upsample(factors, values.get("mode", "nearest"))
 
 
@@ -148,8 +138,8 @@ def make_fc(values: Values, around: Surroundings) -> Operation:
     """FC: so many outputs, each reading everything."""
     outputs = values.get("outputs") or (around.classes if around.last else FC_OUTPUTS)
     if outputs is None:
-        fix = "Write FC[10], or give classes."
-        raise TextError("outputs of the last FC", got="none", expected="their number", fix=fix)
+        expected, fix = "their number", "Write FC[10], or give classes."
+        raise TextError("outputs of the last FC", got="none", expected=expected, fix=fix)
     return ops.FullyConnected(outputs, values.get("bias", True))
 
 

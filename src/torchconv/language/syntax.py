@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import TorchconvError
@@ -141,7 +141,7 @@ class Chain:
     INPUT - (CONV - RELU)*2 - FC
     """
 
-    items: tuple[LayerItem | Repeat | Optional | Branches, ...]
+    items: tuple[Item, ...]
 
     def __str__(self) -> str:
         return " - ".join(map(str, self.items))
@@ -151,7 +151,7 @@ class Chain:
         """How many brackets stand inside one another."""
         return max((1 + body.depth for item in self.items for body in bodies(item)), default=0)
 
-    def walk(self) -> Iterator[LayerItem | Repeat | Optional | Branches]:
+    def walk(self) -> Iterator[Item]:
         """All items as written, each once, outer ones before those inside them."""
         for item in self.items:
             yield item
@@ -164,7 +164,7 @@ class Chain:
 
     def bound(self, values: Mapping[str, Any]) -> Chain:
         """The same chain with values in place of these names; what is optional is there then, or is not."""
-        return Chain(tuple(_joined([_bound(item, values) for item in self.items])))
+        return Chain(tuple(new for item in self.items for new in _bound(item, values)))
 
 
 Item = LayerItem | Repeat | Optional | Branches
@@ -178,26 +178,17 @@ def bodies(item: Item) -> tuple[Chain, ...]:
     return () if isinstance(item, LayerItem) else (item.body,)
 
 
-def _bound(item: Item, values: Mapping[str, Any]) -> Sequence[Item]:
+def _bound(item: Item, values: Mapping[str, Any]) -> tuple[Item, ...]:
     """What stands in the place of an item once these names have values."""
     if isinstance(item, LayerItem):
         return (item,)
     if isinstance(item, Branches):
-        kept = tuple(branch.bound(values) for branch in item.branches)
-        return (
-            Branches(
-                item.word, tuple(one if one.items else Chain((NOTHING,)) for one in kept), item.settings, item.place
-            ),
-        )
+        kept = (branch.bound(values) for branch in item.branches)
+        return (replace(item, branches=tuple(one if one.items else Chain((NOTHING,)) for one in kept)),)
     body = item.body.bound(values)
     if not body.items:
         return ()
     if isinstance(item, Optional):
         there = values.get(item.name)
-        return (Optional(body, item.name, item.place),) if there is None else body.items if there else ()
-    count = values.get(item.count, item.count) if isinstance(item.count, str) else item.count
-    return (Repeat(body, count, item.place),)
-
-
-def _joined(parts: Sequence[Sequence[Item]]) -> Iterator[Item]:
-    return (item for part in parts for item in part)
+        return (replace(item, body=body),) if there is None else body.items if there else ()
+    return (replace(item, body=body, count=values.get(str(item.count), item.count)),)

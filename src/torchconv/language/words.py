@@ -56,8 +56,8 @@ from . import semantics
 from .semantics import Surroundings, Values
 from .syntax import Argument, Branches, LayerItem, SourceLocation, pointed
 
-# A slot recognises a value without a name: it returns what it says, or None if it is not of its kind.
-Recognise = Callable[[str], Any]
+# What recognises a value without a name: the words that it may be, or what reads it, and gives None for another kind.
+Slot = tuple[str, ...] | Callable[[str], Any]
 DECIMAL = r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?"
 
 
@@ -104,22 +104,12 @@ def name(text: str) -> str | None:
     return text if re.fullmatch(r"[A-Za-z_]\w*", text) else None
 
 
-def one_of(*words: str) -> Recognise:
-    """One of these words."""
-    return lambda text: text if text in words else None
-
-
 def read_decimal(text: str) -> float:
     """A number as `0.1` or `1e-5`; raises TextError for anything else."""
     value = rate(text)
     if value is None or not math.isfinite(value):
         raise TextError("a number", got=repr(text), expected="a number such as 0.1")
     return value
-
-
-def read_steps(text: str) -> int | tuple[int, ...]:
-    """Integers per axis."""
-    return notation.read_per_axis(text, notation.read_integer)
 
 
 Made = Operation | list[Operation]
@@ -134,7 +124,7 @@ class Word:
     """
 
     make: Callable[[Values, Surroundings], Made] | None = None
-    slots: tuple[tuple[str, Recognise], ...] = ()
+    slots: tuple[tuple[str, Slot], ...] = ()
     names: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
     branches: bool = False
     needs: str = ""
@@ -146,15 +136,15 @@ class Word:
         return ", ".join(parts) if parts else "no settings"
 
 
-_PADDING = ("padding", one_of(*PADDING_WORDS))
-_STATISTIC = ("statistic", one_of(*pooling.SUMMARIES))
-_WEIGHTED = ("statistic", one_of(*pooling.SUMMARIES, *semantics.WEIGHTS))
+_PADDING = ("padding", PADDING_WORDS)
+_STATISTIC = ("statistic", pooling.SUMMARIES)
+_WEIGHTED = ("statistic", (*pooling.SUMMARIES, *semantics.WEIGHTS))
 _POWER = {"p": read_decimal}
-_CROP = ("crop", one_of("crop"))
+_CROP = ("crop", ("crop",))
 _GEOMETRY = {name: notation.READERS[name] for name in ("stride", "padding", "dilation")}
 _GEOMETRY["ceil_mode"] = notation.read_switch
-_CONV_SLOTS = (*(("filters", number), ("kernel", sizes), _PADDING), ("transposed", one_of("transposed")))
-_CONV_NAMES = {**notation.READERS, "output_padding": read_steps}
+_CONV_SLOTS = (("filters", number), ("kernel", sizes), _PADDING, ("transposed", ("transposed",)))
+_CONV_NAMES = {**notation.READERS, "output_padding": notation.read_steps}
 _UNSHARED = {name: read for name, read in _CONV_NAMES.items() if name != "sharing"}
 _ACTIVATIONS = {
     word.upper(): Word(lambda values, around, word=word: ops.Activation(word)) for word in ops.Activation.words
@@ -162,8 +152,10 @@ _ACTIVATIONS = {
 WORDS: dict[str, Word] = {
     "INPUT": Word(semantics.make_input, (("height x width x channels", sizes),)),
     "CONV": Word(semantics.make_conv, _CONV_SLOTS, _CONV_NAMES),
-    "LOCAL": Word(semantics.make_local, _CONV_SLOTS, _UNSHARED),
-    "TILED": Word(semantics.make_tiled, _CONV_SLOTS, {**_UNSHARED, "period": read_steps}),
+    "LOCAL": Word(
+        lambda values, around: semantics.make_conv({**values, "sharing": "none"}, around), _CONV_SLOTS, _UNSHARED
+    ),
+    "TILED": Word(semantics.make_tiled, _CONV_SLOTS, {**_UNSHARED, "period": notation.read_steps}),
     "POOL": Word(
         semantics.make_pool,
         (("kernel", sizes), _WEIGHTED, _PADDING),
@@ -176,18 +168,18 @@ WORDS: dict[str, Word] = {
     "GLOBALPOOL": Word(lambda values, around: pooling.PoolAll(**values), (_STATISTIC,), _POWER),
     "MAXOUT": Word(semantics.make_channel_pool, (("channels", number),)),
     "CHANNELPOOL": Word(
-        semantics.make_channel_pool, (("channels", number), _WEIGHTED), {"stride": read_steps, **_POWER}
+        semantics.make_channel_pool, (("channels", number), _WEIGHTED), {"stride": notation.read_steps, **_POWER}
     ),
-    "UPSAMPLE": Word(semantics.make_upsample, (("factor", sizes), ("mode", one_of(*ops.Upsample.modes)))),
+    "UPSAMPLE": Word(semantics.make_upsample, (("factor", sizes), ("mode", ops.Upsample.modes))),
     "PIXELSHUFFLE": Word(lambda values, around: ops.ShufflePixels(**values), (("factor", number),)),
     **_ACTIVATIONS,
     "NORM": Word(
         semantics.make_norm,
-        (("kind", one_of(*ops.Norm.kinds)),),
+        (("kind", ops.Norm.kinds),),
         {"groups": notation.read_integer, "momentum": read_decimal, "eps": read_decimal},
     ),
     "SCALE": Word(lambda values, around: ops.ScaleChannels()),
-    "DROPOUT": Word(lambda values, around: ops.Dropout(values.get("rate", semantics.DROPOUT_RATE)), (("rate", rate),)),
+    "DROPOUT": Word(lambda values, around: ops.Dropout(**values), (("rate", rate),)),
     "FC": Word(semantics.make_fc, (("outputs", number),), {"bias": notation.read_switch}),
     "SOFTMAX": Word(semantics.make_softmax),
     "SUM": Word(lambda values, around: ops.Sum("crop" in values), (_CROP,), branches=True),
@@ -196,15 +188,6 @@ WORDS: dict[str, Word] = {
     "MARK": Word(None, (("name", name),), needs="name"),
     "FROM": Word(None, (("name", name),), needs="name"),
 }
-CHOICES = (  # every word that a slot may know
-    *PADDING_WORDS,
-    *pooling.SUMMARIES,
-    *semantics.WEIGHTS,
-    *ops.Upsample.modes,
-    *ops.Norm.kinds,
-    "transposed",
-    "crop",
-)
 
 
 def read(layer: LayerItem | Branches) -> Values:
@@ -245,11 +228,8 @@ def _word(layer: LayerItem | Branches) -> Word:
     """What the vocabulary says of a layer; raises TextError for unknown words, and branches too many or missing."""
     word = WORDS.get(layer.word)
     if word is None:
-        known = ", ".join(WORDS)
-        error = TextError(
-            "unknown layer", got=repr(layer.word), expected=f"one of {known}", fix=did_you_mean(layer.word, WORDS)
-        )
-        raise pointed(error, layer.place)
+        expected, fix = f"one of {', '.join(WORDS)}", did_you_mean(layer.word, WORDS)
+        raise pointed(TextError("unknown layer", got=repr(layer.word), expected=expected, fix=fix), layer.place)
     count = len(layer.branches) if isinstance(layer, Branches) else 0
     if word.branches and count < 2:
         got = f"{count} branches" if count != 1 else "one branch"
@@ -263,17 +243,23 @@ def _word(layer: LayerItem | Branches) -> Word:
 
 
 def _read_setting(text: str, word: Word, setting: Argument, taken: Values) -> tuple[str, Any]:
-    what = f"settings of {text}"
+    said = setting.value
     if setting.name is None:
-        fitting = [(name, value) for name, one in word.slots if (value := one(setting.value)) is not None]
+        fitting = [(name, value) for name, slot in word.slots if (value := _recognised(slot, said)) is not None]
         if fitting:  # the last one where all are taken, so that it is said to be given twice
             return next((slot for slot in fitting if slot[0] not in taken), fitting[-1])
-        fix = did_you_mean(setting.value, _choices(word))
-        raise TextError(what, got=repr(setting.value), expected=word.accepts, fix=fix)
-    if setting.name not in word.names:
+        fix = did_you_mean(said, [choice for _, slot in word.slots if isinstance(slot, tuple) for choice in slot])
+    elif setting.name in word.names:
+        return setting.name, word.names[setting.name](said)
+    else:
         fix = did_you_mean(setting.name, word.names)
-        raise TextError(what, got=repr(str(setting)), expected=word.accepts, fix=fix)
-    return setting.name, word.names[setting.name](setting.value)
+    raise TextError(f"settings of {text}", got=repr(str(setting)), expected=word.accepts, fix=fix)
+
+
+def _recognised(slot: Slot, text: str) -> Any:
+    if isinstance(slot, tuple):
+        return text if text in slot else None
+    return slot(text)
 
 
 def _twice(layer: LayerItem | Branches, name: str, found: Values, second: Argument) -> TextError:
@@ -290,8 +276,3 @@ def _blamed(layer: LayerItem | Branches, found: Values, error: TorchconvError) -
     named = error.what.replace("out_channels", "filters").replace("kernel_size", "kernel").split()
     places = {name: setting.place for name, setting in zip(found, layer.settings, strict=True) if name in named}
     return next(iter(places.values()), None) or layer.place
-
-
-def _choices(word: Word) -> list[str]:
-    """The words that its slots know."""
-    return [choice for choice in CHOICES if any(recognise(choice) == choice for _, recognise in word.slots)]

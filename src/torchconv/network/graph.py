@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,11 +51,9 @@ class Network:
         for node in self.nodes:
             missing = [name for name in node.inputs if name not in known]
             if missing or node.name in known:
-                raise SettingError(
-                    f"node {node.name!r}",
-                    got=f"unknown inputs {missing}" if missing else "its name twice",
-                    expected="names of their own, and inputs among the nodes before",
-                )
+                got = f"unknown inputs {missing}" if missing else "its name twice"
+                expected = "names of their own, and inputs among the nodes before"
+                raise SettingError(f"node {node.name!r}", got=got, expected=expected)
             reads = node.operation.reads
             if len(node.inputs) < 2 if reads is None else len(node.inputs) != reads:
                 expected = "two or more" if reads is None else reads
@@ -65,7 +63,10 @@ class Network:
     @cached_property
     def rows(self) -> tuple[NodeRow, ...]:
         """Volume, parameters and multiply-accumulates of every node."""
-        return tuple(self._fold())
+        rows: dict[str, NodeRow] = {}
+        for node in self.nodes:
+            rows[node.name] = row_of(node, [rows[name].volume for name in node.inputs])
+        return tuple(rows.values())
 
     @property
     def input(self) -> Volume:
@@ -99,13 +100,6 @@ class Network:
         """The same network up to its scores, for losses that take the logarithm themselves."""
         return Network(self.nodes[:-1]) if isinstance(self.nodes[-1].operation, Softmax) else self
 
-    def _fold(self) -> Iterator[NodeRow]:
-        volumes: dict[str, Volume] = {}
-        for node in self.nodes:
-            row = row_of(node, [volumes[name] for name in node.inputs])
-            volumes[node.name] = row.volume
-            yield row
-
 
 def row_of(node: Node, read: Sequence[Volume]) -> NodeRow:
     """What there is to know about a node that reads these volumes; raises ShapeError naming the layer and them."""
@@ -113,24 +107,22 @@ def row_of(node: Node, read: Sequence[Volume]) -> NodeRow:
         volume = node.operation.output(*read)
         return NodeRow(node, volume, node.operation.parameters(*read), node.operation.macs(*read))
     except TorchconvError as error:
-        shown = ", ".join(map(str, read))
-        raise ShapeError(
-            f"layer {node.name} on {'a volume' if len(read) == 1 else 'volumes'} {shown}: {error}"
-        ) from error
+        shown = f"{'a volume' if len(read) == 1 else 'volumes'} {', '.join(map(str, read))}"
+        raise ShapeError(f"layer {node.name} on {shown}: {error}") from error
 
 
 class Growing:
-    """A network that is being written: nodes are added one after another, numbered by kind, and know their volume.
+    """A network that is being written: nodes are added one after another, numbered by kind; `rows` tells of each.
 
     >>> from torchconv.network.operations import FullyConnected
     >>> growing = Growing(Input(Volume(1, (8, 8))))
-    >>> growing.add(FullyConnected(10), ["input"]), str(growing.volume("fc1"))
+    >>> growing.add(FullyConnected(10), ["input"]), str(growing.rows["fc1"].volume)
     ('fc1', '10')
     """
 
     def __init__(self, start: Input) -> None:
         self._counts: Counter[str] = Counter()
-        self._rows: dict[str, NodeRow] = {}
+        self.rows: dict[str, NodeRow] = {}
         self.add(start, ())
 
     def add(self, operation: Operation, inputs: Sequence[str]) -> str:
@@ -139,20 +131,12 @@ class Growing:
         self._counts[word] += 1
         alone = isinstance(operation, Input | Softmax) and self._counts[word] == 1
         node = Node(word if alone else f"{word}{self._counts[word]}", operation, tuple(inputs))
-        self._rows[node.name] = row_of(node, [self.volume(name) for name in inputs])
+        self.rows[node.name] = row_of(node, [self.rows[name].volume for name in inputs])
         return node.name
-
-    def volume(self, name: str) -> Volume:
-        """What comes out of a node."""
-        return self._rows[name].volume
-
-    def operation(self, name: str) -> Operation:
-        """What a node does."""
-        return self._rows[name].node.operation
 
     def network(self) -> Network:
         """All that was added."""
-        return Network(tuple(row.node for row in self._rows.values()))
+        return Network(tuple(row.node for row in self.rows.values()))
 
 
 def chain(operations: Sequence[Operation]) -> Network:
