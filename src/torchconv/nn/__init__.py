@@ -1,8 +1,7 @@
 """Layers, with torch.nn's names and arguments where torch has them; state_dicts can be exchanged there.
 
-conv, transposed   convolutions of every weight sharing
+conv, transposed   convolutions of every weight sharing, whose shapes may come with the first input
 local              tiled, locally connected and, between two volumes, fully connected layers
-lazy               parameters: torch.nn's initial distribution, and shapes that come with the first input
 pooling/           pooling over windows, grids, channels, learned clusters and regions
 
 Public are the layers below. They are imported when they are first used.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from math import prod, sqrt
 from typing import Any, ClassVar
 
 import torch
@@ -13,20 +15,29 @@ from ..compute import layouts
 from ..compute.operator import Operator
 from ..description import shapes
 from ..description.convolution import Convolution
-from .lazy import LazilyInitialised, initialise
+
+_INITIALISING = threading.RLock()  # for layers whose first calls come from several threads
 
 
 class FixedSetting(property):
     """A setting of a layer: it can be read, and setting it raises an AttributeError that says why."""
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
     def __set__(self, instance: Any, value: Any) -> None:
-        name = getattr(self.fget, "__name__", "a setting")
-        what = f"{name} of {type(instance).__name__} cannot be changed, because its computation is prepared"
+        what = f"{self._name} of {type(instance).__name__} cannot be changed, because its computation is prepared"
         raise AttributeError(f"{what}. Make a new layer, and load the weights of this one.")
 
+    @classmethod
+    def of_part(cls, part: str, name: str, doc: str) -> Any:
+        """A setting that one part of the layer holds."""
 
-def _without_shape(**options: Any) -> Any:
-    return UninitializedParameter(**options)  # no subclass of Parameter, but it takes its place
+        def read(layer: Any) -> Any:
+            return getattr(getattr(layer, part), name)
+
+        read.__doc__ = doc
+        return cls(read)
 
 
 def shown_padding(convolution: Convolution) -> tuple[Any, ...]:
@@ -34,7 +45,7 @@ def shown_padding(convolution: Convolution) -> tuple[Any, ...]:
     return tuple(pad[0] if pad != "same" and pad[0] == pad[1] else pad for pad in convolution.padding)
 
 
-class Conv(LazilyInitialised):
+class Conv(torch.nn.Module):
     """The layer of a described convolution: (batch, in, *size) to (batch, out, *output size); the batch may be missing.
 
     convolution: the description. input_size: samples per axis; unshared layers need it to know their parameters, and
@@ -50,6 +61,9 @@ class Conv(LazilyInitialised):
 
     layout: ClassVar[str] = layouts.PLAIN
     transposed: ClassVar[bool] = False
+    weight: Parameter
+    bias: Parameter | None
+    _is_lazy: bool  # whether a parameter has no shape yet, and takes it from the first input or from saved parameters
 
     def __init__(
         self,
@@ -67,8 +81,9 @@ class Conv(LazilyInitialised):
         needs_size = convolution.sharing.needs_size or convolution.bias_sharing.needs_size
         self._is_lazy = needs_size and input_size is None
         if self._is_lazy:
-            self.register_parameter("weight", _without_shape(**options))
-            self.register_parameter("bias", _without_shape(**options) if convolution.bias else None)
+            without_shape: Any = UninitializedParameter  # which to type checkers is no subclass of Parameter
+            self.register_parameter("weight", without_shape(**options))
+            self.register_parameter("bias", without_shape(**options) if convolution.bias else None)
         else:
             self.weight = Parameter(torch.empty(self._weight_shape(), **options))
             shape = convolution.bias_shape(self.input_size)
@@ -106,11 +121,30 @@ class Conv(LazilyInitialised):
 
     def reset_parameters(self) -> None:
         """Fill weight and bias anew, by torch.nn's distribution."""
-        self._reset([name for name, tensor in self._parameters.items() if tensor is not None and not is_lazy(tensor)])
+        shaped = {name: one for name, one in self._parameters.items() if one is not None and not is_lazy(one)}
+        self._fill([name for name in ("weight", "bias") if name in shaped])
 
-    def _reset(self, names: Sequence[str]) -> None:
-        weight, bias = (self._parameters[name] if name in names else None for name in ("weight", "bias"))
-        initialise(self.convolution, weight, bias, self.layout)
+    def _fill(self, names: Sequence[str]) -> None:
+        """Fill these parameters with numbers between -bound and bound, bound = 1 / sqrt(fan in).
+
+        The fan in is what one output reads, input channels times taps; with a connection table it differs from output
+        to output. For a transposed layer torch takes the fan of its transposed weights, and so does this.
+
+        Source: He et al. 2015, Delving deep into rectifiers, section 2.2; the gain is that of torch.nn.Conv2d.
+        """
+        channels, rows, fan = self.convolution.channels, self.convolution.channels.rows, prod(self.kernel_size)
+        if rows is None:
+            width = channels.out_channels if self.layout == layouts.TRANSPOSED else channels.in_channels
+            fan *= width // channels.groups
+        gain = sqrt(3.0) * torch.nn.init.calculate_gain("leaky_relu", sqrt(5))
+        for name in names:
+            parameter, bound = getattr(self, name), (gain if name == "weight" else 1) / sqrt(fan)
+            with torch.no_grad():
+                (torch.view_as_real(parameter) if parameter.is_complex() else parameter).uniform_(-bound, bound)
+                if rows is not None:
+                    reads = [len(row) for row in rows for _ in row] if name == "weight" else [*map(len, rows)]
+                    each = torch.tensor(reads, device=parameter.device).clamp(min=1).sqrt()
+                    parameter.div_(each.reshape(-1, *(1,) * self.convolution.ndim) if name == "weight" else each)
 
     def forward(self, x: Tensor) -> Tensor:
         if self._is_lazy:
@@ -125,60 +159,65 @@ class Conv(LazilyInitialised):
         """The description."""
         return self._operator.convolution
 
-    @FixedSetting
-    def algorithm(self) -> str:
-        """How it is computed."""
-        return self._operator.algorithm
-
-    @FixedSetting
-    def precision(self) -> str:
-        """How exact it has to be."""
-        return self._operator.precision
-
-    @FixedSetting
-    def workspace(self) -> int | None:
-        """Bytes that an operation may take beside input, weights and output; None: the default."""
-        return self._operator.workspace
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the input."""
-        return self.convolution.in_channels
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the output."""
-        return self.convolution.out_channels
-
-    @property
-    def kernel_size(self) -> tuple[int, ...]:
-        """Taps per axis."""
-        return self.convolution.kernel_size
-
-    @property
-    def stride(self) -> tuple[int, ...]:
-        """Samples from one window to the next, per axis."""
-        return self.convolution.stride
-
-    @property
-    def dilation(self) -> tuple[int, ...]:
-        """Samples from one tap to the next, per axis."""
-        return self.convolution.dilation
+    algorithm: str = FixedSetting.of_part("_operator", "algorithm", "How it is computed.")
+    precision: str = FixedSetting.of_part("_operator", "precision", "How exact it has to be.")
+    workspace: int | None = FixedSetting.of_part(
+        "_operator", "workspace", "Bytes that an operation may take beside its tensors; None: the default."
+    )
+    in_channels: int = FixedSetting.of_part("convolution", "in_channels", "Channels of the input.")
+    out_channels: int = FixedSetting.of_part("convolution", "out_channels", "Channels of the output.")
+    groups: int = FixedSetting.of_part("convolution", "groups", "Channel groups.")
+    kernel_size: tuple[int, ...] = FixedSetting.of_part("convolution", "kernel_size", "Taps per axis.")
+    stride: tuple[int, ...] = FixedSetting.of_part("convolution", "stride", "Samples between windows, per axis.")
+    dilation: tuple[int, ...] = FixedSetting.of_part("convolution", "dilation", "Samples between taps, per axis.")
 
     @property
     def padding(self) -> Any:
         """Per axis an int, or (low, high) where they differ, or "same"."""
         return shown_padding(self.convolution)
 
-    @property
-    def groups(self) -> int:
-        """Channel groups."""
-        return self.convolution.groups
-
     def _weight_shape(self) -> tuple[int, ...]:
         conv = self.convolution
         outputs = None if self.input_size is None else conv.output_size(self.input_size)
         return layouts.shape(conv, conv.sharing.phases(outputs), self.layout)
+
+    def _initialise(self, x: Tensor) -> None:
+        """Make the parameters whose shapes depend on the input size, unless the input cannot be one."""
+        with _INITIALISING:
+            if not self._is_lazy:
+                return
+            self._operator.check_input(x)
+            self.input_size = tuple(x.shape[-self.convolution.ndim :])
+            shapes_of = {"weight": self._weight_shape(), "bias": self.convolution.bias_shape(self.input_size)}
+            made = [name for name in shapes_of if isinstance(self._parameters[name], UninitializedParameter)]
+            with torch.inference_mode(False):
+                for name in made:
+                    self._parameters[name].materialize(shapes_of[name])  # type: ignore[union-attr]
+                self._fill(made)
+            self._is_lazy = False
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        if self._is_lazy:  # an uninitialised parameter cannot be detached, which is what the ordinary way does
+            keep_vars = True
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+        """Saved parameters of an unshared layer give the shapes."""
+        ndim = self.convolution.ndim
+        wanted = layouts.shape(self.convolution, (), self.layout)
+        for name, tail in (("weight", wanted), ("bias", (self.convolution.out_channels,))):
+            parameter, saved = self._parameters[name], state_dict.get(prefix + name)
+            if not isinstance(parameter, UninitializedParameter) or saved is None or is_lazy(saved):
+                continue
+            shape = tuple(saved.shape)
+            if shape[ndim:] == tail:
+                parameter.materialize(shape)
+            else:
+                expected = ", ".join(["*output size", *map(str, tail)])
+                arguments[-1].append(f"size mismatch for {prefix + name}: got {shape}, expected ({expected})")
+                return
+        self._is_lazy = any(is_lazy(parameter) for parameter in self._parameters.values() if parameter is not None)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 class _Convolution(Conv):
@@ -217,7 +256,7 @@ class _Convolution(Conv):
     @FixedSetting
     def padding(self) -> Any:
         """A word as it was given, or per axis an int, or (low, high) where they differ."""
-        return self._given["padding"] if isinstance(self._given["padding"], str) else super().padding
+        return self._given["padding"] if isinstance(self._given["padding"], str) else shown_padding(self.convolution)
 
     @FixedSetting
     def padding_mode(self) -> Any:

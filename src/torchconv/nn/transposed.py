@@ -33,6 +33,7 @@ class _Transposed(Conv):
     ndim: ClassVar[int]
     layout: ClassVar[str] = layouts.TRANSPOSED
     transposed: ClassVar[bool] = True
+    stride: tuple[int, ...] = FixedSetting.of_part("_forward", "stride", "Samples of the output between windows.")
 
     def __init__(
         self,
@@ -93,10 +94,6 @@ class _Transposed(Conv):
         shown = Convolution.of_parts(conv.channels, self._forward.axes, conv.sharing, conv.bias, conv.bias_sharing)
         extra = notation.per_axis(self.output_padding)
         return f"{shown}" if extra == "0" else f"{shown}, output_padding={extra}"
-
-    @property
-    def stride(self) -> tuple[int, ...]:
-        return self._forward.stride
 
     @property
     def padding(self) -> Any:
