@@ -12,6 +12,7 @@ from PIL import Image
 from torchconv.errors import DataError
 from torchconv.network.operations import Volume
 from torchconv.training.data import images
+from torchconv.training.data.images import read_images
 from torchconv.training.data.source import DIGITS_SPLIT, Digits, ImageFolder, source
 
 SMALL = Volume(3, (8, 8))
@@ -147,19 +148,19 @@ def test_images_are_brought_to_the_volume(tmp_path: Path) -> None:
     pixels = np.zeros((6, 4, 3), np.uint8)
     pixels[0, :, 0] = 255  # a red line on top
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    image = images.read_image(tmp_path / "a.png", Volume(3, (6, 4)))
+    image = read_images([tmp_path / "a.png"], Volume(3, (6, 4)))[0]
     assert torch.equal(image, torch.from_numpy(pixels).permute(2, 0, 1))
-    assert images.read_image(tmp_path / "a.png", Volume(1, (12, 8))).shape == (1, 12, 8)
+    assert read_images([tmp_path / "a.png"], Volume(1, (12, 8)))[0].shape == (1, 12, 8)
     turned = Image.fromarray(pixels)
     exif = turned.getexif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise: the line is then on the right
     turned.save(tmp_path / "b.png", exif=exif)
-    assert (images.read_image(tmp_path / "b.png", Volume(3, (4, 6)))[0, :, -1] == 255).all()
+    assert (read_images([tmp_path / "b.png"], Volume(3, (4, 6)))[0][0, :, -1] == 255).all()
 
 
 def test_sixteen_bits_are_scaled_not_cut(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 257 * 7], [257 * 128, 65535]], np.uint16)).save(tmp_path / "a.png")
-    assert images.read_image(tmp_path / "a.png", Volume(1, (2, 2))).tolist() == [[[0, 7], [128, 255]]]
+    assert read_images([tmp_path / "a.png"], Volume(1, (2, 2)))[0].tolist() == [[[0, 7], [128, 255]]]
 
 
 def test_what_is_transparent_is_white(tmp_path: Path) -> None:
@@ -173,14 +174,14 @@ def test_what_is_transparent_is_white(tmp_path: Path) -> None:
     clear.convert("LA").save(tmp_path / "la.png")
     palette.save(tmp_path / "p.png", transparency=1)
     for name in ("rgba.png", "la.png", "p.png"):
-        assert images.read_image(tmp_path / name, Volume(1, (1, 2))).tolist() == [[[0, 255]]]
-        assert images.read_image(tmp_path / name, Volume(3, (1, 2))).tolist() == [[[0, 255]]] * 3
+        assert read_images([tmp_path / name], Volume(1, (1, 2)))[0].tolist() == [[[0, 255]]]
+        assert read_images([tmp_path / name], Volume(3, (1, 2)))[0].tolist() == [[[0, 255]]] * 3
 
 
 def test_32_bits_are_kept_scaled_or_refused(tmp_path: Path) -> None:
     def read(values: list[float], dtype: type) -> list[int]:
         Image.fromarray(np.array([values], dtype)).save(tmp_path / "a.tif")
-        return images.read_image(tmp_path / "a.tif", Volume(1, (1, 2)))[0, 0].tolist()
+        return read_images([tmp_path / "a.tif"], Volume(1, (1, 2)))[0][0, 0].tolist()
 
     assert read([0, 200], np.int32) == [0, 200]
     assert read([0, 257 * 9], np.int32) == [0, 9]
@@ -198,12 +199,12 @@ def test_written_images_are_read_back(tmp_path: Path) -> None:
     for volume in (Volume(1, (5, 4)), Volume(3, (5, 4))):
         pixels = torch.randint(0, 256, (volume.channels, *volume.size), dtype=torch.uint8)
         images.write_image(tmp_path / "a.png", pixels)
-        assert torch.equal(images.read_image(tmp_path / "a.png", volume), pixels)
+        assert torch.equal(read_images([tmp_path / "a.png"], volume)[0], pixels)
 
 
 def test_images_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="no such file"):
-        images.read_image(tmp_path / "a.png", SMALL)
+        read_images([tmp_path / "a.png"], SMALL)
     (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(DataError, match=r"text.png cannot be read"):
         images.read_images([tmp_path / "text.png"], SMALL)
@@ -211,16 +212,16 @@ def test_images_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     whole = (tmp_path / "a" / "0.png").read_bytes()
     (tmp_path / "torn.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"torn.png cannot be read"):
-        images.read_image(tmp_path / "torn.png", SMALL)
+        read_images([tmp_path / "torn.png"], SMALL)
     monkeypatch.setattr(images, "MOST_PIXELS", 100)
     with pytest.raises(DataError, match="12x10 pixels, expected at most 100"):
-        images.read_image(tmp_path / "a" / "0.png", SMALL)
+        read_images([tmp_path / "a" / "0.png"], SMALL)
 
 
 @pytest.mark.parametrize("volume", [Volume(4, (8, 8)), Volume(3, (8,)), Volume(1, (8, 8, 8))])
 def test_volumes_that_no_image_has(volume: Volume) -> None:
     with pytest.raises(DataError, match="1 channel"):
-        images.read_image("a.png", volume)
+        read_images(["a.png"], volume)
 
 
 def test_a_bar_for_many_images_on_a_terminal_only(

@@ -70,6 +70,12 @@ def test_the_next_free_number(tmp_path: Path) -> None:
     assert names == ["digits-1", "digits-2", "digits-3"]
 
 
+def test_runs_cannot_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(DataError, match="runs/digits-1: got File exists, expected a folder that can be made"):
+        NewRun.next_free("digits", tmp_path / "runs")
+
+
 def test_two_trainings_at_once_get_two_folders(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         runs = list(pool.map(lambda _: NewRun.next_free("digits", tmp_path / "runs"), range(24)))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -31,14 +30,11 @@ class Scaling:
     @classmethod
     def of(cls, images: Tensor) -> Scaling:
         """From uint8 images (N, channels, *size); a channel without any contrast keeps its scale."""
-        sums, squares = [], []
-        for channel in range(images.shape[1]):
-            counts = torch.bincount(images[:, channel].reshape(-1), minlength=256).double()
-            values = torch.arange(256, dtype=torch.float64) / 255
-            sums.append(float((counts * values).sum() / counts.sum()))
-            squares.append(float((counts * values**2).sum() / counts.sum()))
-        spread = [math.sqrt(max(square - mean**2, 0)) for mean, square in zip(sums, squares, strict=True)]
-        return cls(tuple(sums), tuple(value if value > 1e-6 else 1.0 for value in spread))
+        counts = torch.stack([torch.bincount(part.reshape(-1), minlength=256) for part in images.unbind(1)]).double()
+        values = torch.arange(256, dtype=torch.float64) / 255
+        mean, square = ((counts * powers).sum(1) / counts.sum(1) for powers in (values, values**2))
+        spread = (square - mean**2).clamp_min(0).sqrt()
+        return cls(tuple(mean.tolist()), tuple(value if value > 1e-6 else 1.0 for value in spread.tolist()))
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (N, channels, *size) to float32 of the same shape."""
@@ -70,12 +66,7 @@ class Draw:
         return drawn[..., self.rows].to(self.device)
 
 
-class Change(Protocol):
-    """One change of images (N, channels, height, width)."""
-
-    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
-        """Images of the same shape."""
-        ...
+Change: TypeAlias = Callable[[Tensor, Draw], Tensor]  # of images (N, channels, height, width) to the same shape
 
 
 @dataclass(frozen=True)
@@ -117,13 +108,11 @@ class Flip:
     seed: int = 0
 
     def __call__(self, images: Tensor, draw: Draw) -> Tensor:
-        from kornia.geometry.transform import hflip
-
         if draw.indices is None:
             chosen = draw.uniform() < 0.5
         else:
             chosen = (_hash(draw.indices.to(images.device), self.seed) + draw.epoch) % 2 == 1
-        return torch.where(chosen.view(-1, 1, 1, 1), hflip(images), images)
+        return torch.where(chosen.view(-1, 1, 1, 1), images.flip(-1), images)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def fit(task: Task, learner: Learner, keep: Keep, begun: Path | None, progress: 
     """Train; begun: the checkpoint to go on from. Raises KeyboardInterrupt for Ctrl-C, and for SIGTERM."""
     keep_heap()
     threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGINT)
-    if task.network.macs * task.images_per_process < SMALL_STEP:
+    if task.network.macs * (task.recipe.batch_size // task.processes.world) < SMALL_STEP:
         torch.set_num_threads(1)
     with quiet(logging.ERROR, *LOGGERS):
         trainer = _trainer(task, keep, progress)

@@ -62,19 +62,17 @@ def whitened(module: NetworkModule, size: Sequence[int]) -> Conv:
     nodes = module.network.nodes
     node = next((node for node in nodes if isinstance(node.operation, ops.Convolve)), None)
     first = None if node is None or node.inputs[0] != nodes[0].name else module.get_submodule(node.name)
-    plain = first if isinstance(first, Conv) and _whitens(first, size) else None
-    most = 2 * plain.weight[0].numel() if plain else 0
-    if plain is None or plain.out_channels % 2 or plain.out_channels > most:
-        raise SettingError(
-            "a recipe that whitens",
-            got=f"{first.convolution} as the first layer"
-            if isinstance(first, Conv)
-            else "no convolution to begin with",
-            expected="an ordinary convolution, no larger than the image, whose outputs are an even number"
-            + (f" up to {most}" if most else ""),
-            fix="Begin the text with INPUT - CONV[24, 2x2, valid], or use another --recipe.",
-        )
-    return plain
+    got = "no convolution to begin with"
+    expected = "an ordinary convolution, no larger than the image, whose outputs are an even number"
+    if isinstance(first, Conv):
+        got = f"{first.convolution} as the first layer"
+        if _whitens(first, size):
+            most = 2 * first.weight[0].numel()
+            if first.out_channels % 2 == 0 and first.out_channels <= most:
+                return first
+            expected += f" up to {most}"
+    fix = "Begin the text with INPUT - CONV[24, 2x2, valid], or use another --recipe."
+    raise SettingError("a recipe that whitens", got=got, expected=expected, fix=fix)
 
 
 def _whitens(conv: Conv, size: Sequence[int]) -> bool:

@@ -50,9 +50,7 @@ class Learner(pl.LightningModule):
     @property
     def averaged(self) -> NetworkModule:
         """The network with the averaged weights."""
-        module = self._average.module
-        assert isinstance(module, NetworkModule)
-        return module
+        return self._average.module
 
     def train_batches(self, **place: Any) -> Batches:
         """The training images, in another order in each epoch."""
@@ -75,13 +73,8 @@ class Learner(pl.LightningModule):
         world, rank = self.trainer.world_size, self.trainer.global_rank
         seed = derived(self.recipe.seed, "step", self.trainer.global_step)
         torch.manual_seed(seed)  # the same in all processes: each takes its share of what is drawn for the whole batch
-        images = self._augmentation(
-            self.task.scaling(images),
-            indices=rows,
-            epoch=self.current_epoch,
-            whole=whole,
-            rows=slice(rank, None, world),
-        )
+        images, share = self.task.scaling(images), slice(rank, None, world)
+        images = self._augmentation(images, indices=rows, epoch=self.current_epoch, whole=whole, rows=share)
         if rank:
             torch.manual_seed(seed + rank)  # for DROPOUT
         if self.current_epoch < round(self.recipe.progressive_resizing * self.recipe.epochs):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import lr_scheduler
 
+from ..language.network_module import NetworkModule
 from ..nn.conv import Conv
 from .recipes import Recipe
 
@@ -38,10 +39,8 @@ class Muon(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        with torch.enable_grad():
+            loss = closure() if closure else None
         for group in self.param_groups:
             for parameter in group["params"] if group.get("orthogonal") else ():
                 if parameter.grad is not None:
@@ -86,7 +85,7 @@ class Average(torch.nn.Module):
     hesitant, and the network goes on from there (Zhang et al. 2019). What it does follows from the number of the step.
     """
 
-    def __init__(self, module: torch.nn.Module, kind: str = "ema") -> None:
+    def __init__(self, module: NetworkModule, kind: str = "ema") -> None:
         super().__init__()
         self.module = copy.deepcopy(module).requires_grad_(False)
         self._kind = kind
@@ -134,8 +133,7 @@ def groups(module: torch.nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
             factors[id(child.bias)] = recipe.norm_bias_rate
     for parameter in layers(module)[-1].parameters() if layers(module) else ():
         # multiplying initial scores and steps is multiplying the scores of every step: see `score_scale`
-        scale = recipe.score_scale if recipe.optimizer == "adamw" else recipe.score_scale**2
-        factors[id(parameter)] = scale
+        factors[id(parameter)] = recipe.score_scale ** (1 if recipe.optimizer == "adamw" else 2)
     kernels = [parameter for parameter in _kernels(module) if recipe.optimizer == "muon" and parameter.requires_grad]
     turned = {id(kernel) for kernel in kernels}
     found: dict[float, list[Tensor]] = {}

@@ -102,9 +102,6 @@ class Recipe:
             raise SettingError("seed", got=self.seed, expected="an integer from 0 to 4294967295")
         if self.patience is not None:
             positive("patience", self.patience)
-        self._check_tables()
-
-    def _check_tables(self) -> None:
         for name, known in CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise SettingError(name, got=value, expected=_any_of(known), fix=did_you_mean(value, known))

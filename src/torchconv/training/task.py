@@ -69,12 +69,7 @@ class Task:
             raise DataError(f"{found.path / CONFIG} is damaged", got=reason, fix="Train again.") from None
         source = find(found.config.data)
         network, text = _network(recipe.text, source)
-        parts = source.parts(recipe.seed)
-        counts = {name: len(part) for name, part in parts.items()}
-        if (counts, source.classes, source.digest()) != (found.config.images, found.classes, found.config.files):
-            got = counts if counts != found.config.images else "other classes, or other names or sizes of its files"
-            fix = "Put the images back, or train anew."
-            raise DataError(f"data {source.name} has changed since the training began", got=got, fix=fix)
+        parts = found.parts(source, "the training began", "Put the images back, or train anew.")
         return cls._read(source, recipe, network, text, parts, processes, progress)
 
     @classmethod
@@ -94,11 +89,6 @@ class Task:
         samples = {name: source.read(part, network.input, shown) for name, part in parts.items() if len(part)}
         scaling = Scaling.of(samples["train"].images)
         return cls(source, objective(source.classes), recipe, network, text, counts, samples, scaling, processes)
-
-    @property
-    def images_per_process(self) -> int:
-        """Images that one process has of a batch."""
-        return self.recipe.batch_size // self.processes.world
 
     @property
     def tested(self) -> str:

@@ -62,13 +62,10 @@ def label_column(table: Table) -> str:
     found = [field.name for field in table.schema if _holds_labels(field.type)]
     features = _features(table)
     with_names = [name for name in found if _class_names(features.get(name), table, name)]
-    for candidates in ([name for name in found if name.lower() in LABELS], with_names, found):
-        if len(candidates) == 1:
-            return candidates[0]
-        if candidates:
-            found = candidates
-            break
-    raise _unclear(table, "label", found, "one column of classes, integers or strings")
+    found = [name for name in found if name.lower() in LABELS] or with_names or found
+    if len(found) != 1:
+        raise _unclear(table, "label", found, "one column of classes, integers or strings")
+    return found[0]
 
 
 def labels(table: Table) -> Labels:
@@ -145,10 +142,7 @@ def _class_names(feature: object, table: Table, column: str) -> tuple[str, ...]:
 
 
 def _is_unicode(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False
+    return name.encode(errors="ignore").decode() == name
 
 
 class TableImages(Source):

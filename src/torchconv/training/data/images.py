@@ -50,24 +50,16 @@ WINDOW, BLOCK = 1024, 16
 def check_volume(volume: Volume) -> None:
     """Raise DataError unless images can be brought to this volume."""
     if len(volume.size) != 2 or volume.channels not in MODES:
-        raise DataError(
-            "the INPUT of a network for images",
-            got=volume,
-            expected="height x width x channels with 1 channel (grey) or 3 (colour)",
-            fix="Write INPUT[32x32x3], or INPUT alone.",
-        )
-
-
-def read_image(path: str | Path, volume: Volume) -> Tensor:
-    """One image as uint8 (channels, height, width): turned as its EXIF data say, first frame, stretched to the size.
-
-    Raises DataError for a file that is missing, no image, damaged, or of more than 64 Mi pixels.
-    """
-    return read_images([path], volume)[0]
+        expected = "height x width x channels with 1 channel (grey) or 3 (colour)"
+        fix = "Write INPUT[32x32x3], or INPUT alone."
+        raise DataError("the INPUT of a network for images", got=volume, expected=expected, fix=fix)
 
 
 def read_images(paths: Sequence[str | Path], volume: Volume, progress: bool = False) -> Tensor:
-    """Images as uint8 (N, channels, height, width), decoded side by side; the first bad one raises DataError."""
+    """Images as uint8 (N, channels, height, width): turned as their EXIF data say, first frame, stretched to the size.
+
+    Raises DataError for the first file that is missing, no image, damaged, or of more than 64 Mi pixels.
+    """
     return decode(((f"image {path}", path) for path in paths), len(paths), volume, progress)
 
 

@@ -81,13 +81,10 @@ def _explained(path: Path) -> Iterator[None]:
     """What Arrow raises for a file that it cannot read, as one line."""
     try:
         yield
-    except DataError:
-        raise
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         reason = str(getattr(error, "strerror", None) or error).partition("\n")[0][:200]
-        raise DataError(
-            f"data {path} cannot be read", got=reason, expected="a whole parquet file", fix="Get or write it again."
-        ) from None
+        fix = "Get or write it again."
+        raise DataError(f"data {path} cannot be read", got=reason, expected="a whole parquet file", fix=fix) from None
 
 
 NAME = re.compile(r"hf:(\w[\w.-]*(?:/\w[\w.-]*)?)(?::(\w[\w.+-]*))?", re.ASCII)
@@ -132,12 +129,9 @@ def _load(name: str, path: str, config: str | None) -> Any:
             return datasets.load_dataset(path, config)
     except Exception as error:  # of any kind: the network's, the hub's, a reader's
         reason = re.sub(r"\s+", " ", str(error) or type(error).__name__)[:300]
-        raise DataError(
-            f"data {name} cannot be loaded",
-            got=reason,
-            expected="a dataset of the Hugging Face hub, and a network or its copy in the cache",
-            fix="Look the name up at the hub; a parquet file of it on this machine will do as well.",
-        ) from error
+        expected = "a dataset of the Hugging Face hub, and a network or its copy in the cache"
+        fix = "Look the name up at the hub; a parquet file of it on this machine will do as well."
+        raise DataError(f"data {name} cannot be loaded", got=reason, expected=expected, fix=fix) from error
 
 
 def _table(place: str, rows: Any) -> Table:

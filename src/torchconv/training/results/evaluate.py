@@ -34,16 +34,11 @@ def scores(score: Callable[[Tensor], Tensor], images: Tensor, augmentation: str 
     if augmentation == "none":
         return score(images)
     sides = [images, images.flip(-1)]
-    whole = _mean(score(side) for side in sides)
+    whole = torch.stack([score(side) for side in sides]).mean(0)
     if augmentation == "mirror":
         return whole
-    moved = _mean(score(one) for side in sides for one in _moved(side))
+    moved = torch.stack([score(one) for side in sides for one in _moved(side)]).mean(0)
     return whole * (1 - 2 * MOVED_SHARE) + moved * (2 * MOVED_SHARE)
-
-
-def _mean(parts: Iterator[Tensor]) -> Tensor:
-    found = list(parts)
-    return sum(found[1:], found[0]) / len(found)
 
 
 def _moved(images: Tensor) -> Iterator[Tensor]:
@@ -131,17 +126,9 @@ def _held_out(source: Source, run: Run) -> tuple[str, Split]:
     """Images the run has not learned from: by the split of the training, or those of other data."""
     if source.name != run.config.data:
         return source.whole()
-    parts = source.parts(int(run.config.settings.get("seed", 0)))
-    counts = {name: len(part) for name, part in parts.items()}
-    moved = source.digest() != run.config.files
-    if counts != run.config.images or source.classes != run.classes or moved:
-        raise DataError(
-            f"data {source.name} has changed since the training",
-            got="other names or sizes of its files" if counts == run.config.images else counts,
-            expected="the files of the training" if counts == run.config.images else run.config.images,
-            fix="Which images are new to the network cannot be told; give others with --data.",
-        )
-    split = "test" if counts["test"] else "validation"
+    fix = "Which images are new to the network cannot be told; give others with --data."
+    parts = run.parts(source, "the training", fix)
+    split = "test" if len(parts["test"]) else "validation"
     return split, parts[split]
 
 

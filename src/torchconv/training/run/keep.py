@@ -25,7 +25,7 @@ from ...errors import DataError
 from ..learner import Learner
 from ..task import Task
 from .new_run import NewRun, write
-from .run_folder import LOGS, METRICS
+from .run_folder import LOGS, METRICS, TEXT, differing
 
 FORMAT = 1
 CHECKPOINT = "checkpoint.ckpt"
@@ -74,16 +74,6 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
-def check(found: dict[str, Any], module: torch.nn.Module, path: Path) -> None:
-    """Raise DataError where a checkpoint is not of this network."""
-    saved, needed = found["state_dict"], module.state_dict()
-    for name in {**needed, **saved}:
-        shapes = [tuple(state[name].shape) if name in state else "nothing" for state in (saved, needed)]
-        if shapes[0] != shapes[1]:
-            got, expected = f"{name} {shapes[0]}", f"{shapes[1]} as the text says"
-            raise DataError(f"{path} is of another network", got=got, expected=expected, fix=AGAIN)
-
-
 class Keep(Callback):
     """Keeps, after every epoch, all it takes to go on, and the weights that are best on the validation images.
 
@@ -100,11 +90,6 @@ class Keep(Callback):
         self.best_epoch: int | None = None
         self._begun = time.perf_counter()
         self._loggers: list[Logger] = []
-
-    @property
-    def best(self) -> dict[str, float]:
-        """The row of the best epoch."""
-        return self.epochs[(self.best_epoch or 1) - 1]
 
     @property
     def seconds(self) -> float:
@@ -124,7 +109,8 @@ class Keep(Callback):
         if not path.exists():
             return None
         found = read(path)
-        check(found, learner, path)
+        if unlike := differing(found["state_dict"], learner):
+            raise DataError(f"{path} is of another network", got=unlike[0], expected=f"that of {TEXT}", fix=AGAIN)
         self.epochs = list(found[STATE]["epochs"])
         self.best_epoch = found[STATE]["best_epoch"]
         self._begun -= self.epochs[-1]["seconds"]
@@ -160,9 +146,7 @@ class Keep(Callback):
         self._loggers = []
 
     def _log(self, row: dict[str, float]) -> None:
-        table, board = self._loggers or (None, None)
-        if table is None or board is None:
-            return
+        table, board = self._loggers
         step = int(row["epoch"])
         try:
             table.log_metrics(row, step)
@@ -183,14 +167,11 @@ class Keep(Callback):
         row["seconds"] = round(self.seconds, 3)
         bad = next((name for name in ("train", "validation") if not math.isfinite(row[f"{name}_loss"])), None)
         if bad is not None:
-            raise DataError(
-                f"the loss of epoch {row['epoch']} is no number any more",
-                got=f"{row[f'{bad}_loss']} on the {bad} images",
-                expected="a finite one",
-                fix=f"Lower --learning-rate {self.recipe.learning_rate:g}.",
-            )
+            what, got = f"the loss of epoch {row['epoch']}", f"{row[f'{bad}_loss']} on the {bad} images"
+            fix = f"Lower --learning-rate {self.recipe.learning_rate:g}."
+            raise DataError(f"{what} is no number any more", got=got, expected="a finite one", fix=fix)
         # of equals, which are common with few validation images, the later one has learned at a lower rate
-        better = self.best_epoch is None or row[self._score] >= self.best[self._score]
+        better = self.best_epoch is None or row[self._score] >= self.epochs[self.best_epoch - 1][self._score]
         self.epochs.append(row)
         self.best_epoch = len(self.epochs) if better else self.best_epoch
         trainer.save_checkpoint(self.path / CHECKPOINT)

@@ -44,17 +44,14 @@ class NewRun:
     def __init__(self, path: Path, existing: bool = True) -> None:
         if existing:
             self.check(path)
-        existing = existing and path.exists()
-        self.path = path
-        self.fresh = True
+        self.path, self.fresh = path, True
         self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir(exist_ok=existing)
-        except FileExistsError:
-            raise _Taken(f"run folder {path}", got="a folder that has just been made", expected="a new one") from None
+            path.mkdir(exist_ok=existing and path not in self._made)
         except OSError as error:
-            raise DataError(f"run folder {path}", got=error.strerror, expected="a folder that can be made") from None
+            raised = _Taken if isinstance(error, FileExistsError) and path.parent.is_dir() else DataError
+            raise raised(f"run folder {path}", got=error.strerror, expected="a folder that can be made") from None
         self._lock = lock(path)
 
     @classmethod
@@ -82,15 +79,13 @@ class NewRun:
     @classmethod
     def next_free(cls, data: str, parent: Path = Path("runs")) -> NewRun:
         """runs/pets-1 for the data pets, or the next number that is free."""
-        number = 1
+        number = 0
         while True:
+            number += 1
             path = parent / f"{run_name(data)}-{number}"
             if not path.exists():
-                try:
+                with suppress(_Taken):
                     return cls(path, existing=False)
-                except _Taken:
-                    pass
-            number += 1
 
     def describe(self, config: Config, text: str, classes: tuple[str, ...]) -> None:
         """Write what is known before the training; config.json last, with which the folder is a run."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -29,6 +29,7 @@ from ...language.network_module import NetworkModule, build
 from ...language.parser import parse
 from ...network.operations import Volume
 from ..augmentation import Scaling
+from ..data.parts import Source, Split
 from ..objectives import Objective
 from ..objectives.classification import Classification
 
@@ -104,6 +105,18 @@ class Description:
         """What it is trained for."""
         return objective(self.classes)
 
+    def parts(self, source: Source, since: str, fix: str) -> dict[str, Split]:
+        """The splits of its data; raises DataError where they have changed since."""
+        parts = source.parts(int(self.config.settings.get("seed", 0)))
+        counts = {name: len(part) for name, part in parts.items()}
+        if (counts, source.classes, source.digest()) != (self.config.images, self.classes, self.config.files):
+            same = counts == self.config.images
+            got, expected = (
+                ("other names or sizes of its files", "those of the training") if same else (counts, self.config.images)
+            )
+            raise DataError(f"data {source.name} has changed since {since}", got=got, expected=expected, fix=fix)
+        return parts
+
     def final(self) -> dict[str, Any] | None:
         """The final numbers of a training that is complete."""
         path = self.path / METRICS
@@ -122,9 +135,9 @@ class Run(Description):
 def load(path: str | Path) -> Run:
     """A run from its folder; raises DataError naming the file that is missing, damaged, newer or of another network."""
     found = Description.read(path)
-    root, config, classes = found.path, found.config, found.classes
+    root, volume = found.path, found.config.volume
     try:
-        module = build(parse(found.text), (config.volume.channels, *config.volume.size), len(classes))
+        module = build(parse(found.text), (volume.channels, *volume.size), len(found.classes))
     except TorchconvError as error:
         told = {"got": error.got, "expected": error.expected, "fix": error.fix, "where": error.where}
         raise DataError(f"{root / TEXT}: {error.what}", **told) from None
@@ -134,7 +147,7 @@ def load(path: str | Path) -> Run:
         fix = f"{TEXT} and {CLASSES} are of two runs: put back those of one."
         raise DataError(f"run {root}: {error.what}", got=error.got, expected=error.expected, fix=fix) from None
     load_weights(module, root / WEIGHTS)
-    return Run(root, config, classes, found.text, module.eval())
+    return Run(root, found.config, found.classes, found.text, module.eval())
 
 
 def _config(path: Path) -> Config:
@@ -200,22 +213,17 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
         saved = load_tensors(_read(path))
     except SafetensorError as error:
         raise DataError(f"{path} is torn or no safetensors file", got=error, fix=RESTORE) from None
-    needed = module.state_dict()
-    differing = [
-        f"{name} {_shape(saved.get(name))} for {_shape(needed.get(name))}"
-        for name in {**needed, **saved}
-        if name not in saved or name not in needed or saved[name].shape != needed[name].shape
-    ]
-    if differing:
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise DataError(
-            f"{path} holds the weights of another network",
-            got="; ".join(differing[:3]) + more,
-            expected=f"those of {TEXT}",
-            fix=f"Put back the {WEIGHTS} and the {TEXT} of one run.",
-        )
+    if found := differing(saved, module):
+        got = "; ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        fix = f"Put back the {WEIGHTS} and the {TEXT} of one run."
+        raise DataError(f"{path} holds the weights of another network", got=got, expected=f"those of {TEXT}", fix=fix)
     module.load_state_dict(saved)
 
 
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "nothing" if tensor is None else str(tuple(tensor.shape))
+def differing(saved: Mapping[str, torch.Tensor], module: torch.nn.Module) -> list[str]:
+    """Saved tensors that are not those of a module by name and shape, with what the module has."""
+    shapes = [
+        {name: str(tuple(value.shape)) for name, value in state.items()} for state in (saved, module.state_dict())
+    ]
+    names = [name for name in {**shapes[1], **shapes[0]} if shapes[0].get(name) != shapes[1].get(name)]
+    return [f"{name} {shapes[0].get(name, 'nothing')} for {shapes[1].get(name, 'nothing')}" for name in names]
