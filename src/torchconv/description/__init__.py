@@ -1,9 +1,9 @@
 """What a convolution is, as an immutable value, and what follows from it without numbers. No torch.
 
 convolution, pooling  the two descriptions, made of an `Axis` for each axis, `Connections` of channels, and `Sharing`
-shapes                sizes of outputs and positions of samples: the only file that rounds
+shapes                sizes, positions, axes of adjoint and transposed convolutions: the only file that rounds
 interval              which samples windows read, and how well windows fit an input
-transposed, matrix    adjoint and transposed geometry; the sparse matrix of the map
+matrix                the sparse matrix of the map
 resampling            axes made longer or shorter: interpolation and adaptive pooling
 notation              how settings are written: 3->10, 5x5, stride=2
 
@@ -24,15 +24,7 @@ if TYPE_CHECKING:
     from .pooling import Pooling
     from .sharing import Sharing
 
-_PLACES = {
-    "Axis": "axis",
-    "Connections": "connections",
-    "Convolution": "convolution",
-    "Fit": "interval",
-    "Interval": "interval",
-    "Pooling": "pooling",
-    "Sharing": "sharing",
-}
 __all__ = ["Axis", "Connections", "Convolution", "Fit", "Interval", "Pooling", "Sharing"]
+_PLACES = {**{name: name.lower() for name in __all__}, "Fit": "interval"}
 
 __getattr__, __dir__ = lazy(__name__, _PLACES)

@@ -44,34 +44,21 @@ class Axis:
     ceil: bool = False
     span: int = field(init=False, compare=False, repr=False)
 
-    def __init__(
-        self,
-        kernel: int,
-        stride: int = 1,
-        dilation: int = 1,
-        padding: Any = (0, 0),
-        boundary: str = "zeros",
-        input_dilation: int = 1,
-        ceil: bool = False,
-    ) -> None:
-        kernel = positive("kernel_size", kernel)
-        stride = positive("stride", stride)
-        dilation = positive("dilation", dilation)
-        if kernel == 1:
-            dilation = 1
-        if boundary not in BOUNDARIES:
-            raise SettingError("padding_mode", got=repr(boundary), expected=f"one of {', '.join(BOUNDARIES)}")
-        padding = _resolved(padding, dilation * (kernel - 1), stride)
-        if padding != "same" and max(padding) <= 0:
-            boundary = "zeros"
+    def __post_init__(self) -> None:
+        kernel, stride = positive("kernel_size", self.kernel), positive("stride", self.stride)
+        dilation = positive("dilation", self.dilation)
+        dilation = dilation if kernel > 1 else 1
+        if self.boundary not in BOUNDARIES:
+            raise SettingError("padding_mode", got=repr(self.boundary), expected=f"one of {', '.join(BOUNDARIES)}")
+        padding = _resolved(self.padding, dilation * (kernel - 1), stride)
         for name, value in {
             "kernel": kernel,
             "stride": stride,
             "dilation": dilation,
             "padding": padding,
-            "boundary": boundary,
-            "input_dilation": positive("input_dilation", input_dilation),
-            "ceil": flag("ceil_mode", ceil) and stride > 1 and padding != "same",
+            "boundary": self.boundary if padding == "same" or max(padding) > 0 else "zeros",
+            "input_dilation": positive("input_dilation", self.input_dilation),
+            "ceil": flag("ceil_mode", self.ceil) and stride > 1 and padding != "same",
             "span": dilation * (kernel - 1) + 1,
         }.items():
             object.__setattr__(self, name, value)
@@ -93,17 +80,10 @@ def axes_of(
     [2, 1]
     """
     ndim = _rank(kernel_size, ndim)
-    settings = {
-        "kernel_size": kernel_size,
-        "stride": stride,
-        "dilation": dilation,
-        "padding": padding,
-        "padding_mode": padding_mode,
-        "input_dilation": input_dilation,
-        "ceil_mode": ceil,
-    }
-    columns = (_per_axis(name, value, ndim) for name, value in settings.items())
-    return tuple(Axis(*values) for values in zip(*columns, strict=True))
+    names = ("kernel_size", "stride", "dilation", "padding", "padding_mode", "input_dilation", "ceil_mode")
+    values = (kernel_size, stride, dilation, padding, padding_mode, input_dilation, ceil)
+    columns = [_per_axis(name, value, ndim) for name, value in zip(names, values, strict=True)]
+    return tuple(Axis(*each) for each in zip(*columns, strict=True))
 
 
 def positive(name: str, value: Any) -> int:
@@ -184,9 +164,8 @@ def _rank(kernel_size: Any, ndim: int | None) -> int:
             raise SettingError("kernel_size", got=sizes, expected=f"one size for each of {ndim or 'its'} axes")
         return len(sizes)
     if ndim is None:
-        raise SettingError(
-            "kernel_size", got=kernel_size, expected="a tuple, which gives the rank", fix="Or give ndim=1, 2 or 3."
-        )
+        expected, fix = "a tuple, which gives the rank", "Or give ndim=1, 2 or 3."
+        raise SettingError("kernel_size", got=kernel_size, expected=expected, fix=fix)
     return ndim
 
 

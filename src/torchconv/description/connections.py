@@ -35,17 +35,19 @@ class Connections:
         groups = positive("groups", groups)
         if table is None:
             if in_channels % groups or out_channels % groups:
-                raise SettingError(
-                    "groups",
-                    got=groups,
-                    expected=f"a divisor of in_channels={in_channels} and of out_channels={out_channels}",
-                )
+                expected = f"a divisor of in_channels={in_channels} and of out_channels={out_channels}"
+                raise SettingError("groups", got=groups, expected=expected)
             return cls(in_channels, out_channels, groups, None)
         if groups != 1:
             raise SettingError("groups and connections", got=f"groups={groups} and a table", expected="one of the two")
         rows = _rows(table, in_channels, out_channels)
-        found = _groups(rows, in_channels)
-        return cls(in_channels, out_channels, 1, rows) if found is None else cls(in_channels, out_channels, found, None)
+        groups = in_channels // max(len(rows[0]), 1)
+        grouped = cls(in_channels, out_channels, groups, None)
+        if in_channels % groups == out_channels % groups == 0 and all(
+            row == tuple(grouped.inputs_of(output)) for output, row in enumerate(rows)
+        ):
+            return grouped
+        return cls(in_channels, out_channels, 1, rows)
 
     @property
     def count(self) -> int:
@@ -96,9 +98,8 @@ def table_of(value: Any) -> np.ndarray:
     try:
         array = np.asarray(plain(value))
     except ValueError:
-        raise SettingError(
-            "connections", got="rows of different lengths", expected="a boolean (out, in) table"
-        ) from None
+        got = "rows of different lengths"
+        raise SettingError("connections", got=got, expected="a boolean (out, in) table") from None
     if array.ndim != 2:
         got = repr(value) if array.ndim == 0 else f"{array.ndim} axes"
         raise SettingError("connections", got=got, expected="a boolean (out, in) table")
@@ -108,27 +109,10 @@ def table_of(value: Any) -> np.ndarray:
 def _rows(table: Any, in_channels: int, out_channels: int) -> tuple[tuple[int, ...], ...]:
     array = table_of(table)
     if array.shape != (out_channels, in_channels):
-        raise SettingError(
-            "connections",
-            got=f"a table of shape {array.shape}",
-            expected=f"(out, in) = ({out_channels}, {in_channels})",
-        )
+        got, expected = f"a table of shape {array.shape}", f"(out, in) = ({out_channels}, {in_channels})"
+        raise SettingError("connections", got=got, expected=expected)
     if not np.isin(array, (0, 1)).all():
         raise SettingError("connections", got="values other than 0 and 1", expected="a boolean table")
     if not array.any():
         raise SettingError("connections", got="a table without a connection", expected="at least one")
     return tuple(tuple(int(source) for source in np.flatnonzero(row)) for row in array)
-
-
-def _groups(rows: tuple[tuple[int, ...], ...], in_channels: int) -> int | None:
-    """The number of groups whose table this is, or None."""
-    width = len(rows[0])
-    if width == 0 or in_channels % width or len(rows) % (in_channels // width):
-        return None
-    groups = in_channels // width
-    outputs = len(rows) // groups
-    expected = ((output // outputs * width, width) for output in range(len(rows)))
-    is_grouped = all(
-        row == tuple(range(start, start + size)) for row, (start, size) in zip(rows, expected, strict=True)
-    )
-    return groups if is_grouped else None

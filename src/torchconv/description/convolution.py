@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import SettingError, ShapeError, TextError
-from . import interval, matrix, notation, shapes, transposed
+from . import interval, matrix, notation, shapes
 from .axis import Axis, axes_of, flag
 from .connections import Connections
 from .sharing import Sharing
@@ -193,16 +193,15 @@ class Convolution:
         """
         sizes = shapes.sizes_of(input_size, self.ndim)
         self.output_size(sizes)
-        axes = [transposed.adjoint_axis(axis, size) for axis, size in zip(self.axes, sizes, strict=True)]
-        return Convolution.of_parts(self.channels.swapped(), axes, transposed.adjoint_sharing(self.axes, self.sharing))
+        axes = [shapes.adjoint_axis(axis, size) for axis, size in zip(self.axes, sizes, strict=True)]
+        return Convolution.of_parts(self.channels.swapped(), axes, shapes.adjoint_sharing(self.axes, self.sharing))
 
     def field(self, output: Sequence[int], input_size: Any = None) -> tuple[interval.Interval, ...]:
         """The interval of input samples that one output position reads, per axis."""
         sizes = [None] * self.ndim if input_size is None else shapes.sizes_of(input_size, self.ndim)
         if len(tuple(output)) != self.ndim:
             raise ShapeError("an output position", got=tuple(output), expected=f"one place on each of {self.ndim} axes")
-        intervals = (interval.Interval(place, place) for place in output)
-        return tuple(interval.read_by(*one) for one in zip(self.axes, intervals, sizes, strict=True))
+        return tuple(interval.read_by(*one) for one in zip(self.axes, output, sizes, strict=True))
 
     def entries(self, input_size: Any) -> matrix.Entries:
         """Every product of one image as (row, column, weight) numbers."""

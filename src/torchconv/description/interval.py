@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import SettingError
 from .axis import Axis
-from .shapes import dilated, output_size, padding, period, remainder, repeats, samples, spaced
+from .shapes import dilated, output_size, padding, remainder, repeats, samples, spaced
 
 
 @dataclass(frozen=True)
@@ -41,57 +41,28 @@ class Interval:
 EMPTY = Interval(0, -1)
 
 
-def read_by(axis: Axis, outputs: Interval, size: int | None = None) -> Interval:
-    """The smallest interval of input samples that holds every sample the outputs read.
+def read_by(axis: Axis, output: int, size: int | None = None) -> Interval:
+    """The smallest interval of input samples that holds every sample an output reads.
 
     size: input size in samples. With it the boundary rule is applied and padding left out; without it the input
     goes on without end, and samples before the first have negative numbers.
 
     Raises SettingError for padding="same" with a stride and no size: there the answer depends on it.
 
-    >>> read_by(Axis(3, stride=2, padding=1), Interval(0, 1)), read_by(Axis(3, stride=2, padding=1), Interval(0, 1), 4)
-    (Interval(first=-1, last=3), Interval(first=0, last=3))
+    >>> read_by(Axis(3, stride=2, padding=1), 0), read_by(Axis(3, stride=2, padding=1), 0, 4)
+    (Interval(first=-1, last=1), Interval(first=0, last=1))
     """
     if axis.padding == "same" and size is None:
         raise SettingError('the field of padding="same" with a stride depends on the size', fix="Give the input size.")
-    found = EMPTY
-    for output in _deciding(axis, outputs, size):
-        read = _samples_of(axis, output, size)
-        if len(read):
-            found = found | Interval(int(read.min()), int(read.max()))
-    return found
-
-
-def _samples_of(axis: Axis, output: int, size: int | None) -> np.ndarray:
     low = padding(axis, size or 0)[0]
     positions = output * axis.stride - low + np.arange(axis.kernel, dtype=np.int64) * axis.dilation
     if size is None:
         numbers, there = spaced(positions, axis.input_dilation)
-        return numbers[there]
-    found = samples(positions, axis, size)
-    return found[found >= 0]
-
-
-def _deciding(axis: Axis, outputs: Interval, size: int | None) -> Iterator[int]:
-    """The outputs that can hold the least or greatest sample.
-
-    Windows move up with the output, so it is those at both ends: one period of the input dilation, which is after
-    how many outputs the same taps meet real samples again. Those whose window crosses a border are all looked at.
-    """
-    turn, _ = period(axis)
-    last = outputs.last
-    if size is None:
-        ends = {*range(outputs.first, min(outputs.first + turn, last + 1))}
-        ends |= {*range(max(outputs.first, last - turn + 1), last + 1)}
-        return iter(sorted(ends))
-    low = padding(axis, size)[0]
-    inside = [
-        output
-        for output in range(outputs.first, last + 1)
-        if output * axis.stride >= low and output * axis.stride - low + axis.span <= dilated(axis, size)
-    ]
-    middle = {*inside[turn:-turn]}
-    return (output for output in range(outputs.first, last + 1) if output not in middle)
+        read = numbers[there]
+    else:
+        numbers = samples(positions, axis, size)
+        read = numbers[numbers >= 0]
+    return Interval(int(read.min()), int(read.max())) if len(read) else EMPTY
 
 
 @dataclass(frozen=True)
@@ -121,11 +92,10 @@ class Fit:
         if self.exact:
             return "fits"
         lost = sum(last - first + 1 for first, last in self.unread)
-        if self.remainder == 0:
-            return f"{lost} of {self.size} input samples {_is(lost)} never read"
-        ways = " or ".join(str(pair) for pair in self.paddings)
-        what = f"{self.remainder} of {self.padded} padded samples {_is(self.remainder)} never read"
-        return f"{what} ({lost} of them input); padding {ways} would fit"
+        count, of = (self.remainder, f"{self.padded} padded") if self.remainder else (lost, f"{self.size} input")
+        what = f"{count} of {of} samples {'is' if count == 1 else 'are'} never read"
+        ways = " or ".join(map(str, self.paddings))
+        return f"{what} ({lost} of them input); padding {ways} would fit" if self.remainder else what
 
 
 def fit(axis: Axis, size: int) -> Fit:
@@ -157,7 +127,3 @@ def _read(axis: Axis, size: int) -> np.ndarray:
 def _runs(flags: np.ndarray) -> Iterator[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
     return ((int(start), int(stop) - 1) for start, stop in zip(edges[::2], edges[1::2], strict=True))
-
-
-def _is(count: int) -> str:
-    return "is" if count == 1 else "are"

@@ -1,18 +1,19 @@
-"""Sizes of outputs and positions of samples: the only file that rounds.
+"""Sizes of outputs, positions of samples, and axes of adjoint and transposed convolutions: the only file that rounds.
 
 Functions of an `Axis`, so that whatever slides over an axis (convolution, pooling, up-sampling) uses the same ones.
-Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep learning, relationships 6 and 14.
+Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep learning, relationships 6 and 14, chapter 4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedError
 from .axis import Axis, integer, plain, positive
 from .connections import Connections
 from .sharing import Sharing
@@ -155,13 +156,44 @@ def period(axis: Axis) -> tuple[int, int]:
     return axis.input_dilation // common, axis.stride // common
 
 
-def sharing_period(axis: Axis, period: int) -> int:
-    """The period of weight sharing of the adjoint: after so many inputs the same kernel meets the same taps again.
+def transposed_axes(axes: Sequence[Axis], output_padding: Sequence[int], same: bool = False) -> tuple[Axis, ...]:
+    """The axes of torch's transposed convolution, whose settings are those of the convolution it is the adjoint of.
 
-    >>> sharing_period(Axis(3, stride=2), 3)
-    6
+    same: whether the padding was given as "same"; then each input sample becomes exactly `stride` output samples.
+
+    >>> transposed_axes([Axis(3, stride=2, padding=1)], [1])
+    (Axis(kernel=3, stride=1, dilation=1, padding=(1, 2), boundary='zeros', input_dilation=2, ceil=False),)
     """
-    return axis.stride * period // gcd(axis.input_dilation, axis.stride * period)
+    turned = []
+    for axis, extra in zip(axes, output_padding, strict=True):
+        low, high = padding(axis, axis.stride * axis.span)  # "same": that of any multiple of the stride
+        more = axis.stride - axis.span + low + high if same else 0
+        pair = (axis.span - 1 - low, axis.span - 1 - high + more + extra)
+        turned.append(Axis(axis.kernel, 1, axis.dilation, pair, "zeros", axis.stride))
+    return tuple(turned)
+
+
+def longer(axis: Axis, extra: int) -> Axis:
+    """The axis with `extra` more samples of padding at its high end."""
+    low, high = padding(axis, 0)
+    return replace(axis, padding=(low, high + extra))
+
+
+def adjoint_axis(axis: Axis, size: int) -> Axis:
+    """The axis of the adjoint at this input size; raises UnsupportedError unless the boundary is "zeros"."""
+    if axis.boundary != "zeros":
+        what = f"the adjoint of padding_mode={axis.boundary!r}"
+        raise UnsupportedError(what, fix="Pad first, and take the adjoint of both.")
+    low = axis.span - 1 - padding(axis, size)[0]
+    high = dilated(axis, size) - low - ((output_size(axis, size) - 1) * axis.stride + 1) + axis.span - 1
+    return Axis(axis.kernel, axis.input_dilation, axis.dilation, (low, high), "zeros", axis.stride)
+
+
+def adjoint_sharing(axes: Sequence[Axis], sharing: Sharing) -> Sharing:
+    """The weight sharing of the adjoint: after so many inputs the same kernel meets the same taps again."""
+    steps = [period and axis.stride * period for axis, period in zip(axes, sharing.periods, strict=True)]
+    turns = (step and step // gcd(axis.input_dilation, step) for axis, step in zip(axes, steps, strict=True))
+    return sharing if sharing.is_full else Sharing(tuple(turns))
 
 
 def remainder(axis: Axis, size: int) -> int:
@@ -228,10 +260,8 @@ def reads(axis: Axis, size: int) -> int:
         first = np.maximum(-(-start // axis.dilation), 0)
         last = np.minimum((start + size - 1) // axis.dilation, axis.kernel - 1)
         return int(np.maximum(last - first + 1, 0).sum())
-    got, expected = (
-        f"a kernel of {axis.kernel} on {size} samples",
-        f"at most {MOST_TAPS} taps, {MOST_LOOKED_AT} in all windows",
-    )
+    got = f"a kernel of {axis.kernel} on {size} samples"
+    expected = f"at most {MOST_TAPS} taps, {MOST_LOOKED_AT} in all windows"
     raise ShapeError("counting multiply-accumulates", got=got, expected=expected, fix="Use a smaller kernel.")
 
 
@@ -250,15 +280,6 @@ def reads_per_tap(axis: Axis, size: int) -> np.ndarray:
     if axis.input_dilation == 1:
         return np.maximum(last - first + 1, 0)
     return np.array([_multiples(int(a), int(b), int(t), axis) for a, b, t in zip(first, last, taps, strict=True)])
-
-
-def nominal_windows(axis: Axis, size: int) -> int:
-    """How often the whole kernel is applied when borders are ignored: once an output, or once an input under dilation.
-
-    >>> nominal_windows(Axis(3, stride=2, padding=1), 8), nominal_windows(Axis(3, input_dilation=2), 8)
-    (4, 8)
-    """
-    return output_size(axis, size) if axis.input_dilation == 1 else -(-size // axis.stride)
 
 
 def _multiples(first: int, last: int, tap: int, axis: Axis) -> int:
@@ -309,6 +330,6 @@ def macs_ignoring_borders(axes: Sequence[Axis], pairs: int, input_size: Sequence
 
     A transposed convolution is thus counted by its inputs, each of which is multiplied with the whole kernel.
     """
-    output_sizes(axes, input_size)  # raises where no window fits
-    places = (nominal_windows(axis, size) for axis, size in zip(axes, input_size, strict=True))
-    return pairs * prod(places) * prod(axis.kernel for axis in axes)
+    places = zip(axes, input_size, output_sizes(axes, input_size), strict=True)
+    windows = (outputs if axis.input_dilation == 1 else -(-size // axis.stride) for axis, size, outputs in places)
+    return pairs * prod(windows) * prod(axis.kernel for axis in axes)

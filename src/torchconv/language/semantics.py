@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..description import shapes, transposed
+from ..description import shapes
 from ..description.connections import Connections
 from ..description.convolution import Convolution
 from ..description.pooling import Pooling
@@ -70,7 +70,7 @@ def _transposed(channels: int, filters: int, kernel: tuple[int, ...], settings: 
     geometry = {name: settings[name] for name in ("stride", "padding", "dilation") if name in settings}
     forward = Convolution(1, 1, kernel, bias=False, **geometry)
     extras = shapes.paddings_of(settings.get("output_padding", 0), len(kernel))
-    axes = transposed.transposed_axes(forward.axes, extras, same=settings["padding"] == "same")
+    axes = shapes.transposed_axes(forward.axes, extras, same=settings["padding"] == "same")
     shared = Sharing.of(settings.get("sharing", "full"), len(kernel))
     biases = Sharing.of(settings.get("bias_sharing", shared), len(kernel))
     table = Connections.of(channels, filters, settings.get("groups", 1), settings.get("connections"))

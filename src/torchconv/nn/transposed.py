@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..compute import layouts
 from ..compute.operator import Operator
-from ..description import notation, shapes, transposed as adjoint
+from ..description import notation, shapes
 from ..description.axis import plain
 from ..description.connections import Connections
 from ..description.convolution import Convolution
@@ -65,7 +65,7 @@ class _Transposed(Conv):
         if any(extra >= max(axis.stride, axis.dilation) for extra, axis in zip(extras, forward.axes, strict=True)):
             expected = f"less than stride {forward.stride} or dilation {forward.dilation}"
             raise SettingError("output_padding", got=extras, expected=expected)
-        axes = adjoint.transposed_axes(forward.axes, extras, same=padding == "same")
+        axes = shapes.transposed_axes(forward.axes, extras, same=padding == "same")
         channels = Connections.of(in_channels, out_channels, groups, connections)
         shared = Sharing.of(sharing, self.ndim)
         biases = Sharing.of(shared if bias_sharing is None else bias_sharing, self.ndim)
@@ -118,7 +118,7 @@ class _Transposed(Conv):
                 f"output_size for an input of {input_size}", got=wanted, expected=f"from {least} to {most}"
             )
         more = (size - now for size, now in zip(wanted, present, strict=True))
-        axes = tuple(adjoint.longer(axis, extra) for axis, extra in zip(conv.axes, more, strict=True))
+        axes = tuple(shapes.longer(axis, extra) for axis, extra in zip(conv.axes, more, strict=True))
         return Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
 
 

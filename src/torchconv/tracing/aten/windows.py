@@ -12,8 +12,7 @@ from ...description.axis import Axis
 from ...description.connections import Connections
 from ...description.convolution import Convolution
 from ...description.resampling import Resampling
-from ...description.shapes import output_size
-from ...description.transposed import transposed_axes
+from ...description.shapes import output_size, transposed_axes
 from ...network.base import Operation, Volume
 from ...network.operations import Convolve
 from ...receptive import access
