@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import SettingError, ShapeError
 from ..inspection.network_of import network_of
 from ..inspection.receptive_field import Box
+from ..inspection.rows import REARRANGED
 from ..network.graph import Network
 from ..network.operations import Volume
 from . import svg
@@ -36,9 +37,9 @@ def draw_network(model: Any, input_shape: Any = None) -> Drawing:
     shapes: list[Shape] = []
     x, middle = 20.0, HIGH + 30
     for number, (name, volume) in enumerate(volumes):
-        high = HIGH * _scaled(max(volume.size), largest) if volume.size else 10.0
-        thick = 6 + 5 * float(np.log2(max(volume.channels, 1))) if volume.size else 12.0
-        high = high if volume.size else min(20 + 10 * float(np.log2(max(volume.channels, 1))), HIGH)
+        wide = float(np.log2(max(volume.channels, 1)))
+        scaled = float(np.log2(1 + max(volume.size, default=0)) / np.log2(1 + largest))
+        thick, high = (6 + 5 * wide, HIGH * scaled) if volume.size else (12.0, min(20 + 10 * wide, HIGH))
         colour = svg.hue(number, 0.78)
         bar = rect(x, middle - high / 2, thick, high, colour, stroke=INK, stroke_width=0.7)
         shapes += _box(x, middle, thick, high, colour) if volume.size else [bar]
@@ -84,32 +85,17 @@ def draw_field(image: Any, *boxes: Box) -> Drawing:
 def _volumes(network: Network) -> list[tuple[str, Volume]]:
     found: list[tuple[str, Volume]] = []
     for row in network.rows:
-        if row.volume.numel and (not found or found[-1][1] != row.volume) and not _rearranges(row.node):
+        if row.volume.numel and (not found or found[-1][1] != row.volume) and row.node.operation.word not in REARRANGED:
             found.append((row.node.name, row.volume))
     return found
-
-
-def _rearranges(node: Any) -> bool:
-    return getattr(node.operation, "word", "") in ("reshape", "permute", "expand", "")
-
-
-def _scaled(size: int, largest: int) -> float:
-    return float(np.log2(1 + size) / np.log2(1 + largest))
 
 
 def _box(x: float, middle: float, thick: float, high: float, colour: str) -> Sequence[Shape]:
     """A cuboid seen from the right and above."""
     top, bottom, away, up = middle - high / 2, middle + high / 2, high * DEEP, high * DEEP * 0.6
     own = {"stroke": INK, "stroke_width": 0.7}
-    return (
-        rect(x, top, thick, high, colour, **own),
-        polygon(
-            [(x, top), (x + away, top - up), (x + away + thick, top - up), (x + thick, top)], colour, opacity=0.8, **own
-        ),
-        polygon(
-            [(x + thick, top), (x + thick + away, top - up), (x + thick + away, bottom - up), (x + thick, bottom)],
-            colour,
-            opacity=0.6,
-            **own,
-        ),
-    )
+    right = x + thick
+    above = [(x, top), (x + away, top - up), (x + away + thick, top - up), (right, top)]
+    beside = [(right, top), (right + away, top - up), (right + away, bottom - up), (right, bottom)]
+    faces = (polygon(above, colour, opacity=0.8, **own), polygon(beside, colour, opacity=0.6, **own))
+    return rect(x, top, thick, high, colour, **own), *faces

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError, SettingError, ShapeError
 from .network_of import module_of, output, running
+from .receptive_field import joined
 
 STEP = 8  # images at a time
 TWO_SIGMA = 0.9545  # of the mass of a Gaussian lie as near as this to its middle
@@ -81,9 +82,9 @@ class EffectiveField:
 
     def __str__(self) -> str:
         sigma = " x ".join(f"{one:.2f}" for one in self.gaussian_sigma)
-        text = f"effective field {_joined(self.size())} (95.45 % of the mass on each axis), sigma {sigma} samples"
+        text = f"effective field {joined(self.size())} (95.45 % of the mass on each axis), sigma {sigma} samples"
         if self.theoretical is not None:
-            text += f", {self.part:.1%} of the theoretical {_joined(self.theoretical)}"
+            text += f", {self.part:.1%} of the theoretical {joined(self.theoretical)}"
         return text
 
     def _marginals(self) -> list[Tensor]:
@@ -145,9 +146,8 @@ def effective_field(
 def _checked(input_shape: Sequence[int], samples: int) -> tuple[int, ...]:
     shape = tuple(input_shape)
     if len(shape) < 2 or any(isinstance(one, bool) or not isinstance(one, int) or one < 1 for one in shape):
-        raise ShapeError(
-            "input_shape", got=shape, expected="(channels, *size), integers >= 1", fix="As in (3, 64, 64)."
-        )
+        expected = "(channels, *size), integers >= 1, as in (3, 64, 64)"
+        raise ShapeError("input_shape", got=shape, expected=expected)
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise SettingError("samples", got=samples, expected="an integer >= 1")
     return shape
@@ -179,7 +179,3 @@ def _shortest(mass: Tensor, share: float) -> int:
         if float((sums[length:] - sums[:-length]).max()) >= share - 1e-9:
             return length
     return len(mass)
-
-
-def _joined(values: Sequence[int]) -> str:
-    return "x".join(map(str, values))

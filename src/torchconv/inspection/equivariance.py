@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from math import ceil, floor
 from typing import Any
 
 import torch
@@ -134,10 +133,9 @@ def _compared_vectors(model: Any, x: Tensor, still: Tensor, asked: Transform, to
     moved = _output(model, asked.apply(x))
     everywhere = torch.ones(still.shape[2:], dtype=torch.bool)
     reason = "outputs without axes read the whole image, and 0 where it moved away"
-    border = Border(1, 0, reason)
     note = "the output has no axes, where the transform changes nothing: error is that of invariance"
     error, unchanged = _difference(moved, still, everywhere), _unchanged(moved, still, everywhere, tolerance)
-    return Equivariance(_name(model), asked, asked, error, unchanged, border, tolerance, (note,))
+    return Equivariance(_name(model), asked, asked, error, unchanged, Border(1, 0, reason), tolerance, (note,))
 
 
 def _compared_maps(
@@ -157,17 +155,13 @@ def _compared_maps(
         fix = "Give a larger x, or say with margin= how many samples around an output matter to it."
         raise ShapeError(f"{measured} of an input of {'x'.join(map(str, grid.size))}", got=got, fix=fix)
     notes = [grid.note] if grid.note else []
+    count, error = int(good.sum()), _difference(moved, target, good)
     if measured != asked:
-        moved_by_asked = _output(model, asked.apply(x))
+        moved = _output(model, asked.apply(x))
         strides = ", ".join(map(str, grid.strides))
         notes.append(f"{asked} is no whole number of outputs at stride {strides}: the error is that of {measured}")
-    else:
-        moved_by_asked = moved
-    same = grid.undisturbed(_filled(asked, grid)) & within
-    unchanged = _unchanged(moved_by_asked, still, same, tolerance)
-    count = int(good.sum())
+    unchanged = _unchanged(moved, still, grid.undisturbed(_filled(asked, grid)) & within, tolerance)
     border = Border(count, good.numel() - count, "they read the border or what came in from outside")
-    error = _difference(moved, target, good)
     return Equivariance(_name(model), asked, measured, error, unchanged, border, tolerance, tuple(notes))
 
 
@@ -202,7 +196,7 @@ def _unchanged(moved: Tensor, still: Tensor, where: Tensor, tolerance: float) ->
 
 
 def _name(model: Any) -> str:
-    return type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", type(model).__name__)
+    return getattr(model, "__name__", type(model).__name__)
 
 
 @dataclass(frozen=True)
@@ -230,35 +224,30 @@ class OutputGrid:
 
     def places(self) -> Tensor:
         """The place of each output in the input, (*outputs, axes)."""
-        return self._first() + lattice(self.outputs) * self._strides()
+        return self._first + lattice(self.outputs) * self._strides
 
     def numbers(self, places: Tensor) -> Tensor:
         """The inverse: positions in the input as output numbers, which may lie between two."""
-        return shapes.in_steps(places - self._first(), self._strides())
+        return shapes.in_steps(places - self._first, self._strides)
 
     def undisturbed(self, good: Tensor) -> Tensor:
         """Outputs, (*outputs), of which all that they read is inside and good; good: (*size) booleans."""
         bad = (~good).long()
         for axis, line in enumerate(self.lines):
-            bounds = [self._reads(line, number) for number in range(self.outputs[axis])]
-            length = bad.shape[axis]
+            at, length = line.first + torch.arange(self.outputs[axis]).double() * float(line.stride), bad.shape[axis]
+            low, high = (at - line.reach[0]).floor().long(), (at + line.reach[1]).ceil().long()
             counted = torch.cat([torch.zeros_like(bad.narrow(axis, 0, 1)), bad.cumsum(axis)], axis)
-            start = torch.tensor([min(max(low, 0), length) for low, _ in bounds])
-            stop = torch.tensor([min(max(high + 1, 0), length) for _, high in bounds])
-            outside = torch.tensor([low < 0 or high >= length for low, high in bounds])
+            start, stop, outside = low.clamp(0, length), (high + 1).clamp(0, length), (low < 0) | (high >= length)
             shape = [-1 if other == axis else 1 for other in range(bad.ndim)]
             found = counted.index_select(axis, stop) - counted.index_select(axis, start) > 0
             bad = (found | outside.view(shape)).long()
         return bad == 0
 
-    @staticmethod
-    def _reads(line: OutputAxis, number: int) -> tuple[int, int]:
-        at = line.first + number * float(line.stride)
-        return floor(at - line.reach[0]), ceil(at + line.reach[1])
-
+    @property
     def _first(self) -> Tensor:
         return torch.tensor([line.first for line in self.lines], dtype=torch.float64)
 
+    @property
     def _strides(self) -> Tensor:
         return torch.tensor([float(line.stride) for line in self.lines], dtype=torch.float64)
 

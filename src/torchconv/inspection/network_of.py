@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,7 @@ def network_of(model: Any, input_shape: Any = None) -> ModelNetwork:
     if isinstance(model, torch.export.ExportedProgram):
         shape = input_shape if input_shape is not None else model.example_inputs and model.example_inputs[0]
         return _of_module(model.module(), shape, "exported program")
-    if isinstance(model, torch.nn.Module) and not isinstance(model, NetworkModule):
+    if isinstance(model, nn.Module) and not isinstance(model, NetworkModule):
         return _of_module(model, input_shape, type(model).__name__)
     name = model.strip() if isinstance(model, str) else "network"
     network = _resized(model, input_shape) if isinstance(model, NetworkModule) else _of_text(model, input_shape)
@@ -79,7 +79,7 @@ def module_of(model: Any, input_shape: Sequence[int]) -> Any:
 
 def on_larger_input(model: Any, found: ModelNetwork) -> ModelNetwork | None:
     """The same torch module on a larger image, by an odd number of samples; None where it runs on one size only."""
-    if not isinstance(model, torch.nn.Module) or isinstance(model, NetworkModule):
+    if not isinstance(model, nn.Module) or isinstance(model, NetworkModule):
         return None
     batch, channels, *size = shape_of(found.network.input)
     try:
@@ -120,35 +120,33 @@ def _volume(given: Any, ndim: int | None) -> Volume | None:
     """One image's volume from (channels, *size), (1, channels, *size) or a tensor; ndim: its axes, where known."""
     if given is None:
         return None
-    shape = tuple(given.shape) if isinstance(given, Tensor) else given
-    if not isinstance(shape, list | tuple) or not all(isinstance(one, int) for one in shape) or not shape:
+    shape = _sizes(given.shape if isinstance(given, Tensor) else given)
+    if not shape:
         got = type(given).__name__ if not isinstance(given, list | tuple) else repr(given)[:LONGEST]
         raise SettingError("input_shape of a network", got=got, expected="(channels, *size), as in (3, 224, 224)")
-    _check(shape)
     if isinstance(given, Tensor) or (ndim is not None and len(shape) == ndim + 2):
         if shape[0] != 1:
-            expected = "(channels, *size): one image"
-            raise ShapeError("input_shape of a network", got=tuple(shape), expected=expected)
+            raise ShapeError("input_shape of a network", got=shape, expected="(channels, *size): one image")
         shape = shape[1:]
-    return Volume(shape[0], tuple(shape[1:]))
+    return Volume(shape[0], shape[1:])
 
 
-def _of_module(model: torch.nn.Module, input_shape: Any, name: str) -> ModelNetwork:
-    if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+def _of_module(model: nn.Module, input_shape: Any, name: str) -> ModelNetwork:
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module
     if isinstance(model, torch.jit.ScriptModule):
         fix = "Inspect the module that it was made of, or export it."
         raise SettingError(f"inspecting {name}", got="a scripted module, whose calls cannot be seen", fix=fix)
-    waiting = [one for one in model.parameters() if isinstance(one, torch.nn.parameter.UninitializedParameter)]
+    waiting = [one for one in model.parameters() if isinstance(one, nn.parameter.UninitializedParameter)]
     if waiting:
-        raise SettingError(
-            f"inspecting {name}",
-            got=f"{len(waiting)} parameters without a shape yet",
-            expected="a module that knows its sizes",
-            fix="Call it once on an example.",
-        )
+        got, expected = f"{len(waiting)} parameters without a shape yet", "a module that knows its sizes"
+        raise SettingError(f"inspecting {name}", got=got, expected=expected, fix="Call it once on an example.")
     if input_shape is None:
-        return _first_that_fits(model, name)
+        fits = _first_that_fits(model, name)
+        if fits is None:
+            got = f"no input shape, and none of those tried in {PATIENCE:g} seconds fits"
+            raise ShapeError(f"inspecting {name}", got=got, fix="Give the input shape.")
+        return fits[1]
     problem: ModelFailed | None = None
     for inputs in _readings_of(model, input_shape):
         try:
@@ -159,22 +157,21 @@ def _of_module(model: torch.nn.Module, input_shape: Any, name: str) -> ModelNetw
     raise _explained(model, input_shape, name, problem)
 
 
-def _traced(model: torch.nn.Module, inputs: Any, name: str) -> ModelNetwork:
+def _traced(model: nn.Module, inputs: Any, name: str) -> ModelNetwork:
     found = trace(model, inputs)
     assert found.network is not None
     return ModelNetwork(name, found.network, found.outputs, found.unused, found.notes)
 
 
-def _readings_of(model: torch.nn.Module, given: Any) -> Iterator[Any]:
+def _readings_of(model: nn.Module, given: Any) -> Iterator[Any]:
     """The arguments that a given shape can mean: without a batch first, where its rank does not say otherwise."""
     if isinstance(given, Tensor):
         yield (given,)
     elif isinstance(given, dict):
         yield {name: _tensor(model, one) for name, one in given.items()}
-    elif isinstance(given, list | tuple) and given and all(isinstance(one, int) for one in given):
-        _check(given)
-        shapes = [(1, *given), tuple(given)]
-        if _rank(model) == len(given) - 2:
+    elif sizes := _sizes(given):
+        shapes = [(1, *sizes), sizes]
+        if _rank(model) == len(sizes) - 2:
             shapes.reverse()
         yield from ((_image(model, shape),) for shape in shapes)
     elif isinstance(given, list | tuple) and given:
@@ -184,25 +181,27 @@ def _readings_of(model: torch.nn.Module, given: Any) -> Iterator[Any]:
         raise SettingError("input_shape", got=repr(given), expected=expected)
 
 
-def _tensor(model: torch.nn.Module, one: Any) -> Any:
-    if isinstance(one, list | tuple) and all(isinstance(length, int) for length in one):
-        _check(one)
-        return _image(model, tuple(one))
-    return one
+def _tensor(model: nn.Module, one: Any) -> Any:
+    sizes = _sizes(one)
+    return one if sizes is None else _image(model, sizes)
 
 
-def _image(model: torch.nn.Module, shape: tuple[int, ...]) -> Tensor:
+def _image(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
     """Without numbers, of the type of the model's parameters."""
     kinds = (one.dtype for one in model.parameters() if one.is_floating_point())
     return torch.empty(shape, device="meta", dtype=next(kinds, torch.float32))
 
 
-def _check(shape: Any) -> None:
-    if any(isinstance(length, bool) or length < 1 for length in shape):
-        raise SettingError("input_shape", got=tuple(shape), expected="integers >= 1")
+def _sizes(given: Any) -> tuple[int, ...] | None:
+    """A list or tuple of integers, which have to be positive; None for anything else."""
+    if not isinstance(given, list | tuple) or not all(isinstance(one, int) for one in given):
+        return None
+    if any(isinstance(one, bool) or one < 1 for one in given):
+        raise SettingError("input_shape", got=tuple(given), expected="integers >= 1")
+    return tuple(given)
 
 
-def _rank(model: torch.nn.Module) -> int | None:
+def _rank(model: nn.Module) -> int | None:
     """The number of axes that the first layer which says so slides over."""
     for module in model.modules():
         weight = getattr(module, "weight", None)
@@ -211,7 +210,7 @@ def _rank(model: torch.nn.Module) -> int | None:
     return None
 
 
-def _candidates(model: torch.nn.Module) -> Iterator[tuple[int, ...]]:
+def _candidates(model: nn.Module) -> Iterator[tuple[int, ...]]:
     first: Any = next((one for one in model.modules() if hasattr(one, "in_channels")), None)
     rank = _rank(model)
     if first is None or rank is None:
@@ -224,35 +223,20 @@ def _candidates(model: torch.nn.Module) -> Iterator[tuple[int, ...]]:
         yield (1, count, *(size,) * rank)
 
 
-def _first_that_fits(model: torch.nn.Module, name: str) -> ModelNetwork:
-    for shape in _tried(model):
-        try:
-            return _traced(model, (_image(model, shape),), name)
-        except ModelFailed:
-            continue
-    got = f"no input shape, and none of those tried in {PATIENCE:g} seconds fits"
-    raise ShapeError(f"inspecting {name}", got=got, fix="Give the input shape.")
-
-
-def _tried(model: torch.nn.Module) -> Iterator[tuple[int, ...]]:
-    """Shapes to try one after another, until patience ends."""
+def _first_that_fits(model: nn.Module, name: str) -> tuple[tuple[int, ...], ModelNetwork] | None:
+    """The first shape of those tried, one after another until patience ends, and the network on it."""
     end = time.monotonic() + PATIENCE
     for shape in itertools.islice(_candidates(model), TRIED):
-        yield shape
+        with suppress(ModelFailed):
+            return shape, _traced(model, (_image(model, shape),), name)
         if time.monotonic() > end:
-            return
+            break
+    return None
 
 
-def _explained(model: torch.nn.Module, given: Any, name: str, problem: ModelFailed) -> TorchconvError:
-    fix = ""
-    if isinstance(given, list | tuple) and all(isinstance(one, int) for one in given):
-        for shape in _tried(model):
-            try:
-                trace(model, (_image(model, shape),))
-                fix = f"An input of {'x'.join(map(str, shape[1:]))} works."
-                break
-            except ModelFailed:
-                continue
+def _explained(model: nn.Module, given: Any, name: str, problem: ModelFailed) -> TorchconvError:
+    fits = _first_that_fits(model, name) if _sizes(given) else None
+    fix = f"An input of {'x'.join(map(str, fits[0][1:]))} works." if fits else ""
     where = f"layer {problem.layer} ({problem.kind})" if problem.layer else problem.kind or "the model"
     said = problem.expected if len(problem.expected) <= LONGEST else f"{problem.expected[:LONGEST]}..."
     return ShapeError(f"{name} on {_shown(given)}, in {where}", got=problem.got, expected=said, fix=fix)
@@ -260,21 +244,16 @@ def _explained(model: torch.nn.Module, given: Any, name: str, problem: ModelFail
 
 def _shown(given: Any) -> str:
     """Inputs by their shapes, however many numbers they hold."""
-    if isinstance(given, list | tuple) and all(isinstance(one, int) for one in given):
-        return f"an input of {tuple(given)}"
+    if sizes := _sizes(given):
+        return f"an input of {sizes}"
     shapes = [str(tuple(one.shape)) for one in pytree.tree_leaves(given) if isinstance(one, Tensor)]
     more = f" and {len(shapes) - 8} more" if len(shapes) > 8 else ""
     return f"inputs of shape {', '.join(shapes[:8])}{more}" if shapes else "the given inputs"
 
 
-@contextmanager
-def running(model: Any) -> Iterator[None]:
+def running(model: Any) -> AbstractContextManager[None]:
     """A module in evaluation mode, and as it was afterwards; of a function nothing is known."""
-    if isinstance(model, nn.Module):
-        with evaluating(model):
-            yield
-    else:
-        yield
+    return evaluating(model) if isinstance(model, nn.Module) else nullcontext()
 
 
 def output(model: Any, x: Tensor) -> Any:

@@ -88,12 +88,8 @@ class Box:
 
     def __str__(self) -> str:
         shown = ", ".join(f"{one.first}..{one.last}" if one.size else "nothing" for one in self.intervals)
-        lost = [
-            f"{len(holes)} samples of axis {axis} in between are not read"
-            for axis, holes in enumerate(self.holes)
-            if holes
-        ]
-        return "; ".join([shown, *lost])
+        lost = ((axis, len(holes)) for axis, holes in enumerate(self.holes) if holes)
+        return "; ".join([shown, *(f"{count} samples of axis {axis} in between are not read" for axis, count in lost)])
 
 
 @dataclass(frozen=True)
@@ -145,17 +141,15 @@ class ReceptiveField:
         if len(place) not in ((space, space + 1) if space > 0 else (0, 1)) or any(
             not 0 <= at < length for at, length in zip(place[::-1], shape[::-1], strict=False)
         ):
-            raise ShapeError(
-                "an element", got=place, expected=f"a place in {shape[-space:] if space > 0 else shape[1:]}"
-            )
+            within = shape[-space:] if space > 0 else shape[1:]
+            raise ShapeError("an element", got=place, expected=f"a place in {within}")
         full = [None] * (len(shape) - len(place)) + [*place]
         hulls = [Interval(-int(marks[0]), int(marks[1])) for marks in _marks(self.hulls, full)]
         pairs = zip(hulls, self.hulls.size, strict=True)
         windows = tuple(Interval(0, n - 1) if n <= TOLD_APART else hull if hull.size else EMPTY for hull, n in pairs)
-        read = []
-        for marks, window in zip(_marks(self._flags(self.network, windows), full), windows, strict=True):
-            read.append(tuple((np.flatnonzero(marks[: window.size]) + window.first).tolist()))
-        return Box(tuple(Interval(one[0], one[-1]) if one else EMPTY for one in read), tuple(read))
+        found = zip(_marks(self._flags(self.network, windows), full), windows, strict=True)
+        read = tuple(tuple((np.flatnonzero(marks[: one.size]) + one.first).tolist()) for marks, one in found)
+        return Box(tuple(Interval(one[0], one[-1]) if one else EMPTY for one in read), read)
 
     def _flags(self, network: Network, windows: tuple[Interval, ...]) -> Field:
         """The field in flags for the samples of these windows, remembered for the next element with the same."""
@@ -170,7 +164,7 @@ class ReceptiveField:
         return {}
 
     def __str__(self) -> str:
-        shown = f"size {_joined(self.size)}, stride {_joined(self.stride)}, padding {_joined(self.padding)}"
+        shown = f"size {joined(self.size)}, stride {joined(self.stride)}, padding {joined(self.padding)}"
         return f"{shown}; feature map {self.feature_map.goal}: {self.feature_map}" if self.feature_map else shown
 
 
@@ -217,7 +211,7 @@ def _steady(found: Field, axis: int) -> Progression | None:
 
 def _measured(array: np.ndarray, size: int) -> Progression | None:
     marks = array.reshape(-1, array.shape[-1])
-    if array.dtype == bool or max(array.shape[:-1], default=1) != len(marks) or len(marks) < 3:
+    if max(array.shape[:-1], default=1) != len(marks) or len(marks) < 3:
         return None
     first, last = -marks[:, 0], marks[:, 1]
     inner = np.flatnonzero((first > 0) & (last < size - 1))
@@ -227,8 +221,8 @@ def _measured(array: np.ndarray, size: int) -> Progression | None:
     step, at = steps.pop(), int(inner[0])
     begin = int(first[at]) - at * step
     way = Progression((Interval(begin, begin + int(last[at] - first[at])),), step)
-    clipped = (np.maximum(begin + np.arange(len(marks)) * step, 0), begin + np.arange(len(marks)) * step + way.size - 1)
-    same = (first == clipped[0]) & (last == np.minimum(clipped[1], size - 1))
+    begins = begin + np.arange(len(marks)) * step
+    same = (first == np.maximum(begins, 0)) & (last == np.minimum(begins + way.size - 1, size - 1))
     return way if step > 0 and same.all() else None
 
 
@@ -240,10 +234,7 @@ def _marks(found: Field, place: Sequence[int | None]) -> Iterator[np.ndarray]:
 
 
 def _largest(array: np.ndarray) -> int:
-    if array.dtype == bool:
-        return int(array.any(-1).sum())
-    sizes = np.where(array[..., 1] < 0, 0, array[..., 0] + array[..., 1] + 1)
-    return int(sizes.max())
+    return int(np.where(array[..., 1] < 0, 0, array[..., 0] + array[..., 1] + 1).max())
 
 
 def _plain(value: Fraction) -> Number:
@@ -254,5 +245,6 @@ def _values(values: Sequence[Number | None]) -> list[int | float | None]:
     return [one if one is None or isinstance(one, int) else float(one) for one in values]
 
 
-def _joined(values: Sequence[Any]) -> str:
+def joined(values: Sequence[Any]) -> str:
+    """Sizes as 3x3, with a dash for what there is not."""
     return "x".join("-" if value is None else str(value) for value in values)

@@ -12,32 +12,21 @@ from typing import Any
 
 import torch  # noqa: F401  (for the doctests)
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..errors import SettingError
 from ..network.graph import Network
 from ..text import megabytes
 from .network_of import network_of
-from .receptive_field import ReceptiveField, between
+from .receptive_field import ReceptiveField, between, joined
 from .rows import LayerRow, rows_of
 
-COLUMNS = {
-    "name": "layer",
-    "operation": "operation",
-    "description": "description",
-    "volume": "volume",
-    "parameters": "parameters",
-    "macs": "MACs",
-    "customary_macs": "nominal MACs",
-    "bytes": "bytes",
-    "size": "field",
-    "stride": "stride",
-    "padding": "padding",
-    "sparsity": "sparsity",
-    "unshared": "unshared",
-    "dense": "dense",
-    "equivariant": "moves",
-}
+COLUMNS = (
+    *("name", "operation", "description", "volume", "parameters", "macs", "customary_macs", "bytes"),
+    *("size", "stride", "padding", "sparsity", "unshared", "dense", "equivariant"),
+)
+HEADS = {"name": "layer", "macs": "MACs", "customary_macs": "nominal MACs", "size": "field", "equivariant": "moves"}
 NUMBERS = ("parameters", "macs", "customary_macs", "bytes", "sparsity", "unshared", "dense")
 
 
@@ -94,13 +83,10 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
+        numbers = ("complete", "total_parameters", "total_macs", "total_customary_macs", "total_bytes")
         return {
             "model": self.model,
-            "complete": self.complete,
-            "total_parameters": self.total_parameters,
-            "total_macs": self.total_macs,
-            "total_customary_macs": self.total_customary_macs,
-            "total_bytes": self.total_bytes,
+            **{name: getattr(self, name) for name in numbers},
             "warnings": list(self.warnings),
             "outputs": list(self.outputs),
             "receptive_field": self.receptive_field.to_dict() if self.receptive_field else None,
@@ -124,36 +110,30 @@ class Report:
 
     def table(self, columns: tuple[str, ...] | None = None) -> Table:
         """The rows for rich to print; columns: names out of `COLUMNS`, by default those that say something."""
-        names = columns or tuple(
-            name for name in COLUMNS if any(_cell(row, name) not in ("", "0") for row in self.rows)
-        )
+        names = columns or [name for name in COLUMNS if any(_cell(row, name) not in ("", "0") for row in self.rows)]
         table = Table(title=self.model, title_justify="left", show_footer=True, pad_edge=False)
         for name in names:
             right = name in NUMBERS
-            table.add_column(
-                COLUMNS[name], self._total(name), justify="right" if right else "left", overflow="fold", no_wrap=right
-            )
+            layout: Any = {"justify": "right" if right else "left", "overflow": "fold", "no_wrap": right}
+            table.add_column(HEADS.get(name, name), self._total(name), **layout)
         for row in self.rows:
             table.add_row(*(_cell(row, name) for name in names), style=None if row.known else "yellow")
         return table
 
     def _total(self, name: str) -> str:
-        totals = {"parameters": self.total_parameters, "macs": self.total_macs, "bytes": self.total_bytes}
-        totals["customary_macs"] = self.total_customary_macs
         if name == "name":
             return "total" if self.complete else "at least"
-        return f"{totals[name]:,}" if name in totals else ""
+        total = getattr(self, f"total_{name}", None)
+        return "" if total is None else f"{total:,}"
 
     def __rich_console__(self, console: Any, options: Any) -> Any:
-        narrow = options.max_width < 140
-        yield self.table(
-            ("name", "operation", "volume", "parameters", "macs", "size", "stride", "padding") if narrow else None
-        )
+        narrow = ("name", "operation", "volume", "parameters", "macs", "size", "stride", "padding")
+        yield self.table(narrow if options.max_width < 140 else None)
         yield self.summary()
         if self.goal and self.receptive_field:
-            yield f"receptive field of {_plain(self.goal)}: {_plain(str(self.receptive_field))}"
+            yield f"receptive field of {escape(self.goal)}: {escape(str(self.receptive_field))}"
         for warning in self.warnings:
-            yield f"[yellow]warning[/]: {_plain(warning)}"
+            yield f"[yellow]warning[/]: {escape(warning)}"
 
     def summary(self) -> str:
         """The totals in one line."""
@@ -169,7 +149,7 @@ class Report:
         return written.getvalue().rstrip()
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(COLUMNS[name])}</th>" for name in COLUMNS)
+        head = "".join(f"<th>{html.escape(HEADS.get(name, name))}</th>" for name in COLUMNS)
         lines = [f"<caption>{html.escape(self.model)}: {html.escape(self.summary())}</caption><tr>{head}</tr>"]
         for row in self.rows:
             cells = "".join(f"<td>{html.escape(_cell(row, name))}</td>" for name in COLUMNS)
@@ -180,18 +160,13 @@ class Report:
 
 def _cell(row: LayerRow, name: str) -> str:
     if name in ("size", "stride", "padding"):
-        values = getattr(row.field, name) if row.field else ()
-        return "x".join("-" if value is None else str(value) for value in values)
+        return joined(getattr(row.field, name)) if row.field else ""
     value = getattr(row, name)
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.3g}" if value < 1000 else f"{round(value):,}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 def inspect(model: Any, input_shape: Any = None) -> Report:
