@@ -29,6 +29,7 @@ POOLS = {
     "ours, max": tc.nn.Pool2d(2, ceil_mode=True),
     "ours, learned": tc.nn.LearnedPool2d(3, 2, ceil_mode=True),
     "function, max": lambda x: functional.max_pool2d(x, 2, ceil_mode=True),
+    "function, max, by places": lambda x: functional.max_pool2d(x, (2, 3), 2, (1, 0), (2, 1), True),
     "function, mean": lambda x: functional.avg_pool2d(x, 3, 2, 1, True, False),
 }
 

@@ -135,8 +135,7 @@ class _Conversion:
         made = Sliding(self, module, path)
         for node in _graph(module).nodes:
             made.add(node, seen)
-        graph, parts, behind = made.finished()
-        return fx.GraphModule(parts, graph, type(module).__name__), behind
+        return fx.GraphModule(made.parts, made.graph, type(module).__name__), made.behind
 
 
 class Sliding:
@@ -144,8 +143,9 @@ class Sliding:
 
     def __init__(self, conversion: _Conversion, module: nn.Module, path: str) -> None:
         self._conversion, self._module, self._path = conversion, module, path
-        self._graph = fx.Graph()
-        self._parts: dict[str, nn.Module] = {}
+        self.graph = fx.Graph()
+        self.parts: dict[str, nn.Module] = {}  # what the graph calls, by name
+        self.behind: WindowVolume  # what a window is behind it, once all nodes are there
         self._known: dict[fx.Node, Any] = {}  # what was seen of a node of the module, or the number that it is
         self._nodes: dict[fx.Node, fx.Node] = {}
         self._done: dict[tuple[str, tuple[WindowVolume, ...]], tuple[nn.Module, WindowVolume]] = {}
@@ -156,11 +156,11 @@ class Sliding:
             if len(self._nodes) == len(inputs):
                 raise CannotSlide("its forward takes more than one tensor", HEAD)
             self._known[node] = inputs[len(self._nodes)]
-            self._nodes[node] = self._graph.placeholder(node.name)
+            self._nodes[node] = self.graph.placeholder(node.name)
         elif node.op == "get_attr":
             self._known[node] = operator.attrgetter(str(node.target))(self._module)
-            self._parts[str(node.target)] = copy.deepcopy(self._known[node], self._conversion.copies)
-            self._nodes[node] = self._graph.get_attr(str(node.target))
+            self.parts[str(node.target)] = copy.deepcopy(self._known[node], self._conversion.copies)
+            self._nodes[node] = self.graph.get_attr(str(node.target))
         elif node.op == "call_module":
             reads = [
                 one for one in node.args if isinstance(one, fx.Node) and isinstance(self._known[one], WindowVolume)
@@ -173,8 +173,8 @@ class Sliding:
             (result,) = node.args
             if not isinstance(result, fx.Node) or not isinstance(self._known[result], WindowVolume):
                 raise CannotSlide("its forward returns more than one tensor", HEAD)
-            self._known[node] = self._known[result]
-            self._graph.output(self._nodes[result])
+            self.behind = self._known[result]
+            self.graph.output(self._nodes[result])
         else:
             self._function(node)
 
@@ -186,29 +186,22 @@ class Sliding:
         part, self._known[node] = found
         if isinstance(part, nn.Module):
             self._call(node, node.name, node.all_input_nodes[:1], part)
-        elif part == "kept":
-            self._nodes[node] = self._graph.node_copy(node, lambda one: self._nodes[one])
         else:
-            self._nodes[node] = self._nodes[node.all_input_nodes[0]]
+            self._nodes[node] = self.graph.node_copy(node, lambda one: self._nodes[one])
 
     def _call(self, node: fx.Node, name: str, reads: Sequence[fx.Node], part: nn.Module) -> None:
         """Write the call of a module, under a name that no other module has."""
-        name = next((known for known, one in self._parts.items() if one is part), name)
-        while name in self._parts and self._parts[name] is not part:
+        name = next((known for known, one in self.parts.items() if one is part), name)
+        while name in self.parts and self.parts[name] is not part:
             name += "_again"
-        self._parts[name] = part
-        self._nodes[node] = self._graph.call_module(name, tuple(self._nodes[one] for one in reads))
+        self.parts[name] = part
+        self._nodes[node] = self.graph.call_module(name, tuple(self._nodes[one] for one in reads))
 
     def _converted(self, name: str, seen: tuple[WindowVolume, ...]) -> tuple[nn.Module, WindowVolume]:
         if (name, seen) not in self._done:
             path = f"{self._path}.{name}".lstrip(".")
             self._done[name, seen] = self._conversion.module(self._module.get_submodule(name), seen, path)
         return self._done[name, seen]
-
-    def finished(self) -> tuple[fx.Graph, dict[str, Any], WindowVolume]:
-        """The graph, the modules that it calls by name, and what a window is behind it."""
-        *_, last = self._known.values()
-        return self._graph, self._parts, last
 
 
 def _graph(module: nn.Module) -> fx.Graph:

@@ -174,7 +174,7 @@ def pool(module: Any, seen: WindowVolume) -> Slid:
     return windows(module, seen)
 
 
-def cells(seen: WindowVolume, counts: Any, statistic: str, p: float | None = None) -> Slid:
+def cells(seen: WindowVolume, counts: Any, summary: Summary) -> Slid:
     """Pooling of a window to a grid of equal cells: the same pooling of every window of that size."""
     unflattened(seen)
     size = seen.volume.size
@@ -184,15 +184,15 @@ def cells(seen: WindowVolume, counts: Any, statistic: str, p: float | None = Non
         reason = f"the cells of a grid {'x'.join(map(str, counts))} on {'x'.join(map(str, size))} places differ in size"
         raise CannotSlide(reason, "Pool to a grid that divides the places, or to 1.")
     kernel = tuple(n // count for n, count in zip(size, counts, strict=True))
-    if prod(kernel) == 1 and statistic in ("mean", "max"):
+    if prod(kernel) == 1 and summary.power is None:
         return nn.Identity(), seen
     strides = tuple(1 if count == 1 else step for step, count in zip(kernel, counts, strict=True))
-    return keep_windows(Pool(Pooling(kernel, strides, statistic=statistic, p=p)), seen)
+    return keep_windows(Pool(Pooling(kernel, strides, statistic=summary.statistic, p=summary.p)), seen)
 
 
-def overall(seen: WindowVolume, statistic: str, p: float | None = None) -> Slid:
+def overall(seen: WindowVolume, summary: Summary) -> Slid:
     """Pooling of a window to one number for each channel, (batch, channels) in the model."""
-    module, found = cells(seen, 1, statistic, p)
+    module, found = cells(seen, 1, summary)
     return module, replace(found, flat=True)
 
 
@@ -200,12 +200,7 @@ def grid(module: Any, seen: WindowVolume) -> Slid:
     """Pooling to one grid of equal cells."""
     if len(module.grids) > 1:
         raise CannotSlide("a pyramid puts the cells of several grids one after another", "Pool to one grid.")
-    return cells(seen, module.grids[0], *settings(module.summary))
-
-
-def settings(summary: Summary) -> tuple[str, float | None]:
-    """The statistic, and p where it is a setting."""
-    return summary.statistic, summary.p if summary.statistic == "lp" else None
+    return cells(seen, module.grids[0], module.summary)
 
 
 def flatten(module: Any, seen: WindowVolume) -> Slid:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
 
 from ...description.pooling import Pooling
 from ...language import network_module
 from ...network.operations import Volume
+from ...network.pooling import Summary
 from ...nn.conv import Conv
 from ...nn.pooling.channel_pool import ChannelPool
 from ...nn.pooling.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
 from ...nn.pooling.learned_pool import LearnedPool
 from ...nn.pooling.window_pool import Pool
 from . import layers as slide
-from .layers import CannotSlide, Slid, WindowVolume, after, cells, flattened, not_flattened, overall
+from .layers import CannotSlide, Slid, WindowVolume
 
 OVER_PLACES = "its mean and variance are taken over places, which are others in a larger image"
 BATCH = "Use batch normalisation, whose statistics are settled by training."
@@ -62,7 +65,7 @@ def _group_norm(module: Any, seen: WindowVolume) -> Slid:
     return slide.holding(made, **dict(module.named_parameters())), seen
 
 
-def torch_pool(module: Any, seen: WindowVolume) -> Slid:
+def _torch_pool(module: Any, seen: WindowVolume) -> Slid:
     """torch's pools; where the last window may end outside, one of ours, which does as at the size of one window."""
     slide.not_flattened(seen)
     if not module.ceil_mode or getattr(module, "divisor_override", None):
@@ -81,16 +84,17 @@ def _statistics(module: Any, *seen: WindowVolume) -> Slid:
     raise CannotSlide(OVER_PLACES, BATCH)
 
 
-def over_channels(dim: Any, seen: WindowVolume, what: str = "it") -> None:
+def _over_channels(module: Any, seen: WindowVolume) -> None:
     """Raises CannotSlide unless a dimension of the model's tensor is that of the channels."""
     slide.unflattened(seen)
     axes = 2 if seen.flat else seen.ndim + 2
-    if (1 if dim is None and axes in (2, 4) else dim) not in (1, 1 - axes):
-        raise CannotSlide(f"{what} works along dimension {dim}, not over channels", "Use dim=1.")
+    if (1 if module.dim is None and axes in (2, 4) else module.dim) not in (1, 1 - axes):
+        reason = f"{type(module).__name__} works along dimension {module.dim}, not over channels"
+        raise CannotSlide(reason, "Use dim=1.")
 
 
 def _softmax(module: Any, seen: WindowVolume) -> Slid:
-    over_channels(module.dim, seen)
+    _over_channels(module, seen)
     return type(module)(dim=1), seen
 
 
@@ -99,7 +103,7 @@ def _prelu(module: Any, seen: WindowVolume) -> Slid:
 
 
 def _glu(module: Any, seen: WindowVolume) -> Slid:
-    over_channels(module.dim, seen)
+    _over_channels(module, seen)
     made = nn.GLU(dim=1)
     return made, slide.after(made, seen)
 
@@ -108,13 +112,13 @@ def _adaptive(statistic: str) -> Callable[..., Slid]:
     def rule(module: Any, seen: WindowVolume) -> Slid:
         if getattr(module, "return_indices", False):
             raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
-        return slide.cells(seen, module.output_size, statistic)
+        return slide.cells(seen, module.output_size, Summary(statistic))
 
     return rule
 
 
 def _over_all(module: Any, seen: WindowVolume) -> Slid:
-    return slide.overall(seen, *slide.settings(module.summary))
+    return slide.overall(seen, module.summary)
 
 
 def _all_ranks(*names: str) -> list[type[nn.Module]]:
@@ -144,7 +148,7 @@ RULES: dict[type, Callable[..., Slid]] = {
     **dict.fromkeys([ChannelPool, network_module.Merging], slide.keep_windows),
     **dict.fromkeys([*_all_ranks("BatchNorm"), nn.SyncBatchNorm], _batch_norm),
     **dict.fromkeys(_all_ranks("InstanceNorm"), _statistics),
-    **dict.fromkeys(_all_ranks("MaxPool", "AvgPool"), torch_pool),
+    **dict.fromkeys(_all_ranks("MaxPool", "AvgPool"), _torch_pool),
     nn.GroupNorm: _group_norm,
     **dict.fromkeys(_all_ranks("AdaptiveAvgPool"), _adaptive("mean")),
     **dict.fromkeys(_all_ranks("AdaptiveMaxPool"), _adaptive("max")),
@@ -172,7 +176,6 @@ def rule_of(module: nn.Module) -> Callable[..., Slid] | None:
 
 
 IMAGES, SHAPE = "the number of images", "the shape of a tensor"
-RANKS = (1, 2, 3)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -184,15 +187,25 @@ POINTWISE_CALLS = _words("""
     softplus softsign logsigmoid threshold abs exp sqrt square neg clamp clip pow contiguous
 """)
 SUM_CALLS = _words("add add_ iadd sub sub_ isub mul mul_ imul div truediv maximum minimum")
-WINDOW_CALLS = {f"{kind}_pool{ndim}d" for kind in ("max", "avg", "lp") for ndim in RANKS}
-POOLS = {f"{kind.lower()}_pool{ndim}d": getattr(nn, f"{kind}Pool{ndim}d") for kind in ("Max", "Avg") for ndim in RANKS}
-SOFTMAX = {"softmax": nn.Softmax, "log_softmax": nn.LogSoftmax}
-SUMMARIES = {"mean": "mean", "amax": "max"}
-ADAPTIVE = {f"adaptive_{word}_pool{ndim}d": name for word, name in (("avg", "mean"), ("max", "max")) for ndim in RANKS}
+SUMMARIES = {"mean": Summary("mean"), "amax": Summary("max")}
+# Functions that are modules too: the class, and its settings in the order in which the function takes them.
+POOLS = (
+    ("max_pool", "MaxPool", "kernel_size stride padding dilation ceil_mode return_indices"),
+    ("avg_pool", "AvgPool", "kernel_size stride padding ceil_mode count_include_pad divisor_override"),
+    ("lp_pool", "LPPool", "norm_type kernel_size stride ceil_mode"),
+    ("adaptive_avg_pool", "AdaptiveAvgPool", "output_size"),
+    ("adaptive_max_pool", "AdaptiveMaxPool", "output_size return_indices"),
+)
+MODULES: dict[str, tuple[Any, str]] = {
+    **{f"{name}{n}d": (getattr(nn, f"{kind}{n}d", None), order) for name, kind, order in POOLS for n in (1, 2, 3)},
+    "softmax": (nn.Softmax, "dim"),
+    "log_softmax": (nn.LogSoftmax, "dim"),
+    "flatten": (partial(nn.Flatten, start_dim=0), "start_dim end_dim"),
+}
 
-# What a rule gives: the module that takes the place of the call, "kept" for the call itself or "left out" for its
-# input, with what a window is behind it; or one of IMAGES and SHAPE, for what is no tensor.
-Found = tuple[nn.Module | Literal["kept", "left out"], WindowVolume] | str
+# What a rule gives: the module that takes the place of the call, None where the call stays, with what a window is
+# behind it; or one of IMAGES and SHAPE, for what is no tensor.
+Found = tuple[nn.Module | None, WindowVolume] | str
 
 
 def called(node: fx.Node, known: Mapping[fx.Node, Any]) -> Found:
@@ -201,7 +214,7 @@ def called(node: fx.Node, known: Mapping[fx.Node, Any]) -> Found:
     home = str(getattr(node.target, "__module__", None) or "torch").partition(".")[0]
     rule = next((rule for names, rule in CALL_RULES if name in names), None)
     args, words = map_arg((node.args, node.kwargs), lambda one: known[one])
-    seen = [one for one in _leaves([args, words]) if isinstance(one, WindowVolume)]
+    seen = [one for one in pytree.tree_leaves([args, words]) if isinstance(one, WindowVolume)]
     if rule is None or home not in ("torch", "_operator", "builtins") or (not seen and name != "getitem"):
         raise CannotSlide(f"its forward calls {name}, of which it is not known how it treats places")
     args, words = list(args), dict(words)
@@ -209,32 +222,29 @@ def called(node: fx.Node, known: Mapping[fx.Node, Any]) -> Found:
         args.insert(0, words.pop("input"))
     if rule not in (_sum, _cat, _item) and not (args and isinstance(args[0], WindowVolume)):
         raise CannotSlide(f"its forward calls {name} with something else than a tensor of the image first")
-    return rule(name, node.target, args, words)
-
-
-def _leaves(values: Any) -> list[Any]:
-    if isinstance(values, dict):
-        values = list(values.values())
-    return [leaf for one in values for leaf in _leaves(one)] if isinstance(values, tuple | list) else [values]
+    return rule(name, args, words)
 
 
 def _argument(args: list[Any], words: dict[str, Any], at: int, name: str, default: Any = None) -> Any:
     return args[at] if len(args) > at else words.get(name, default)
 
 
-def _values(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
-    if any(isinstance(one, WindowVolume | Tensor) or one in (IMAGES, SHAPE) for one in _leaves([args[1:], words])):
+def _values(name: str, args: list[Any], words: dict[str, Any]) -> Found:
+    if any(
+        isinstance(one, WindowVolume | Tensor) or one in (IMAGES, SHAPE)
+        for one in pytree.tree_leaves([args[1:], words])
+    ):
         raise CannotSlide(f"its forward calls {name} with settings that depend on the image")
-    return "kept", args[0]
+    return None, args[0]
 
 
-def _dropout(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
+def _dropout(name: str, args: list[Any], words: dict[str, Any]) -> Found:
     """Traced in eval mode: where it is on there, it always is."""
     always = _argument(args, words, 2, "training", True)
-    return "kept" if always else nn.Dropout(_argument(args, words, 1, "p", 0.5)), args[0]
+    return None if always else nn.Dropout(_argument(args, words, 1, "p", 0.5)), args[0]
 
 
-def _sum(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
+def _sum(name: str, args: list[Any], words: dict[str, Any]) -> Found:
     given = [*args, *words.values()]
     seen = [one for one in given if isinstance(one, WindowVolume)]
     for one in given:
@@ -244,7 +254,7 @@ def _sum(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Foun
                 raise CannotSlide(f"its forward calls {name} on places that are not the same ones ({shown})")
         elif isinstance(one, str) or (isinstance(one, Tensor) and not _alike(one, seen[0])):
             raise CannotSlide(f"its forward calls {name} with numbers that differ from place to place")
-    return "kept", seen[0]
+    return None, seen[0]
 
 
 def _alike(tensor: Tensor, seen: WindowVolume) -> bool:
@@ -256,75 +266,63 @@ def _alike(tensor: Tensor, seen: WindowVolume) -> bool:
     )
 
 
-def _cat(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
+def _cat(name: str, args: list[Any], words: dict[str, Any]) -> Found:
     parts = _argument(args, words, 0, "tensors")
     if len({(one.volume.size, one.stride, one.flat) for one in parts}) > 1:
         raise CannotSlide(f"its forward calls {name} on places that are not the same ones")
     if _argument(args, words, 1, "dim", 0) != 1:
         raise CannotSlide(f"its forward calls {name} along another dimension than that of the channels", "Use dim=1.")
     volume = Volume(sum(one.volume.channels for one in parts), parts[0].volume.size)
-    return "kept", WindowVolume(volume, parts[0].stride, parts[0].flat)
+    return None, WindowVolume(volume, parts[0].stride, parts[0].flat)
 
 
-def _windows(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
-    if words.get("return_indices"):
-        raise CannotSlide(f"{name} with return_indices=True gives places in the whole image")
-    not_flattened(args[0])
-    if name in POOLS and (words.get("ceil_mode") or (name.startswith("avg") and len(args) > 4 and args[4])):
-        order = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-        given = dict(zip(order, args[1:], strict=False)) | {key: one for key, one in words.items() if key != "input"}
-        return torch_pool(POOLS[name](**given), args[0])
-    return "kept", after(lambda x: target(x, *args[1:], **words), args[0])
+def _module_call(name: str, args: list[Any], words: dict[str, Any]) -> Found:
+    """By the rule of the module that does the same; the call stays where the module would."""
+    kind, order = MODULES[name]
+    names, values = order.split(), args[1:]
+    words.pop("_stacklevel", None)  # of the warning that a softmax without dim gives
+    given = {key: one for key, one in [*zip(names, values, strict=False), *words.items()] if one is not None}
+    if len(values) > len(names) or not given.keys() <= set(names):
+        raise CannotSlide(f"its forward calls {name} with more than {', '.join(names)}", "Leave that out.")
+    module = kind(**given)
+    rule = rule_of(module)
+    assert rule is not None, "all of these modules are in the table of rules"
+    found, behind = rule(module, args[0])
+    return None if found is module else found, behind
 
 
-def _softmax_call(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
-    over_channels(_argument(args, words, 1, "dim"), args[0], name)
-    if words.get("dtype") is not None:
-        raise CannotSlide(f"{name} with a dtype is not known", "Convert the tensor first.")
-    return SOFTMAX[name](dim=1), args[0]
-
-
-def _summary(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
+def _summary(name: str, args: list[Any], words: dict[str, Any]) -> Found:
     seen, axes = args[0], args[0].ndim + 2
     dims = _argument(args, words, 1, "dim")
     given = [dims] if isinstance(dims, int) else list(dims or ())
     if seen.flat or {dim % axes for dim in given} != set(range(2, axes)):
         raise CannotSlide(f"its forward calls {name} along other dimensions than all places", "Give those of the size.")
-    make = cells if _argument(args, words, 2, "keepdim", False) else overall
-    return make(seen, statistic=SUMMARIES[name], **({"counts": 1} if make is cells else {}))
+    kept = _argument(args, words, 2, "keepdim", False)
+    return slide.cells(seen, 1, SUMMARIES[name]) if kept else slide.overall(seen, SUMMARIES[name])
 
 
-def _adaptive_call(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
-    return cells(args[0], _argument(args, words, 1, "output_size"), ADAPTIVE[name])
-
-
-def _flatten(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
-    start, end = _argument(args, words, 1, "start_dim", 0), _argument(args, words, 2, "end_dim", -1)
-    return "left out", flattened(args[0], start, end)
-
-
-def _view(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
+def _view(name: str, args: list[Any], words: dict[str, Any]) -> Found:
     seen, *rest = args
     sizes = list(rest[0]) if len(rest) == 1 and isinstance(rest[0], tuple | list) else rest
     numel = seen.volume.numel
     if sizes not in ([IMAGES, -1], [IMAGES, numel], [-1, numel]):
         raise CannotSlide(f"its forward calls {name}{tuple(sizes)}, which mixes places", "Flatten all but the batch.")
-    return "left out", flattened(seen, 1, -1)
+    return nn.Identity(), slide.flattened(seen, 1, -1)
 
 
-def _squeeze(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
+def _squeeze(name: str, args: list[Any], words: dict[str, Any]) -> Found:
     if len(args) > 1 or words or not args[0].alone:
         raise CannotSlide("its forward calls squeeze for some dimensions", "Use torch.flatten(x, 1).")
-    return "left out", flattened(args[0], 1, -1)
+    return nn.Identity(), slide.flattened(args[0], 1, -1)
 
 
-def _size(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
+def _size(name: str, args: list[Any], words: dict[str, Any]) -> Found:
     if name == "getattr" and args[1] != "shape":
         raise CannotSlide(f"its forward reads .{args[1]} of a tensor")
     return IMAGES if name == "size" and len(args) > 1 and args[1] == 0 else SHAPE
 
 
-def _item(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Found:
+def _item(name: str, args: list[Any], words: dict[str, Any]) -> Found:
     if args[0] != SHAPE or args[1] != 0:
         raise CannotSlide("its forward takes parts of a tensor or of its size, which is another in a larger image")
     return IMAGES
@@ -333,13 +331,10 @@ def _item(name: str, target: Any, args: list[Any], words: dict[str, Any]) -> Fou
 CALL_RULES: tuple[tuple[Any, Callable[..., Found]], ...] = (
     (POINTWISE_CALLS, _values),
     (SUM_CALLS, _sum),
-    (WINDOW_CALLS, _windows),
-    (SOFTMAX, _softmax_call),
+    (MODULES, _module_call),
     (SUMMARIES, _summary),
-    (ADAPTIVE, _adaptive_call),
     ({"dropout"}, _dropout),
     ({"cat", "concat"}, _cat),
-    ({"flatten"}, _flatten),
     ({"view", "reshape"}, _view),
     ({"squeeze"}, _squeeze),
     ({"size", "getattr"}, _size),

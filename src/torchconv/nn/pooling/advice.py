@@ -37,8 +37,7 @@ class Advice:
 
         Raises SettingError for a cardinality that was not asked for.
         """
-        column = self._column(cardinality)
-        return tuple("max" if one else "mean" for one in self._for_max(column))
+        return tuple("max" if one else "mean" for one in self._for_max(self._column(cardinality)))
 
     def preference(self, cardinality: int) -> float:
         """How much better max separates than mean, relative to the better one, -1 to 1; the features' median."""
@@ -52,12 +51,11 @@ class Advice:
     @property
     def summary(self) -> str:
         """A table of the medians over the features, a row for each cardinality."""
-        head = ("cardinality", "max", "mean", "features for max", "advice")
-        rows: list[tuple[str, ...]] = [head]
+        rows = [("cardinality", "max", "mean", "features for max", "advice")]
         for column, cardinality in enumerate(self.cardinalities):
             share = self._for_max(column).mean()
-            medians = (f"{np.median(values[:, column]):.3f}" for values in (self.max, self.mean))
-            rows.append((str(cardinality), *medians, f"{share:.0%}", "max" if share > 0.5 else "mean"))
+            high, mean = (f"{np.median(values[:, column]):.3f}" for values in (self.max, self.mean))
+            rows.append((str(cardinality), high, mean, f"{share:.0%}", "max" if share > 0.5 else "mean"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
         return "\n".join(lines)
@@ -74,8 +72,7 @@ class Advice:
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            fix = install("draw")
-            raise UnsupportedError("a drawing of the advice", got="no matplotlib", fix=fix) from error
+            raise UnsupportedError("a drawing of the advice", got="no matplotlib", fix=install("draw")) from error
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.add_subplot(xlabel="places pooled", ylabel="separability of the classes", xscale="log")
         for name, values in (("max", self.max), ("mean", self.mean)):
@@ -131,48 +128,42 @@ def pooling_advice(
         cardinalities = sorted({*(2**power for power in range(places.bit_length())), places})
     wanted = _cardinalities(cardinalities)
     step = max(1, AT_ONCE // int(max(np.bincount(classes)) * samples.shape[2]))
-    parts = [
-        _separability(samples[:, at : at + step], classes, wanted, draws) for at in range(0, samples.shape[1], step)
-    ]
-    found = [np.concatenate(one) for one in zip(*parts, strict=True)]
-    for values in found:
-        values.flags.writeable = False
+    starts = range(0, samples.shape[1], step)
+    found = np.concatenate([_separability(samples[:, at : at + step], classes, wanted, draws) for at in starts], 1)
+    found.flags.writeable = False
     return Advice(wanted, *found)
 
 
-def _separability(samples: np.ndarray, classes: np.ndarray, wanted: tuple[int, ...], draws: str) -> list[np.ndarray]:
-    """Of max and of mean pooling, (channels, cardinalities) each."""
+def _separability(samples: np.ndarray, classes: np.ndarray, wanted: tuple[int, ...], draws: str) -> np.ndarray:
+    """Of max and of mean pooling, (2, channels, cardinalities)."""
     moments = []
     for number in range(classes.max() + 1):
         own = np.moveaxis(samples[classes == number], 1, 0)
         moments.append(_moments(own if draws == "image" else own.reshape(len(own), 1, -1), wanted))
-    totals = [np.zeros((samples.shape[1], len(wanted))) for _ in range(2)]
-    pairs = list(combinations(moments, 2))
-    for first, second in pairs:
-        for total, (mean_1, sigma_1), (mean_2, sigma_2) in zip(totals, first, second, strict=True):
-            gap, spread = np.abs(mean_1 - mean_2), sigma_1 + sigma_2
-            with np.errstate(divide="ignore", invalid="ignore"):
-                total += np.where(gap > 0, gap / spread, 0.0)
-    return [total / len(pairs) for total in totals]
+    found = []
+    for (mean_1, sigma_1), (mean_2, sigma_2) in combinations(moments, 2):
+        gap = np.abs(mean_1 - mean_2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found.append(np.where(gap > 0, gap / (sigma_1 + sigma_2), 0.0))
+    return np.mean(found, 0)
 
 
-def _moments(samples: np.ndarray, wanted: tuple[int, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Mean and standard deviation of the maximum and of the mean of P draws from a group, (channels, cardinalities).
+def _moments(samples: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray:
+    """Mean and deviation of the maximum and of the mean of P draws from a group: (2, 2, channels, cardinalities).
 
     samples: (channels, groups, members). Groups are as likely as one another: their variances are averaged, and the
     variance of their means is added.
     """
     ranked = np.sort(samples.astype(np.float64), axis=2)
     steps = np.arange(ranked.shape[2] + 1) / ranked.shape[2]
-    means, variances = ranked.mean(2), ranked.var(2)
-    found: list[list[tuple[np.ndarray, np.ndarray]]] = [[], []]
+    found = []
     for places in wanted:
         weights = np.diff(steps**places)  # the chance that the largest of the draws is the i-th smallest sample
         highest = ranked @ weights
-        spread = (ranked - highest[:, :, None]) ** 2 @ weights
-        for each, (mean, variance) in zip(found, ((highest, spread), (means, variances / places)), strict=True):
-            each.append((mean.mean(1), np.sqrt(variance.mean(1) + mean.var(1))))
-    return [(np.stack([mean for mean, _ in each], 1), np.stack([sigma for _, sigma in each], 1)) for each in found]
+        means = np.stack([highest, ranked.mean(2)])
+        variances = np.stack([(ranked - highest[:, :, None]) ** 2 @ weights, ranked.var(2) / places])
+        found.append([means.mean(2), np.sqrt(variances.mean(2) + means.var(2))])
+    return np.moveaxis(np.array(found), 0, -1)
 
 
 def _samples(features: Any) -> np.ndarray:

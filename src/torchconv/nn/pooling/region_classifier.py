@@ -13,9 +13,12 @@ from torch.nn import functional
 from ...description.axis import plain, positive
 from ...errors import DataError, SettingError, ShapeError
 from . import grid_pool
-from .region_pool import RegionPool, RegionPool1d, RegionPool2d, RegionPool3d
+from .region_pool import region_pool
 
+Progress = Callable[[int, float], None]
 POWER_STEPS = 30
+ROUNDS = 20  # of grafting
+TOGETHER = 256  # images that are pooled at a time
 ROUNDING = 1e-6  # of a loss, relative, in float32
 STEEPEST = 1e12  # no step is shorter than one over this
 
@@ -90,7 +93,7 @@ class SparseRegression(NamedTuple):
         Softmax has at most 1/2 (Boehning 1992, Multinomial logistic regression algorithm, section 2). The eigenvalue
         is found by power iteration, from below; a step that is too long for that is seen and halved.
         """
-        vector = torch.ones(self.rows.shape[1] + 1, dtype=self.rows.dtype, device=self.rows.device)
+        vector = self.rows.new_ones(self.rows.shape[1] + 1)
         largest = 1.0
         for _ in range(POWER_STEPS):
             projected = self.rows @ vector[:-1] + vector[-1]
@@ -106,7 +109,7 @@ def solve(
     bias: Tensor,
     steps: int,
     tolerance: float,
-    progress: Callable[[int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Solution:
     """Minimise loss + strength * norm by FISTA, from weight and bias, until the objective hardly changes any more.
 
@@ -152,10 +155,6 @@ def _descended(
         curvature *= 2
 
 
-POOLS: dict[int, type[RegionPool]] = {1: RegionPool1d, 2: RegionPool2d, 3: RegionPool3d}
-ROUNDS = 20
-TOGETHER = 256  # images that are pooled at a time
-Progress = Callable[[int, float], None]
 
 
 class RegionClassifier(torch.nn.Module):
@@ -199,9 +198,9 @@ class RegionClassifier(torch.nn.Module):
         self.channels, self.classes = positive("channels", channels), positive("classes", classes)
         given = plain(grid)
         rank = len(given) if isinstance(given, list) else positive("ndim", ndim)
-        if rank not in POOLS:
+        if rank not in (1, 2, 3):
             raise SettingError("axes of the grid", got=rank, expected="1, 2 or 3")
-        self.pool = POOLS[rank](grid, statistic)
+        self.pool = region_pool(given if isinstance(given, list) else [given] * rank, statistic)
         self.strength, self.ridge = _strength("strength", strength), _strength("ridge", ridge)
         features = self.channels * len(self.pool.regions)
         self.weight = torch.nn.Parameter(torch.zeros(self.classes, features))
@@ -255,10 +254,8 @@ class RegionClassifier(torch.nn.Module):
         if strength is not None:
             self.strength = _strength("strength", strength)
         problem, scaling = self._problem(features, labels, self.strength)
-        start = _nothing(problem, self.classes)
-        solution = solve(problem, *start, positive("steps", steps), tolerance, progress)
-        self._take(solution.weight, solution.bias, scaling)
-        return self
+        found = solve(problem, *_nothing(problem, self.classes), positive("steps", steps), tolerance, progress)
+        return self._take(found.weight, found.bias, scaling)
 
     @torch.no_grad()
     def graft(
@@ -295,8 +292,7 @@ class RegionClassifier(torch.nn.Module):
             weight[:, active], bias = found.weight, found.bias
             if progress is not None:
                 progress(len(active), found.objective[-1])
-        self._take(weight, bias, scaling)
-        return self
+        return self._take(weight, bias, scaling)
 
     def prune(self) -> torch.nn.Sequential:
         """The small module that pools the selected regions only and gives the same scores, up to rounding.
@@ -310,10 +306,8 @@ class RegionClassifier(torch.nn.Module):
         pool = self.pool.select(pairs)
         columns = pool.pairs[:, 0] * len(self.pool.regions) + pool.pairs[:, 1]
         weight, bias = self._folded()
-        linear = torch.nn.Linear(len(pairs), self.classes, device=weight.device, dtype=weight.dtype)
-        with torch.no_grad():
-            linear.weight.copy_(weight[:, columns])
-            linear.bias.copy_(bias)
+        linear = torch.nn.Linear(len(pairs), self.classes, device="meta")
+        linear.weight, linear.bias = (torch.nn.Parameter(one.detach()) for one in (weight[:, columns], bias))
         return torch.nn.Sequential(pool, linear)
 
     def _folded(self) -> tuple[Tensor, Tensor]:
@@ -338,9 +332,10 @@ class RegionClassifier(torch.nn.Module):
             rows /= scale
         return SparseRegression(rows, found, strength, self.ridge), (shift, scale)
 
-    def _take(self, weight: Tensor, bias: Tensor, scaling: tuple[Tensor, Tensor]) -> None:
+    def _take(self, weight: Tensor, bias: Tensor, scaling: tuple[Tensor, Tensor]) -> RegionClassifier:
         for own, found in zip((self.weight, self.bias, self.shift, self.scale), (weight, bias, *scaling), strict=True):
             own.copy_(found)
+        return self
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}, classes={self.classes}, strength={self.strength}, ridge={self.ridge}"
