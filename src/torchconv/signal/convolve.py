@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import SettingError
 from . import direct, exact
-from .array_ops import flipped
+from .array_ops import flipped, permuted
 from .methods import ranged
 from .request import MODES, Arrangement, Spans, arrangement_of, request_of
 
@@ -33,19 +33,14 @@ class Ranged(torch.autograd.Function):
         one, other = (x.detach().resolve_conj().resolve_neg() for x in (first, second))
         if first.device.type != "cpu":
             return ranged(one.contiguous(), other.contiguous(), spans, method, tensors=True)
-        result = ranged(one.numpy(), other.numpy(), spans, method)
-        return torch.from_numpy(result)
+        return torch.from_numpy(ranged(one.numpy(), other.numpy(), spans, method))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
         first, second = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        return (
-            _towards(first, second, grad, ctx) if needs[0] else None,
-            _towards(second, first, grad, ctx) if needs[1] else None,
-            None,
-            None,
-        )
+        pairs = zip(needs, ((first, second), (second, first)), strict=False)
+        return *(_towards(*pair, grad, ctx) if need else None for need, pair in pairs), None, None
 
 
 def _towards(one: Tensor, other: Tensor, grad: Tensor, ctx: Any) -> Tensor:
@@ -130,20 +125,15 @@ def _asked(a: Any, b: Any, mode: str, method: str, axes: Any, reverse: bool) -> 
     if a.ndim == 0:
         a, b = a.reshape(1), b.reshape(1)
         return _computed(a, b, asked, method)[0]
-    if asked.to is not None:
-        a, b = (x.permute(asked.to) if any(tensors) else x.transpose(asked.to) for x in (a, b))
-    result = _computed(a, b, asked, method)
-    if asked.back is None:
-        return result
-    return result.permute(asked.back) if any(tensors) else result.transpose(asked.back)
+    if asked.to is None or asked.back is None:
+        return _computed(a, b, asked, method)
+    return permuted(_computed(permuted(a, asked.to), permuted(b, asked.to), asked, method), asked.back)
 
 
 def _reversed(b: Any, axes: Any) -> Any:
     """Backwards and conjugate: convolution with it is correlation."""
-    places = tuple(range(b.ndim)) if axes is None else axes
-    if isinstance(b, Tensor):
-        return b.flip(places).conj() if b.ndim else b.conj()
-    return np.flip(b, places).conj() if b.dtype.kind == "c" else np.flip(b, places)
+    turned = flipped(b, range(b.ndim)) if axes is None else b.flip(axes) if isinstance(b, Tensor) else np.flip(b, axes)
+    return turned.conj() if isinstance(b, Tensor) or b.dtype.kind == "c" else turned
 
 
 def _computed(a: Any, b: Any, asked: Arrangement, method: str) -> Any:
@@ -159,8 +149,7 @@ def _computed(a: Any, b: Any, asked: Arrangement, method: str) -> Any:
         return np.zeros(asked.empty, kind)
     if kind.kind in "fc":
         inner = np.dtype(np.float32) if kind == np.float16 else kind
-        result = ranged(_as(a, inner), _as(b, inner), asked.spans, method)
-        return _as(result, kind)
+        return _as(ranged(_as(a, inner), _as(b, inner), asked.spans, method), kind)
     request = request_of(a.shape, b.shape, asked.spans, kind.name)
     a, b = (b, a) if request.swapped else (a, b)
     if kind.kind == "O":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import product
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +30,8 @@ def plan(request: Request, as_is: bool = False) -> MethodPlan:
     """
     double = request if as_is else request.in_double or request
     if double.is_plain and double.kind == "float64" and library.available():
-        nanoseconds = _compiled_nanoseconds(double)
+        work = prod(double.outputs) * (machine.SUMS_COMPILED_OUTPUT + machine.SUMS_COMPILED_PRODUCT * double.taps[0])
+        nanoseconds = machine.SUMS_COMPILED_CALL + work / cost_model.cores(torch.get_num_threads())
         if nanoseconds < _loop_along_one(double):
             return MethodPlan("direct", double, nanoseconds * 1e-9, partial(_compiled, double))
     return _loops(request)
@@ -38,14 +39,15 @@ def plan(request: Request, as_is: bool = False) -> MethodPlan:
 
 def _loops(request: Request) -> MethodPlan:
     """NumPy's loops, or for tensors the kernels of `conv`."""
-    passes, run = _passes(request), partial(_shifted, request)
+    numbers = prod(request.shape) * (0.5 if request.is_single else 1)
+    passes = machine.SUMS_CALL + prod(request.taps) * (machine.SUMS_SHIFT + machine.SUMS_PASS * numbers)
+    run: Callable[..., Any] = partial(_shifted, request)
     if request.ndim == 1 and not request.batch:
         passes, run = _loop_along_one(request), partial(_along_one, request.spans[0])
     elif not request.batch:
-        packing = _packing(request)
-        if packing.nanoseconds < passes:
-            passes = packing.nanoseconds
-            run = partial(_packed, request, packing) if request.kind in FLOATING else run
+        nanoseconds, packed = _packing(request)
+        if nanoseconds < passes:
+            passes, run = nanoseconds, packed if request.kind in FLOATING else run
     return MethodPlan("direct", request, passes * 1e-9, partial(_by_kernels, request) if request.tensors else run)
 
 
@@ -65,29 +67,19 @@ def _along_one(span: tuple[int, int], first: np.ndarray, second: np.ndarray) -> 
     return np.convolve(first, second)[slice(*span)]
 
 
-def _packed(request: Request, packing: Packing, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _packed(
+    request: Request, strides: tuple, pads: list, lengths: list, span: tuple, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
     """Several axes as one: rows padded to the full length and put one after another do not meet (Kronecker)."""
-    one, other = (
-        padded(x, pads).reshape(-1)[:length]
-        for x, pads, length in zip((first, second), packing.pads, packing.lengths, strict=True)
-    )
-    row = np.ascontiguousarray(_along_one(packing.span, one, other))
-    steps = tuple(stride * row.itemsize for stride in packing.strides)
+    parts = zip((first, second), pads, lengths, strict=True)
+    row = np.ascontiguousarray(_along_one(span, *(padded(x, pad).reshape(-1)[:length] for x, pad, length in parts)))
+    steps = tuple(stride * row.itemsize for stride in strides)
     result = np.ndarray(request.outputs, row.dtype, row, 0, steps).copy()
     return result if seems_finite(result) else _shifted(request, first, second)
 
 
-class Packing(NamedTuple):
-    """How axes become one: the step of each, zeros around and length of both operands, the wanted span, the time."""
-
-    strides: tuple[int, ...]
-    pads: list[list[tuple[int, int]]]
-    lengths: list[int]
-    span: tuple[int, int]
-    nanoseconds: float
-
-
-def _packing(request: Request) -> Packing:
+def _packing(request: Request) -> tuple[float, Callable[..., Any]]:
+    """The time of it, and the function: with each axis' step, zeros around and length of operands, and the span."""
     strides = tuple(prod(request.full[axis + 1 :]) for axis in range(request.ndim))
 
     def place(sizes: Iterable[int]) -> int:
@@ -99,7 +91,8 @@ def _packing(request: Request) -> Packing:
     start, stop = place(low for low, _ in request.spans), place(high - 1 for _, high in request.spans) + 1
     few, many = sorted(lengths)
     outputs = many - few + 1 if start >= few - 1 and stop <= many else prod(request.full)
-    return Packing(strides, pads, lengths, (start, stop), machine.SUMS_PACKING + _loop(outputs, few))
+    packed = partial(_packed, request, strides, pads, lengths, (start, stop))
+    return machine.SUMS_PACKING + _loop(outputs, few), packed
 
 
 def _shifted(request: Request, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -122,17 +115,10 @@ def _by_kernels(request: Request, first: Tensor, second: Tensor) -> Tensor:
     groups = prod(request.batch)
     x = first.expand(*request.batch, *request.size).reshape(1, groups, *request.size)
     weight = second.expand(*request.batch, *request.taps).reshape(groups, 1, *request.taps)
-    around = [
-        (k - 1 - start, stop - n) for n, k, (start, stop) in zip(request.size, request.taps, request.spans, strict=True)
-    ]
-    x = padded(x, around)
+    axes = zip(request.size, request.taps, request.spans, strict=True)
+    x = padded(x, [(k - 1 - start, stop - n) for n, k, (start, stop) in axes])
     with torch.no_grad():
         return conv(x, weight, groups=groups, flip=True).reshape(request.shape)
-
-
-def _compiled_nanoseconds(request: Request) -> float:
-    work = prod(request.outputs) * (machine.SUMS_COMPILED_OUTPUT + machine.SUMS_COMPILED_PRODUCT * request.taps[0])
-    return machine.SUMS_COMPILED_CALL + work / cost_model.cores(torch.get_num_threads())
 
 
 def _loop_along_one(request: Request) -> float:
@@ -142,8 +128,3 @@ def _loop_along_one(request: Request) -> float:
 def _loop(outputs: int, taps: int) -> float:
     each = machine.SUMS_TAP * taps if taps <= FEW else machine.SUMS_OUTPUT + machine.SUMS_LATER_TAP * taps
     return outputs * each
-
-
-def _passes(request: Request) -> float:
-    numbers = prod(request.shape) * (0.5 if request.is_single else 1)
-    return machine.SUMS_CALL + prod(request.taps) * (machine.SUMS_SHIFT + machine.SUMS_PASS * numbers)

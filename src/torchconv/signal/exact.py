@@ -87,9 +87,7 @@ def joined_objects(sums: Sequence[np.ndarray], width: int) -> np.ndarray:
     size = width // 8 * len(digits)
     memory = np.stack(digits, -1).astype(f"<u{width // 8}").tobytes()
     values = [int.from_bytes(memory[at : at + size], "little", signed=True) for at in range(0, len(memory), size)]
-    result = np.empty(len(values), object)
-    result[:] = values
-    return result.reshape(sums[0].shape)
+    return np.array(values, object).reshape(sums[0].shape)
 
 
 EXACT = 2**53  # integers up to here are float64 numbers, and so are their sums
@@ -112,16 +110,14 @@ class Cutting(NamedTuple):
 
 def convolved(first: np.ndarray, second: np.ndarray, request: Request, method: str, kind: np.dtype) -> np.ndarray:
     """The request for arrays of integers, as numbers of one kind; IntegerOverflowError where they do not fit."""
-    largest = _largest(first), _largest(second)
+    largest = [max(int(x.max()), -int(x.min())) for x in (first, second)]
     bound = largest[0] * largest[1] * _terms(request)
-    if bound < 2**63 and method in ("auto", "direct") and _is_short(request):
-        return _fitting(
-            _by_sums(first.astype(np.int64, copy=False), second.astype(np.int64, copy=False), request), bound, kind
-        )
     first, second = (
         x if x.dtype == np.uint64 and most >= 2**63 else x.astype(np.int64, copy=False)
         for x, most in zip((first, second), largest, strict=True)
     )
+    if max(*largest, bound) < 2**63 and method in ("auto", "direct") and _is_short(request):
+        return _fitting(_by_sums(first, second, request), bound, kind)
     cutting = cut(request, largest[0].bit_length(), largest[1].bit_length(), method)
     pieces = _sums(first, second, cutting)
     if not cutting.width:
@@ -143,18 +139,13 @@ def convolved_objects(first: np.ndarray, second: np.ndarray, request: Request, m
     """The request for arrays of Python integers."""
     bits = [max((int(value).bit_length() for value in x.flat), default=0) for x in (first, second)]
     if max(bits) < 63 and sum(bits) + _terms(request).bit_length() < 63:
-        return convolved(
-            first.astype(np.int64, copy=False), second.astype(np.int64, copy=False), request, method, np.dtype(np.int64)
-        ).astype(object)
+        first, second = first.astype(np.int64, copy=False), second.astype(np.int64, copy=False)
+        return convolved(first, second, request, method, np.dtype(np.int64)).astype(object)
     cutting = cut(request, *bits, method, in_bytes=True)
-    if method == "auto" and cutting.seconds > _loop_seconds(request, *bits):
+    products = prod(request.shape) * min(prod(request.size), prod(request.taps))
+    if method == "auto" and cutting.seconds > products * (4e-8 + bits[0] * bits[1] * 1e-12):  # the loop over objects
         return _by_sums(first, second, request.of_kind("object"))
     return joined_objects(_sums(first, second, cutting), cutting.width)
-
-
-def _loop_seconds(request: Request, *bits: int) -> float:
-    products = prod(request.shape) * min(prod(request.size), prod(request.taps))
-    return products * (4e-8 + bits[0] * bits[1] * 1e-12)
 
 
 def _sums(first: np.ndarray, second: np.ndarray, cutting: Cutting) -> list[np.ndarray]:
@@ -162,9 +153,7 @@ def _sums(first: np.ndarray, second: np.ndarray, cutting: Cutting) -> list[np.nd
     width, pieces, plan, _ = cutting
     places = len(plan.request.batch)
     if width:
-        first, second = (
-            np.stack(split(x, width, count), places) for x, count in zip((first, second), pieces, strict=True)
-        )
+        first, second = (np.stack(split(x, width, n), places) for x, n in zip((first, second), pieces, strict=True))
     first, second = first.astype(np.float64), second.astype(np.float64)
     if plan.request.swapped:
         first, second = second, first
@@ -210,10 +199,8 @@ def _is_exact(plan: MethodPlan, first: int, second: int) -> bool:
 def _with_digits(request: Request, pieces: tuple[int, int]) -> Request:
     """The request with the digits as the first convolved axis."""
     place = len(request.batch)
-    first, second = (
-        (*shape[:place], count, *shape[place:])
-        for shape, count in zip((request.first, request.second), pieces, strict=True)
-    )
+    shapes = zip((request.first, request.second), pieces, strict=True)
+    first, second = ((*shape[:place], count, *shape[place:]) for shape, count in shapes)
     return request_of(first, second, ((0, sum(pieces) - 1), *request.spans), "float64")
 
 
@@ -225,10 +212,6 @@ def _by_sums(first: np.ndarray, second: np.ndarray, request: Request) -> np.ndar
 def _terms(request: Request) -> int:
     """Most products that are added up to one output."""
     return prod(min(pair) for pair in zip(request.size, request.taps, strict=True))
-
-
-def _largest(x: np.ndarray) -> int:
-    return max(int(x.max()), -int(x.min()))
 
 
 def _fitting(result: np.ndarray, bound: float, kind: np.dtype) -> np.ndarray:
@@ -256,24 +239,15 @@ def convolved_python_objects(first: np.ndarray, second: np.ndarray, request: Req
     if all(issubclass(kind, Integral) for kind in kinds):
         return convolved_objects(first, second, request, method)
     if all(issubclass(kind, Rational) for kind in kinds):
-        one, other = _denominator(first), _denominator(second)
+        one, other = (lcm(*{int(value.denominator) for value in x.flat}) for x in (first, second))
         whole = convolved_objects(_scaled(first, one), _scaled(second, other), request, method)
-        return _each(whole, lambda value: Fraction(value, one * other))
+        return np.asarray(np.frompyfunc(lambda value: Fraction(value, one * other), 1, 1)(whole))
     if method not in ("auto", "direct"):
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise UnsupportedError(f"method={method!r} for objects of type {names}", fix='Use method="direct".')
     return _by_sums(first, second, request)
 
 
-def _denominator(x: np.ndarray) -> int:
-    return lcm(*{int(value.denominator) for value in x.flat})
-
-
 def _scaled(x: np.ndarray, denominator: int) -> np.ndarray:
-    return _each(x, lambda value: int(value.numerator) * (denominator // int(value.denominator)))
-
-
-def _each(x: np.ndarray, change) -> np.ndarray:
-    result = np.empty(x.size, object)
-    result[:] = [change(value) for value in x.flat]
-    return result.reshape(x.shape)
+    scaled = np.frompyfunc(lambda value: int(value.numerator) * (denominator // int(value.denominator)), 1, 1)
+    return np.asarray(scaled(x))

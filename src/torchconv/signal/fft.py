@@ -91,16 +91,16 @@ def _cut(request: Request) -> transforms.TileCut | None:
 
 
 def _run(request: Request, tiles: Tiles, first: Array, second: Array) -> Array:
-    axes = tuple(range(-request.ndim, 0))
+    over = (tiles.lengths[0], -1) if request.ndim == 1 else (tiles.lengths, tuple(range(-request.ndim, 0)))
     batch = second.shape[: second.ndim - request.ndim]
     forward, inverse = _transforms(first, request, tiles)
-    kernel = forward(second.reshape(*batch, *(1,) * request.ndim, *request.taps), tiles.lengths, axes)
-    spectra = forward(windows(first, tiles.cuts), tiles.lengths, axes)
+    kernel = forward(second.reshape(*batch, *(1,) * request.ndim, *request.taps), *over)
+    spectra = forward(windows(first, tiles.cuts), *over)
     if prod(spectra.shape[: len(request.batch)]) == prod(request.batch):
         spectra *= kernel  # fresh memory for large arrays takes longer than the product
     else:
         spectra = spectra * kernel
-    y = inverse(spectra, tiles.lengths, axes)[tiles.good]
+    y = inverse(spectra, *over)[tiles.good]
     if tiles.count > 1:
         places = len(request.batch)
         order = [place + axis for axis in range(request.ndim) for place in (places, places + request.ndim)]
@@ -111,32 +111,17 @@ def _run(request: Request, tiles: Tiles, first: Array, second: Array) -> Array:
 
 def _transforms(first: Array, request: Request, tiles: Tiles) -> tuple[Any, Any]:
     """Forward and inverse transforms of the last axes, of real or of complex numbers."""
+    name = ("fft" if request.is_complex else "rfft") + ("n" if request.ndim > 1 else "")
     if isinstance(first, Tensor):
-        return (torch.fft.fftn, torch.fft.ifftn) if request.is_complex else (torch.fft.rfftn, torch.fft.irfftn)
-    if request.ndim == 1:
-        return _ALONG_ONE[request.is_complex]
+        return getattr(torch.fft, name), getattr(torch.fft, f"i{name}")
     large = prod(request.batch) * tiles.count * prod(tiles.lengths) >= machine.ARRAY_FFT_LARGE
-    workers = torch.get_num_threads() if large else 1
-    return _along_several(request.is_complex, workers)
-
-
-def _along_one(transform: Any, overwrite: bool) -> Any:
-    def call(x: Any, lengths: Any, axes: Any) -> Any:
-        return transform(x, lengths[0], overwrite_x=overwrite)
-
-    return call
+    return _of_arrays(name, torch.get_num_threads() if large and request.ndim > 1 else 1)
 
 
 @lru_cache(maxsize=64)
-def _along_several(is_complex: bool, workers: int) -> tuple[Any, Any]:
-    pair = (scipy.fft.fftn, scipy.fft.ifftn) if is_complex else (scipy.fft.rfftn, scipy.fft.irfftn)
-    return partial(pair[0], workers=workers), partial(pair[1], workers=workers, overwrite_x=True)
-
-
-_ALONG_ONE = {
-    False: (_along_one(scipy.fft.rfft, False), _along_one(scipy.fft.irfft, True)),
-    True: (_along_one(scipy.fft.fft, False), _along_one(scipy.fft.ifft, True)),
-}
+def _of_arrays(name: str, workers: int) -> tuple[Any, Any]:
+    forward, inverse = getattr(scipy.fft, name), getattr(scipy.fft, f"i{name}")
+    return partial(forward, workers=workers), partial(inverse, workers=workers, overwrite_x=True)
 
 
 def error_bound(lengths: tuple[int, ...]) -> float:

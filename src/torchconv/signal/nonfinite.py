@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .array_ops import converted
 from .request import Array, Request
 
 Run = Callable[[Array, Array, Request], Array]
@@ -66,14 +67,10 @@ class _Sorted:
         # In two steps: 2 to the power itself may be beyond the largest or the smallest number.
         self.scaled = clean * 2.0 ** (-self.power // 2) * 2.0 ** (-self.power - -self.power // 2)
 
-        def as_numbers(mask: Array) -> Array:
-            return mask.to(torch.float64) if space is torch else mask.astype(np.float64)
-
         nan = space.isnan(x)
-        self.nan, self.ones = as_numbers(nan), as_numbers(nan | ~nan)
-        self.inf, self.zero = as_numbers(space.isinf(x)), as_numbers(x == 0)
-        self.some = as_numbers((x != 0) & ~nan)
-        self.sign = as_numbers(x > 0) - as_numbers(x < 0)
+        masks = (nan, nan | ~nan, space.isinf(x), x == 0, (x != 0) & ~nan, x > 0, x < 0)
+        self.nan, self.ones, self.inf, self.zero, self.some, up, down = (converted(mask, "float64") for mask in masks)
+        self.sign = up - down
 
 
 def _complex(first: Array, second: Array, request: Request, run: Run) -> Array:

@@ -91,27 +91,12 @@ def request_of(first: Shape, second: Shape, spans: Spans, kind: str, tensors: bo
     outputs = tuple(high - low for low, high in inside)
     kind = kind.removeprefix("torch.")
     wide = {"float32": "float64", "complex64": "complex128"}.get(kind)
-    return Request(
-        first,
-        second,
-        inside,
-        kind,
-        tensors,
-        swapped,
-        pads if any(low or high for low, high in pads) else None,
-        ndim,
-        size,
-        taps,
-        full,
-        outputs,
-        batch,
-        batch + outputs,
-        prod(second[:lead]) == 1,
-        len(first) == 1 and not tensors,
-        kind.startswith("complex"),
-        wide is not None,
-        request_of(first, second, inside, wide, tensors) if wide else None,
-    )
+    around = pads if any(low or high for low, high in pads) else None
+    one_kernel, is_plain = prod(second[:lead]) == 1, len(first) == 1 and not tensors
+    double = request_of(first, second, inside, wide, tensors) if wide else None
+    kinds = one_kernel, is_plain, kind.startswith("complex"), wide is not None, double
+    sizes = ndim, size, taps, full, outputs, batch, batch + outputs
+    return Request(first, second, inside, kind, tensors, swapped, around, *sizes, *kinds)
 
 
 class Arrangement(NamedTuple):
