@@ -15,15 +15,8 @@ from ..errors import SettingError, ShapeError
 from ..nn.conv import Conv, Conv1d, Conv2d, Conv3d
 from ..nn.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
-KINDS: dict[type[nn.Module], Any] = {
-    nn.Conv1d: Conv1d,
-    nn.Conv2d: Conv2d,
-    nn.Conv3d: Conv3d,
-    nn.ConvTranspose1d: ConvTranspose1d,
-    nn.ConvTranspose2d: ConvTranspose2d,
-    nn.ConvTranspose3d: ConvTranspose3d,
-}
-
+OURS = (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)
+KINDS: dict[type[nn.Module], Any] = {getattr(nn, kind.__name__): kind for kind in OURS}
 COMPUTING = {kind.forward.__module__ for pair in KINDS.items() for kind in pair}  # where their outputs are made
 
 
@@ -42,14 +35,11 @@ def equivalent(module: Any) -> Conv:
         return module
     kind = next((kind for kind in KINDS if isinstance(module, kind)), None)
     if kind is None:
-        expected = "a convolution of torchconv.nn or torch.nn"
-        raise SettingError("the layer", got=type(module).__name__, expected=expected)
-    given = {
-        name: getattr(module, name)
-        for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-    }
-    if "Transpose" in kind.__name__:
-        given["output_padding"] = module.output_padding
+        got, expected = type(module).__name__, "a convolution of torchconv.nn or torch.nn"
+        raise SettingError("the layer", got=got, expected=expected)
+    names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"]
+    names += ["output_padding"] * ("Transpose" in kind.__name__)
+    given = {name: getattr(module, name) for name in names}
     new = KINDS[kind](**given, bias=module.bias is not None, padding_mode=module.padding_mode, device="meta")
     new.weight, new.bias = _parameter(module.weight), _parameter(module.bias)
     return new.train(module.training)
@@ -103,9 +93,8 @@ class LayerValues:
     def sized(self) -> LayerValues:
         """The same; raises SettingError where the size of the input is not known."""
         if self.size is None:
-            raise SettingError(
-                f"the input size of {self.convolution}", got="none", fix="Give input_size, samples per axis."
-            )
+            fix = "Give input_size, samples per axis."
+            raise SettingError(f"the input size of {self.convolution}", got="none", fix=fix)
         return self
 
     def module(self) -> Conv:

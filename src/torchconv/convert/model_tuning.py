@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..compute import layouts
-from ..compute.algorithms import Problem
 from ..compute.algorithms.torch_kernels import TorchKernels
 from ..compute.operator import Operator
 from ..compute.planning import choose, wisdom
@@ -33,7 +32,6 @@ KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ROUNDS, TWICE = 5, 2  # rounds of timing in turns; a gain has to show in two series of them
 NOISE = 0.02  # of the time of the whole model: what gains less cannot be told from noise
 LOSS = 0.01  # by which a median may be off where nothing changed
-SETTINGS = ("dtype", "device", "channels_last", "precision", "workspace")  # of a plan
 CLOSE = 1e-3  # largest difference of outputs, in parts of the largest output, that planned layers may make
 PUT_BACK = "the whole model is no faster with it"
 
@@ -65,8 +63,8 @@ class TunedLayer:
 
     @property
     def changes(self) -> bool:
-        """Whether the plan has other algorithms than before."""
-        return any(self.before[role].name != name for role, name in self.plan.algorithms.items())
+        """Whether other algorithms than before are in place."""
+        return not self.stayed and any(self.before[role].name != name for role, name in self.plan.algorithms.items())
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Tuning:
     @property
     def gained(self) -> bool:
         """Whether any layer was changed for good."""
-        return any(layer.changes and layer.stayed is None for layer in self.layers)
+        return any(layer.changes for layer in self.layers)
 
     def __str__(self) -> str:
         rows = [("layer", "convolution", "algorithms", "before ms", "after ms", "times as fast")]
@@ -135,7 +133,7 @@ def tune(model: nn.Module, example: Any) -> Tuning:
             trial.check_outputs()
             kept = trial.selected()
             times = trial.final(kept)
-        layers = [kind.layer if kind in kept or not kind.changes else kind.put_back() for kind in trial.kinds]
+        layers = [kind.layer if kind in kept or not kind.layer.changes else kind.put_back() for kind in trial.kinds]
         choose.forget_choices()
     return Tuning(tuple(layers), times["inference"], times["training"])
 
@@ -148,10 +146,6 @@ class _Kind:
     planned: dict[nn.Module, Conv]
     choices: tuple[Choice, Choice]  # for weights that change, and for weights that stay
 
-    @property
-    def changes(self) -> bool:
-        return self.layer.changes and self.layer.stayed is None
-
     def gain(self, roles: Sequence[str]) -> float:
         """Seconds that the planned layers gain on their own."""
         pairs = [self.layer.measured(role) for role in roles]
@@ -159,31 +153,28 @@ class _Kind:
 
     def put_back(self) -> TunedLayer:
         """The layer as it was; layers of torchconv would follow what was measured, unless that is unlearned."""
-        if any(isinstance(module, Conv) for module in self.planned):
+        if self._operators():
             names = {role: self.choices[0][role].name for role in self.layer.plan.algorithms}
             wisdom.remember(self.layer.plan.problem, names, {})
         return replace(self.layer, stayed=PUT_BACK)
 
     def pin(self) -> None:
         """Let layers of torchconv compute as before they were measured, until `unpin`."""
+        for operator in self._operators():
+            operator._choose = partial(self._chosen, operator)  # type: ignore[method-assign]
+
+    def _chosen(self, operator: Operator, x: Tensor, sizes: tuple[int, ...], frozen_weight: bool = False) -> Choice:
         problem = self.layer.plan.problem
-        for module in self.planned:
-            if isinstance(module, Conv):
-                _pin(module._operator, problem, self.choices)
-
-    def unpin(self) -> None:
-        for module in self.planned:
-            if isinstance(module, Conv):
-                vars(module._operator).pop("_choose", None)
-
-
-def _pin(operator: Operator, problem: Problem, choices: tuple[Choice, Choice]) -> None:
-    def chosen(x: Tensor, sizes: tuple[int, ...], frozen_weight: bool = False) -> Choice:
         if (x.shape[0], tuple(sizes)) == (problem.batch, problem.sizes):
-            return choices[frozen_weight]
+            return self.choices[frozen_weight]
         return Operator._choose(operator, x, sizes, frozen_weight)
 
-    operator._choose = chosen  # type: ignore[method-assign]
+    def unpin(self) -> None:
+        for operator in self._operators():
+            vars(operator).pop("_choose", None)
+
+    def _operators(self) -> list[Operator]:
+        return [module._operator for module in self.planned if isinstance(module, Conv)]
 
 
 class _Trial:
@@ -212,7 +203,7 @@ class _Trial:
     def check_outputs(self) -> None:
         """Raises SettingError where planned layers change the outputs."""
         before = _outputs(self.model, self.arguments)
-        self._put([kind for kind in self.kinds if kind.changes])
+        self._put([kind for kind in self.kinds if kind.layer.changes])
         for old, new in zip(before, _outputs(self.model, self.arguments), strict=True):
             away = float((old.double() - new.double()).abs().max()) if old.numel() else 0.0
             if away > CLOSE * max(float(old.abs().max()), 1e-30):
@@ -224,7 +215,7 @@ class _Trial:
         Each that promises more than noise is tried by itself; the others together, and by halves where that fails.
         """
         whole = {way: median(pair[0] for pair in self._timed([], [], way, 2)) for way in self.deciding}
-        promises = {kind: self._promise(kind, whole) for kind in self.kinds if kind.changes}
+        promises = {kind: self._promise(kind, whole) for kind in self.kinds if kind.layer.changes}
         ordered = sorted((kind for kind in promises if promises[kind] > 0), key=lambda kind: -promises[kind])
         large = [kind for kind in ordered if promises[kind] >= NOISE]
         waiting = [[kind] for kind in large] + [ordered[len(large) :]]
@@ -242,17 +233,16 @@ class _Trial:
 
     def final(self, kept: list[_Kind]) -> dict[str, tuple[float, float]]:
         """Seconds of the model as it was and as it is, each way; what loses all together is taken out of `kept`."""
-        times = {}
         while kept:
             times = {way: self._timed([], kept, way, ROUNDS) for way in self.ways}
             if _gains(times[way] for way in self.deciding):
-                break
+                self._put(kept)
+                halves = {way: zip(*pairs, strict=True) for way, pairs in times.items()}
+                return {way: (median(old), median(new)) for way, (old, new) in halves.items()}
             kept.pop()
-        self._put(kept)
-        if not kept:
-            alone = {way: [timed(partial(self._run, way)) for _ in range(ROUNDS)] for way in self.ways}
-            times = {way: list(zip(seconds, seconds, strict=True)) for way, seconds in alone.items()}
-        return {way: (median(old for old, _ in pairs), median(new for _, new in pairs)) for way, pairs in times.items()}
+        self._put([])
+        alone = {way: median(timed(partial(self._run, way)) for _ in range(ROUNDS)) for way in self.ways}
+        return {way: (seconds, seconds) for way, seconds in alone.items()}
 
     def _promise(self, kind: _Kind, whole: dict[str, float]) -> float:
         """What a kind gains on its own, in parts of the whole model's time."""
@@ -306,9 +296,8 @@ def _inputs(model: nn.Module, arguments: tuple) -> dict[nn.Module, Tensor]:
     def note(module: nn.Module, given: tuple) -> None:
         found.setdefault(module, given[0].detach().to("meta"))
 
-    wanted = [
-        one for one in model.modules() if type(one) in KINDS or (isinstance(one, Conv) and one.algorithm == "auto")
-    ]
+    modules = model.modules()
+    wanted = (one for one in modules if type(one) in KINDS or (isinstance(one, Conv) and one.algorithm == "auto"))
     hooks = [one.register_forward_pre_hook(note) for one in wanted]
     try:
         _outputs(model, arguments)
@@ -325,33 +314,26 @@ def _alike(model: nn.Module, inputs: dict[nn.Module, Tensor]) -> list[_Kind]:
         names.setdefault(module, []).append(name)
     alike: dict[tuple, list[nn.Module]] = {}
     for module, x in inputs.items():
-        alike.setdefault((_request(module, x), isinstance(module, Conv), _reason(model, module)), []).append(module)
+        problem = _planned(module, x).problem
+        alike.setdefault((problem, isinstance(module, Conv), _reason(model, module)), []).append(module)
     kinds, known = [], {}
-    for (request, own, reason), modules in alike.items():
-        if (request, own) not in known:
-            known[request, own] = _measured(request, own)
-        choices, measured = known[request, own]
+    for (problem, own, reason), modules in alike.items():
+        if (problem, own) not in known:
+            name = "auto" if own else TorchKernels.name
+            before, frozen = (choose.choose(replace(problem, frozen_weight=one), name) for one in (False, True))
+            known[problem, own] = (before, frozen), _planned(modules[0], inputs[modules[0]], measure=True)
+        choices, measured = known[problem, own]
         layer = TunedLayer(tuple(name for one in modules for name in names[one]), measured, choices[0], reason)
         kinds.append(_Kind(layer, {module: _of(module) for module in modules}, choices))
     return kinds
 
 
-def _measured(request: tuple, own: bool) -> tuple[tuple[Choice, Choice], Plan]:
-    """What computes a convolution before it is measured, while its weights change and while they stay, and the plan."""
-    convolution, shape, *settings = request
-    given = dict(zip(SETTINGS, settings, strict=True))
-    problem = plan(convolution, shape, **given).problem
-    name = "auto" if own else TorchKernels.name
-    before, staying = (choose.choose(replace(problem, frozen_weight=one), name) for one in (False, True))
-    return (before, staying), plan(convolution, shape, measure=True, **given)
-
-
-def _request(module: nn.Module, x: Tensor) -> tuple:
-    """What is planned for a module that is given x: convolution, shape and SETTINGS."""
+def _planned(module: nn.Module, x: Tensor, measure: bool = False) -> Plan:
+    """The plan of a module that is given x."""
     new, device = _of(module), next(module.parameters()).device
     x = x if x.ndim == new.convolution.ndim + 2 else x.unsqueeze(0)
     last = layouts.channels_last(x)
-    return new.convolution, tuple(x.shape), x.dtype, device, last, new.precision, new.workspace
+    return plan(new, tuple(x.shape), dtype=x.dtype, device=device, measure=measure, channels_last=last)
 
 
 def _of(module: Any) -> Conv:
@@ -359,9 +341,8 @@ def _of(module: Any) -> Conv:
     if isinstance(module, Conv):
         new = copy.copy(module)
         new._parameters = dict(module._parameters)
-        new._operator = Operator(
-            module.convolution, module.algorithm, module.layout, module.precision, module.workspace
-        )
+        settings = module.algorithm, module.layout, module.precision, module.workspace
+        new._operator = Operator(module.convolution, *settings)
         return new
     return equivalent(module)
 

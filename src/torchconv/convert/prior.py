@@ -7,7 +7,7 @@ at different places are equal (Goodfellow, Bengio, Courville 2016, Deep learning
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf, isnan, prod
 from typing import Any
@@ -26,9 +26,6 @@ from ..nn.local import Dense
 from ..text import megabytes
 from .equivalent import LayerValues, copied
 from .projections import MatrixTie, Tie, ViewedTie, dense_ties, phase_ties, placed
-
-DENSE = "dense"
-MOST_MEMORY = 0.5  # of the machine's, for the weights of a layer
 
 
 @torch.no_grad()
@@ -50,7 +47,7 @@ def widen(module: nn.Module, sharing: Any, input_size: Any = None, *, bias_shari
     >>> loose.weight.shape, torch.equal(loose.weight[4, 2], layer.weight)
     (torch.Size([6, 6, 8, 3, 3, 3]), True)
     """
-    if isinstance(sharing, str) and sharing == DENSE:
+    if isinstance(sharing, str) and sharing == "dense":
         if bias_sharing is not None:
             raise SettingError("bias_sharing of a fully connected layer", got=repr(bias_sharing), expected="None")
         return as_linear(module, input_size)
@@ -157,12 +154,10 @@ def _loosened(values: LayerValues, sharing: Sharing, bias_sharing: Sharing, what
 
 def _nearest(values: LayerValues, tight: Convolution, ties: Sequence[Tie]) -> Conv:
     """The layer of the nearest tied values, with its distance."""
-    squares, tied = 0.0, []
-    for loose, tie in zip((values.weight, values.bias), ties, strict=True):
-        tied.append(None if loose is None else tie.tightened(loose))
-        if loose is not None:
-            squares += float(tie.squared_norm(loose - tie.loosened(tied[-1])))
-    new = replace(values, convolution=tight, weight=tied[0], bias=tied[1]).module()
+    pairs = [(loose, tie) for loose, tie in zip((values.weight, values.bias), ties, strict=True) if loose is not None]
+    tied = [tie.tightened(loose) for loose, tie in pairs]
+    squares = sum(float(tie.squared_norm(x - tie.loosened(y))) for (x, tie), y in zip(pairs, tied, strict=True))
+    new = replace(values, convolution=tight, weight=tied[0], bias=tied[1] if tied[1:] else None).module()
     new.distance = squares**0.5
     return new
 
@@ -192,15 +187,12 @@ def _tied(conv: Convolution, sharing: Any, bias_sharing: Any, bias: bool | None 
 
 
 def _check_memory(what: str, conv: Convolution, size: tuple[int, ...] | None, count: int) -> None:
-    there = MOST_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # half of the machine's memory
     if count > there:
         got, expected = map(megabytes, (count, there))
         fix = "Ask for a smaller input or tighter ties, or for the sparse matrix, Convolution.matrix."
         told = f"the weights of {what} to {conv}" + (f" on inputs of {size}" if size else "")
         raise SettingError(told, got=got, expected=f"{expected} at most", fix=fix)
-
-
-Tied = tuple[nn.Parameter, Tie]
 
 
 class PriorPenalty:
@@ -238,20 +230,18 @@ class PriorPenalty:
         if self.strength == inf:
             fix = "Call pull_(model, step) after every step of the optimiser."
             raise SettingError("strength of a penalty", got=self.strength, expected="a finite number", fix=fix)
-        squares = {
-            name: torch.stack([tie.squared_distance(values) for values, tie in tied])
-            for name, tied in self._layers(model)
-        }
-        self.log.append({name: float(each.detach().sum().sqrt()) for name, each in squares.items()})
-        return self.strength / 2 * torch.stack([each.sum() for each in squares.values()]).sum()
+        squares = self._squares(model)
+        self.log.append({name: float(each.detach().sqrt()) for name, each in squares.items()})
+        return self.strength / 2 * torch.stack(list(squares.values())).sum()
 
     @torch.no_grad()
     def distances(self, model: nn.Module) -> dict[str, float]:
         """How far every loose layer is from its nearest tight one: the Frobenius norm, by the layer's name."""
-        return {
-            name: float(sum(tie.squared_distance(values) for values, tie in tied)) ** 0.5
-            for name, tied in self._layers(model)
-        }
+        return {name: float(each.sqrt()) for name, each in self._squares(model).items()}
+
+    def _squares(self, model: nn.Module) -> dict[str, Tensor]:
+        layers = self._layers(model)
+        return {name: torch.stack([tie.squared_distance(x) for x, tie in tied]).sum() for name, tied in layers}
 
     @torch.no_grad()
     def pull_(self, model: nn.Module, step: float) -> None:
@@ -277,49 +267,44 @@ class PriorPenalty:
             found[name] = squares**0.5
         self.log.append(found)
 
-    def _layers(self, model: nn.Module) -> Iterator[tuple[str, list[Tied]]]:
+    def _layers(self, model: nn.Module) -> list[tuple[str, list[tuple[Tensor, Tie]]]]:
+        """The loose layers by name, with those of their parameters that are looser than the prior's, and their ties."""
         if not isinstance(model, nn.Module):
             raise SettingError("model of a prior", got=type(model).__name__, expected="a torch.nn.Module")
-        found = False
-        for name, module in model.named_modules():
-            tied = self._tied(module)
-            if tied:
-                found = True
-                yield name, tied
+        found = [(name, tied) for name, module in model.named_modules() if (tied := self._tied(module))]
         if not found:
             fix = 'Widen one first, e.g. with tc.widen(layer, "none", input_size).'
             raise SettingError(f"a prior towards sharing {self.sharing}", got="a model without a looser layer", fix=fix)
+        return found
 
-    def _tied(self, module: nn.Module) -> list[Tied]:
-        """The parameters of a layer that are looser than the prior's, with their ties."""
+    def _tied(self, module: nn.Module) -> list[tuple[Tensor, Tie]]:
         conv = getattr(module, "convolution", None)
         if not isinstance(module, Conv | Dense) or conv is None:
             return []
         wanted = Sharing.of(self.sharing, conv.ndim)
         tight = Convolution.of_parts(conv.channels, conv.axes, wanted, conv.bias, wanted)
-        found = self._of_dense(module, tight) if isinstance(module, Dense) else self._of_conv(module, tight)
-        return [(values, tie) for values, tie in found if values is not None]
-
-    def _of_dense(self, module: Dense, tight: Convolution) -> list:
-        key = (tight, module.volume, "dense")
-        if key not in self._known:
-            self._known[key] = dense_ties(tight, module.volume[1:], module.outputs[1:])
-        return list(zip((module.weight, module.bias), self._known[key], strict=True))
-
-    def _of_conv(self, module: Conv, tight: Convolution) -> list:
-        conv, layout = module.convolution, module.layout
-        pairs = (conv.sharing, tight.sharing), (conv.bias_sharing, tight.bias_sharing)
-        looser = [joined(*pair) == pair[0] != pair[1] for pair in pairs]
+        if isinstance(module, Dense):
+            looser, key = [True, True], (tight, module.volume, "dense")
+        else:
+            pairs = (conv.sharing, tight.sharing), (conv.bias_sharing, tight.bias_sharing)
+            looser = [joined(*pair) == pair[0] != pair[1] for pair in pairs]
+            key = (tight, module.input_size, conv, module.layout)
         if not any(looser):
             return []
-        key = (conv, tight, module.input_size, layout)
         if key not in self._known:
-            size = module.input_size
-            tie, bias = phase_ties(conv, tight, size, None if size is None else conv.output_size(size))
-
-            def plain(values: Tensor) -> Tensor:
-                return layouts.plain(values, layout, conv)
-
-            self._known[key] = (tie if layout == layouts.PLAIN else ViewedTie(tie, plain, plain), bias)
+            self._known[key] = _ties(module, tight)
         triples = zip((module.weight, module.bias), self._known[key], looser, strict=True)
-        return [(values, tie) for values, tie, loose in triples if loose]
+        return [(values, tie) for values, tie, loose in triples if loose and values is not None]
+
+
+def _ties(module: Conv | Dense, tight: Convolution) -> tuple[Tie, Tie]:
+    """Of the weights and of the biases of a layer."""
+    if isinstance(module, Dense):
+        return dense_ties(tight, module.volume[1:], module.outputs[1:])
+    conv, layout, size = module.convolution, module.layout, module.input_size
+    tie, bias = phase_ties(conv, tight, size, None if size is None else conv.output_size(size))
+
+    def plain(values: Tensor) -> Tensor:
+        return layouts.plain(values, layout, conv)
+
+    return (tie if layout == layouts.PLAIN else ViewedTie(tie, plain, plain)), bias

@@ -19,6 +19,7 @@ from ..description.matrix import Entries, alone, gram
 from ..description.sharing import Sharing
 
 BLOCK = 2**18  # values that are added up at once
+Size = tuple[int, ...]
 
 
 class Tie(ABC):
@@ -66,30 +67,21 @@ class PhaseTie(Tie):
     tied: tuple[int, ...]
 
     def tightened(self, loose: Tensor) -> Tensor:
-        values = self._split(loose, self.loose)
+        values = self._split(loose)
         for axis, (matrices, count) in enumerate(zip(self._turning, self._counts, strict=True)):
-            if count != len(matrices):
-                values = _folded(axis, values, matrices, count)
-        return values.reshape(*self.tied, *self._rest(loose)).to(loose.dtype)
+            values = values if count == len(matrices) else _folded(axis, values, matrices, count)
+        return values.reshape(*self.tied, *loose.shape[len(self.loose) :]).to(loose.dtype)
 
     def loosened(self, tied: Tensor) -> Tensor:
         return placed(tied, self.tied, self.loose)
 
     def squared_norm(self, loose: Tensor) -> Tensor:
-        values = self._split(loose, self.loose)
-        if all(map(_diagonal, self.grams)):  # the channels can be added up first
-            seen = values.abs().square().sum(len(self.grams), keepdim=True)
-            for axis, one in enumerate(self.grams):
-                seen = along(axis, seen, one)
-            return seen.sum()
-        seen = values
+        values = self._split(loose)
+        diagonal = all(map(_diagonal, self.grams))  # then the channels can be added up first
+        seen = values.abs().square().sum(len(self.grams), keepdim=True) if diagonal else values
         for axis, one in enumerate(self.grams):
             seen = along(axis, seen, one)
-        return (values.conj() * seen).real.sum() if loose.is_complex() else (values * seen).sum()
-
-    @property
-    def _phases(self) -> tuple[int, ...]:
-        return self.loose or (1,) * len(self.grams)
+        return seen.sum() if diagonal else (values.conj() * seen).real.sum()
 
     @property
     def _counts(self) -> tuple[int, ...]:
@@ -104,19 +96,17 @@ class PhaseTie(Tie):
         found = []
         for one, count in zip(self.grams, self._counts, strict=True):
             of = np.arange(len(one)) % count
-            whole = _sums(one, count)
+            whole = np.zeros((count, *one.shape[1:]))
+            np.add.at(whole, of, one)
             inverse = np.linalg.pinv(whole, hermitian=True)
             untold = np.eye(one.shape[-1]) - inverse @ whole
             found.append(inverse[of] @ one + untold[of] / np.bincount(of)[of, None, None])
         return found
 
-    def _split(self, values: Tensor, phases: tuple[int, ...]) -> Tensor:
+    def _split(self, values: Tensor) -> Tensor:
         """As (*phases of every axis, channels, *taps of every axis)."""
         taps = [one.shape[-1] for one in self.grams]
-        return values.reshape(*(phases or (1,) * len(taps)), -1, *taps)
-
-    def _rest(self, values: Tensor) -> tuple[int, ...]:
-        return tuple(values.shape[len(self.loose) :])
+        return values.reshape(*(self.loose or (1,) * len(taps)), -1, *taps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,17 +127,13 @@ class ViewedTie(Tie):
         return self.tie.squared_norm(self.view(loose))
 
 
-def phase_ties(
-    loose: Convolution, tight: Convolution, size: tuple[int, ...] | None, outputs: tuple[int, ...] | None
-) -> tuple[PhaseTie, PhaseTie]:
+def phase_ties(loose: Convolution, tight: Convolution, size: Size | None, outputs: Size | None) -> tuple[Tie, Tie]:
     """Of the weights and of the biases, from a sharing to one that is a special case of it, on inputs of one size."""
-    return (
-        _phase_tie(loose.axes, loose.sharing, tight.sharing, size, outputs),
-        _phase_tie(None, loose.bias_sharing, tight.bias_sharing, size, outputs),
-    )
+    bias = _phase_tie(None, loose.bias_sharing, tight.bias_sharing, size, outputs)
+    return _phase_tie(loose.axes, loose.sharing, tight.sharing, size, outputs), bias
 
 
-def dense_ties(tight: Convolution, size: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[Tie, Tie]:
+def dense_ties(tight: Convolution, size: Size, outputs: Size) -> tuple[Tie, Tie]:
     """Of the matrix and of the flattened biases of a layer that reads and makes whole volumes, to a convolution's."""
     unshared, channels = Sharing((None,) * tight.ndim), tight.out_channels
     bias = ViewedTie(
@@ -159,11 +145,7 @@ def dense_ties(tight: Convolution, size: tuple[int, ...], outputs: tuple[int, ..
 
 
 def _phase_tie(
-    axes: Sequence[Axis] | None,
-    loose: Sharing,
-    tied: Sharing,
-    input_size: tuple[int, ...] | None,
-    outputs: tuple[int, ...] | None,
+    axes: Sequence[Axis] | None, loose: Sharing, tied: Sharing, input_size: Size | None, outputs: Size | None
 ) -> PhaseTie:
     """From one sharing to a special case of it; axes None: of values without taps. Without a size every tap counts."""
     phases = loose.phases(outputs) or (1,) * len(loose.periods)
@@ -213,13 +195,6 @@ def widest(dtype: torch.dtype) -> torch.dtype:
     return torch.complex128 if dtype.is_complex else torch.float64
 
 
-def _sums(matrices: np.ndarray, count: int) -> np.ndarray:
-    """Of the matrices of all loose kernels that become the same one, (count, ...)."""
-    found = np.zeros((count, *matrices.shape[1:]))
-    np.add.at(found, np.arange(len(matrices)) % count, matrices)
-    return found
-
-
 def _diagonal(matrices: np.ndarray) -> bool:
     """Whether no two taps of a kernel meet in one sample."""
     return np.count_nonzero(matrices) == np.count_nonzero(matrices.diagonal(axis1=1, axis2=2))
@@ -266,8 +241,8 @@ class MatrixTie(Tie):
     def loosened(self, tied: Tensor) -> Tensor:
         places, numbers = (one.to(tied.device) for one in self._entries)
         values = tied.reshape(-1)[numbers]
-        rows, columns = self._shape
-        return values.new_zeros(rows * columns).index_add(0, places, values).reshape(rows, columns)
+        shape = self._listed.shape
+        return values.new_zeros(prod(shape)).index_add(0, places, values).reshape(shape)
 
     def squared_norm(self, loose: Tensor) -> Tensor:
         return loose.abs().square().sum()
@@ -275,10 +250,6 @@ class MatrixTie(Tie):
     @cached_property
     def _listed(self) -> Entries:
         return self.convolution.entries(self.input_size)
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self._listed.shape
 
     @cached_property
     def _entries(self) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,14 +22,10 @@ def step(model: nn.Module, arguments: tuple) -> None:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """In evaluation mode; modes and the state of the random numbers are restored, running statistics do not change."""
     modes = {module: module.training for module in model.modules()}
-    state = copy.copy(torch.get_rng_state())
     model.eval()
     try:
-        yield
+        with torch.random.fork_rng(devices=()):
+            yield
     finally:
-        torch.set_rng_state(state)
-        for module, mode in modes.items():
-            module.training = mode
-        for module in model.modules():
-            if module not in modes:
-                module.training = model.training
+        for module in {*modes, *model.modules()}:  # some may be new
+            module.training = modes.get(module, modes[model])
