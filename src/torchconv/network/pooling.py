@@ -115,7 +115,7 @@ class PoolChannels(Unlearned):
         return SlidingWindows((Axis(1),) * len(volume.size), connections)
 
     def torch_module(self, *volumes: Volume) -> ModuleSpec:
-        return ModuleSpec.of("torchconv.nn.pooling.channel_pool.ChannelPool.of", self.pooling)
+        return ModuleSpec.of("torchconv.nn.pooling.window_pool.ChannelPool.of", self.pooling)
 
     def __str__(self) -> str:
         return str(self.pooling)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         TiledConv2d as TiledConv2d,
         TiledConv3d as TiledConv3d,
     )
-    from .pooling.channel_pool import ChannelPool as ChannelPool, Maxout as Maxout
     from .pooling.cluster_pool import (
         ClusterPool1d as ClusterPool1d,
         ClusterPool2d as ClusterPool2d,
@@ -47,7 +46,14 @@ if TYPE_CHECKING:
         RegionPool2d as RegionPool2d,
         RegionPool3d as RegionPool3d,
     )
-    from .pooling.window_pool import Pool as Pool, Pool1d as Pool1d, Pool2d as Pool2d, Pool3d as Pool3d
+    from .pooling.window_pool import (
+        ChannelPool as ChannelPool,
+        Maxout as Maxout,
+        Pool as Pool,
+        Pool1d as Pool1d,
+        Pool2d as Pool2d,
+        Pool3d as Pool3d,
+    )
     from .transposed import (
         ConvTranspose1d as ConvTranspose1d,
         ConvTranspose2d as ConvTranspose2d,
@@ -57,13 +63,12 @@ if TYPE_CHECKING:
 _NAMES = {
     "conv": "Conv Conv1d Conv2d Conv3d",
     "local": "Dense LocallyConnected1d LocallyConnected2d LocallyConnected3d TiledConv1d TiledConv2d TiledConv3d",
-    "pooling.channel_pool": "ChannelPool Maxout",
     "pooling.cluster_pool": "ClusterPool1d ClusterPool2d ClusterPool3d",
     "pooling.grid_pool": "GlobalPool GridPool1d GridPool2d GridPool3d",
     "pooling.learned_pool": "LearnedPool1d LearnedPool2d LearnedPool3d",
     "pooling.region_classifier": "RegionClassifier",
     "pooling.region_pool": "RegionPool1d RegionPool2d RegionPool3d",
-    "pooling.window_pool": "Pool Pool1d Pool2d Pool3d",
+    "pooling.window_pool": "ChannelPool Maxout Pool Pool1d Pool2d Pool3d",
     "transposed": "ConvTranspose1d ConvTranspose2d ConvTranspose3d",
 }
 _PLACES = {name: place for place, names in _NAMES.items() for name in names.split()}

@@ -18,7 +18,6 @@ from ...network.operations import Volume
 from ...nn.conv import Conv
 from . import rules
 from .layers import CannotSlide, WindowVolume
-from .rules import rule_of
 
 HEAD = "Give the layers of the classifier as a torch.nn.Sequential, and the volume that it reads."
 
@@ -91,9 +90,10 @@ class _Conversion:
     def module(self, module: nn.Module, seen: tuple[WindowVolume, ...], path: str) -> tuple[nn.Module, WindowVolume]:
         """What takes the place of a module that reads these, and what a window is behind it."""
         what = f"as_convolution of {f'layer {path}, ' if path else ''}{type(module).__name__}"
-        rule = rule_of(module)
+        rule = None
         try:
             _refuse_unseen(module)
+            rule = rules.rule_of(module)
             if rule is not None:
                 found, behind = rule(module, *seen)
                 return (copy.deepcopy(module, self.copies) if found is module else self._new(module, found)), behind
@@ -162,9 +162,8 @@ class Sliding:
             self.parts[str(node.target)] = copy.deepcopy(self._known[node], self._conversion.copies)
             self._nodes[node] = self.graph.get_attr(str(node.target))
         elif node.op == "call_module":
-            reads = [
-                one for one in node.args if isinstance(one, fx.Node) and isinstance(self._known[one], WindowVolume)
-            ]
+            nodes = (one for one in node.args if isinstance(one, fx.Node))
+            reads = [one for one in nodes if isinstance(self._known[one], WindowVolume)]
             if node.kwargs or len(reads) < len(node.args):
                 raise CannotSlide(f"its forward calls {node.target} with more than tensors of the image", HEAD)
             part, self._known[node] = self._converted(str(node.target), tuple(self._known[one] for one in reads))

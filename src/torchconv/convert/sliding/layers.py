@@ -88,8 +88,6 @@ def after(call: Callable[..., Tensor], *seen: WindowVolume, state: nn.Module | N
 def keep_windows(module: nn.Module, *seen: WindowVolume) -> Slid:
     """Layers that work alike at every place, whatever they read."""
     unflattened(*seen)
-    if getattr(module, "return_indices", False):
-        raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
     if len({one.stride for one in seen}) > 1:
         strides = " and ".join(str(one.stride) for one in seen)
         raise CannotSlide(f"its inputs have places {strides} samples apart, which meet at one size of the image only")
@@ -97,15 +95,10 @@ def keep_windows(module: nn.Module, *seen: WindowVolume) -> Slid:
     return module, after(lambda *inputs: functional_call(module, meta, inputs), *seen, state=module)
 
 
-def not_flattened(seen: WindowVolume) -> None:
-    """Raises CannotSlide where the model holds (batch, features), which a layer of windows takes for one image."""
+def windows(module: nn.Module, seen: WindowVolume) -> Slid:
+    """Layers of windows, which read channels on places, and would take (batch, features) for one image."""
     if seen.flat:
         raise CannotSlide("it reads windows of features that have no places any more")
-
-
-def windows(module: nn.Module, seen: WindowVolume) -> Slid:
-    """Layers of windows, which read channels on places."""
-    not_flattened(seen)
     return keep_windows(module, seen)
 
 
@@ -157,20 +150,18 @@ def holding(module: nn.Module, **tensors: Tensor | None) -> Any:
 def pool(module: Any, seen: WindowVolume) -> Slid:
     """Pooling of windows, with padding that does not depend on the size of the image."""
     pooling = module.pooling
-    if any(axis.padding == "same" or axis.ceil for axis in pooling.axes) and seen.ndim == pooling.ndim:
-        pads = [padding_of(axis, n) for axis, n in zip(pooling.axes, seen.volume.size, strict=True)]
-        strides, dilations = ([getattr(axis, name) for axis in pooling.axes] for name in ("stride", "dilation"))
-        weight = None if pooling.weights is None else pooling.full_weight()
-        power = pooling.p if pooling.statistic == "lp" else None
-        flags = {"count_include_pad": pooling.count_include_pad}
-        if flags["count_include_pad"] and any(axis.ceil for axis in pooling.axes):
+    axes, cut = pooling.axes, any(axis.ceil for axis in pooling.axes)
+    if (cut or any(axis.padding == "same" for axis in axes)) and seen.ndim == pooling.ndim:
+        if cut and pooling.count_include_pad:
             raise CannotSlide("with ceil_mode its last window counts less padding than others", "Leave either out.")
-        given = (pooling.kernel_size, strides, pads, dilations, pooling.statistic, power, weight)
-        fixed = Pooling(*given, **flags)
-        if isinstance(module, LearnedPool):
-            module = holding(LearnedPool(fixed, module.channels, "meta"), logits=module.logits)
-        else:
-            module = Pool(fixed)
+        pads = [padding_of(axis, n) for axis, n in zip(axes, seen.volume.size, strict=True)]
+        strides, dilations = ([getattr(axis, name) for axis in axes] for name in ("stride", "dilation"))
+        weight = None if pooling.weights is None else pooling.full_weight()
+        given = (pooling.kernel_size, strides, pads, dilations, pooling.kind, pooling.p, weight)
+        fixed = Pooling(*given, count_include_pad=pooling.count_include_pad)
+        learned = isinstance(module, LearnedPool)
+        new = LearnedPool(fixed, module.channels, "meta") if learned else Pool(fixed)
+        module = holding(new, logits=module.logits) if learned else new
     return windows(module, seen)
 
 

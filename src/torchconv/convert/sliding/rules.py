@@ -15,10 +15,9 @@ from ...language import network_module
 from ...network.operations import Volume
 from ...network.pooling import Summary
 from ...nn.conv import Conv
-from ...nn.pooling.channel_pool import ChannelPool
 from ...nn.pooling.grid_pool import GlobalPool, GridPool1d, GridPool2d, GridPool3d
 from ...nn.pooling.learned_pool import LearnedPool
-from ...nn.pooling.window_pool import Pool
+from ...nn.pooling.window_pool import ChannelPool, Pool
 from . import layers as slide
 from .layers import CannotSlide, Slid, WindowVolume
 
@@ -67,11 +66,8 @@ def _group_norm(module: Any, seen: WindowVolume) -> Slid:
 
 def _torch_pool(module: Any, seen: WindowVolume) -> Slid:
     """torch's pools; where the last window may end outside, one of ours, which does as at the size of one window."""
-    slide.not_flattened(seen)
     if not module.ceil_mode or getattr(module, "divisor_override", None):
         return slide.windows(module, seen)
-    if getattr(module, "return_indices", False):
-        raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
     names = ("kernel_size", "stride", "padding", "dilation", "count_include_pad")
     settings = {name: getattr(module, name) for name in names if hasattr(module, name)}
     statistic = "mean" if "count_include_pad" in settings else "max"
@@ -108,13 +104,8 @@ def _glu(module: Any, seen: WindowVolume) -> Slid:
     return made, slide.after(made, seen)
 
 
-def _adaptive(statistic: str) -> Callable[..., Slid]:
-    def rule(module: Any, seen: WindowVolume) -> Slid:
-        if getattr(module, "return_indices", False):
-            raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
-        return slide.cells(seen, module.output_size, Summary(statistic))
-
-    return rule
+def _adaptive(module: Any, seen: WindowVolume) -> Slid:
+    return slide.cells(seen, module.output_size, Summary("max" if hasattr(module, "return_indices") else "mean"))
 
 
 def _over_all(module: Any, seen: WindowVolume) -> Slid:
@@ -150,8 +141,7 @@ RULES: dict[type, Callable[..., Slid]] = {
     **dict.fromkeys(_all_ranks("InstanceNorm"), _statistics),
     **dict.fromkeys(_all_ranks("MaxPool", "AvgPool"), _torch_pool),
     nn.GroupNorm: _group_norm,
-    **dict.fromkeys(_all_ranks("AdaptiveAvgPool"), _adaptive("mean")),
-    **dict.fromkeys(_all_ranks("AdaptiveMaxPool"), _adaptive("max")),
+    **dict.fromkeys(_all_ranks("AdaptiveAvgPool", "AdaptiveMaxPool"), _adaptive),
     **dict.fromkeys([GridPool1d, GridPool2d, GridPool3d], slide.grid),
     **dict.fromkeys([Pool, LearnedPool], slide.pool),
     **dict.fromkeys([nn.Linear, network_module.FlattenedLinear], slide.linear),
@@ -168,6 +158,8 @@ RULES: dict[type, Callable[..., Slid]] = {
 
 def rule_of(module: nn.Module) -> Callable[..., Slid] | None:
     """The rule of a module, also by a class that it inherits its forward from; None where there is none."""
+    if getattr(module, "return_indices", False):
+        raise CannotSlide("return_indices=True gives places in the whole image", "Leave it out.")
     forward = type(module).forward
     for kind in type(module).__mro__:
         if kind in RULES:

@@ -140,12 +140,12 @@ def _separability(samples: np.ndarray, classes: np.ndarray, wanted: tuple[int, .
     for number in range(classes.max() + 1):
         own = np.moveaxis(samples[classes == number], 1, 0)
         moments.append(_moments(own if draws == "image" else own.reshape(len(own), 1, -1), wanted))
-    found = []
-    for (mean_1, sigma_1), (mean_2, sigma_2) in combinations(moments, 2):
+    total, pairs = np.zeros_like(moments[0][0]), list(combinations(moments, 2))
+    for (mean_1, sigma_1), (mean_2, sigma_2) in pairs:
         gap = np.abs(mean_1 - mean_2)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found.append(np.where(gap > 0, gap / (sigma_1 + sigma_2), 0.0))
-    return np.mean(found, 0)
+            total += np.where(gap > 0, gap / (sigma_1 + sigma_2), 0.0)
+    return total / len(pairs)
 
 
 def _moments(samples: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray:

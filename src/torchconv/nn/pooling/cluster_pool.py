@@ -75,8 +75,7 @@ class ClusterPool(grid_pool.CellPool):
         else:
             for descriptors in self._enough(batches):
                 kmeans.partial_fit(descriptors)
-        found = torch.from_numpy(kmeans.cluster_centers_)
-        self.centers = found.to(self.centers)
+        self.centers = torch.from_numpy(kmeans.cluster_centers_).to(self.centers)
         return self
 
     def _enough(self, batches: Iterable[Tensor]) -> Iterator[Any]:
@@ -198,9 +197,8 @@ def _members(size: Sequence[int], grid: Sequence[int], device: torch.device) -> 
     """Every pair of a place and a cell that holds it, as flat numbers; places are 0, 1, .. where no cells overlap."""
     place = cell = torch.zeros(1, dtype=torch.int64, device=device)
     for length, count in zip(size, grid, strict=True):
-        pairs = [
-            (at, part) for part, (start, end) in enumerate(grid_pool.bounds(length, count)) for at in range(start, end)
-        ]
+        cells = enumerate(grid_pool.bounds(length, count))
+        pairs = [(at, part) for part, (start, end) in cells for at in range(start, end)]
         at, part = torch.tensor(pairs, device=device).unbind(1)
         place, cell = (place[:, None] * length + at).flatten(), (cell[:, None] * count + part).flatten()
     return place, cell
@@ -213,8 +211,7 @@ def _kmeans(clusters: int, seed: int) -> Any:
     try:
         from sklearn.cluster import MiniBatchKMeans
     except ImportError as error:
-        fix = install("train")
-        raise DataError("clusters are found by scikit-learn", got="no scikit-learn", fix=fix) from error
+        raise DataError("clusters are found by scikit-learn", got="no scikit-learn", fix=install("train")) from error
     return MiniBatchKMeans(clusters, random_state=seed)
 
 

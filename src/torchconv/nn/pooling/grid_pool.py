@@ -149,7 +149,8 @@ def summarised(x: Tensor, grid: Grid, summary: Summary) -> Tensor:
         return _MAX[len(grid) - 1](x, grid) if summary.statistic == "max" else mean(x, grid)
     if all(cells == 1 for cells in grid):
         return torch.linalg.vector_norm(x.flatten(2), power, dim=2).reshape(*x.shape[:2], *grid)
-    counts = x.new_tensor(list(map(prod, product(*map(_sizes, x.shape[2:], grid))))).reshape(grid)
+    lengths = [[end - start for start, end in bounds(*pair)] for pair in zip(x.shape[2:], grid, strict=True)]
+    counts = x.new_tensor(list(map(prod, product(*lengths)))).reshape(grid)  # samples of each cell
     return torch_backend.norm(x, summary.described, lambda powers: mean(powers, grid) * counts, _apart(grid))
 
 
@@ -165,11 +166,6 @@ def _apart(grid: Grid) -> Callable[[Tensor], Tensor]:
         return x.flatten(2 + len(grid))
 
     return samples
-
-
-def _sizes(size: int, cells: int) -> list[int]:
-    """How many samples each cell of an axis has."""
-    return [end - start for start, end in bounds(size, cells)]
 
 
 class GridPool1d(_GridPool):

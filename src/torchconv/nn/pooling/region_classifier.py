@@ -56,14 +56,6 @@ def shrunk(weight: Tensor, threshold: float) -> Tensor:
     return torch.where(small, 0, weight.sign() * torch.minimum(absolute, level))
 
 
-class Solution(NamedTuple):
-    """Weights (classes, features), bias (classes,), and the objective after each step."""
-
-    weight: Tensor
-    bias: Tensor
-    objective: list[float]
-
-
 class SparseRegression(NamedTuple):
     """Softmax regression on rows (samples, features) with labels, an L(1,inf) penalty and a ridge on the weights."""
 
@@ -79,9 +71,7 @@ class SparseRegression(NamedTuple):
     def gradient(self, weight: Tensor, bias: Tensor) -> tuple[float, Tensor, Tensor]:
         """The loss, and its gradients in weight and bias."""
         scores = functional.linear(self.rows, weight, bias)
-        surplus = scores.softmax(1)
-        surplus[torch.arange(len(surplus)), self.labels] -= 1
-        surplus /= len(surplus)
+        surplus = (scores.softmax(1) - functional.one_hot(self.labels, scores.shape[1])) / len(scores)
         return self._measured(weight, scores), surplus.T @ self.rows + self.ridge * weight, surplus.sum(0)
 
     def _measured(self, weight: Tensor, scores: Tensor) -> float:
@@ -110,9 +100,10 @@ def solve(
     steps: int,
     tolerance: float,
     progress: Progress | None = None,
-) -> Solution:
+) -> tuple[Tensor, Tensor, list[float]]:
     """Minimise loss + strength * norm by FISTA, from weight and bias, until the objective hardly changes any more.
 
+    Returns weight (classes, features), bias (classes,), and the objective after each step.
     tolerance: of the objective, relative, over ten steps. Momentum starts anew where the objective grew.
     Source: Beck, Teboulle 2009, A fast iterative shrinkage-thresholding algorithm for linear inverse problems,
     section 4 with backtracking; O'Donoghue, Candes 2015, Adaptive restart for accelerated gradient schemes, section 3.
@@ -135,7 +126,7 @@ def solve(
             progress(step, value)
         if len(objective) > 10 and objective[-11] - value < tolerance * max(abs(value), 1e-12):
             break
-    return Solution(weight, bias, objective)
+    return weight, bias, objective
 
 
 def _descended(
@@ -153,8 +144,6 @@ def _descended(
         if reached <= bound + ROUNDING * abs(bound) or curvature > STEEPEST:
             return (lower, offset), reached, curvature
         curvature *= 2
-
-
 
 
 class RegionClassifier(torch.nn.Module):
@@ -200,7 +189,7 @@ class RegionClassifier(torch.nn.Module):
         rank = len(given) if isinstance(given, list) else positive("ndim", ndim)
         if rank not in (1, 2, 3):
             raise SettingError("axes of the grid", got=rank, expected="1, 2 or 3")
-        self.pool = region_pool(given if isinstance(given, list) else [given] * rank, statistic)
+        self.pool = region_pool(tuple(given) if isinstance(given, list) else (given,) * rank, statistic)
         self.strength, self.ridge = _strength("strength", strength), _strength("ridge", ridge)
         features = self.channels * len(self.pool.regions)
         self.weight = torch.nn.Parameter(torch.zeros(self.classes, features))
@@ -254,8 +243,9 @@ class RegionClassifier(torch.nn.Module):
         if strength is not None:
             self.strength = _strength("strength", strength)
         problem, scaling = self._problem(features, labels, self.strength)
-        found = solve(problem, *_nothing(problem, self.classes), positive("steps", steps), tolerance, progress)
-        return self._take(found.weight, found.bias, scaling)
+        start = _nothing(problem, self.classes)
+        weight, bias, _ = solve(problem, *start, positive("steps", steps), tolerance, progress)
+        return self._take(weight, bias, scaling)
 
     @torch.no_grad()
     def graft(
@@ -288,10 +278,10 @@ class RegionClassifier(torch.nn.Module):
             scores[active] = -1
             active += scores.topk(min(each, count - len(active))).indices.tolist()
             part = problem._replace(rows=problem.rows[:, active])
-            found = solve(part, weight[:, active], bias, positive("steps", steps), tolerance)
-            weight[:, active], bias = found.weight, found.bias
+            start = weight[:, active], bias
+            weight[:, active], bias, objective = solve(part, *start, positive("steps", steps), tolerance)
             if progress is not None:
-                progress(len(active), found.objective[-1])
+                progress(len(active), objective[-1])
         return self._take(weight, bias, scaling)
 
     def prune(self) -> torch.nn.Sequential:

@@ -94,9 +94,8 @@ class RegionPool(grid_pool.CellPool):
         bounds = [grid_pool.bounds(size, count) for size, count in zip(x.shape[2:], self.grid, strict=True)]
         regions, pooled = self.regions, []
         for region, channels in self._chosen.items():
-            box = [
-                slice(at[first][0], at[end - 1][1]) for at, (first, end) in zip(bounds, regions[region], strict=True)
-            ]
+            cells = zip(bounds, regions[region], strict=True)
+            box = [slice(at[first][0], at[end - 1][1]) for at, (first, end) in cells]
             samples = x[(slice(None), channels, *box)].flatten(2)
             pooled.append(samples.amax(2) if self.statistic == "max" else samples.mean(2))
         return torch.cat(pooled, 1)
