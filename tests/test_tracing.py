@@ -8,8 +8,10 @@ import gc
 import threading
 import timeit
 import weakref
-from contextlib import nullcontext
+from collections import Counter, namedtuple
+from contextlib import nullcontext, suppress
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -157,6 +159,149 @@ def test_the_minimal_case_that_destroyed_models():
         look(model, (3, 8, 8))
         assert model[0].weight is model[2].weight is weight
         assert type(model(torch.zeros(1, 3, 8, 8))) is torch.Tensor
+
+
+class Meter:
+    """State of a class of somebody's own."""
+
+    def __init__(self) -> None:
+        self.inner = SimpleNamespace(calls=0, last=None)
+
+    def __call__(self, x):
+        self.inner.calls += 1
+        self.inner.last = x
+        return x
+
+
+class Slotted:
+    __slots__ = ("calls", "conv")
+
+    def __init__(self, conv) -> None:
+        self.calls, self.conv = 0, conv
+
+    def __call__(self, x):
+        self.calls += 1
+        return self.conv(x)
+
+
+Pair = namedtuple("Pair", "norm scale")
+
+
+class Odd(nn.Module):
+    """State in places where a walk over modules does not come."""
+
+    __slots__ = ("behind",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        conv, norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.norm, self.itself = norm, [self]
+        self.scripted = torch.jit.script(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
+        self.traced = torch.jit.trace(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)), torch.rand(2, 3, 4, 4))
+        self.behind, self.meter, self.counts, self.seen = Slotted(conv), Meter(), Counter(), []
+        self.pair, self.frozen, self.append = Pair(norm, 2), frozenset([norm]), self.seen.append
+        self.numbers, self.chance = np.ones(3, np.float32), np.random.default_rng(0)
+        self.generator, self.lock = torch.Generator(), threading.Lock()
+        self.steps = (step for step in range(3))
+        self.given = lambda x, norm=norm: norm(x)
+        object.__setattr__(self, "parent", weakref.proxy(self))
+
+    def __deepcopy__(self, memo):
+        raise RuntimeError("on purpose")
+
+    def __getattr__(self, name):
+        return getattr(self.norm, name[5:]) if name.startswith("norm_") else super().__getattr__(name)
+
+    def forward(self, x):
+        self.counts["calls"] += 1
+        self.numbers += 1
+        self.append(x)
+        with self.lock:
+            x = self.meter(self.traced(self.scripted(self.behind(x)))) * self.norm_weight.sum()
+        x = x + self.pair.norm(x) + next(iter(self.frozen))(x) + self.given(x) + self.parent.itself[0].norm(x)
+        return x * self.chance.random() * torch.rand(1, generator=self.generator) * float(self.numbers.sum())
+
+
+def test_a_look_changes_nothing_behind_attributes():
+    model = Odd().train()
+
+    def known():
+        tensors = {name: (id(one), one._version, one.tolist()) for name, one in model.state_dict().items()}
+        chance = str(model.chance.bit_generator.state), model.generator.get_state().tolist()
+        modes = [one.training for one in model.modules()]
+        plain = repr(model.counts), repr(model.seen), repr(model.meter.inner), model.behind.calls
+        return tensors.keys(), [one[1:] for one in tensors.values()], chance, modes, plain, model.numbers.tolist()
+
+    before = known()
+    for look in (
+        tc.inspect,
+        tc.receptive_field,
+        lambda one, shape: trace_values(one, (torch.ones(1, *shape),), Values()),
+    ):
+        look(model, (3, 6, 6))
+        assert known() == before
+    with pytest.raises(tc.TorchconvError):
+        tc.inspect(model, (2, 6, 6))
+    assert known() == before
+    assert model.behind.conv.weight.grad_fn is None
+    assert type(model(torch.ones(1, 3, 6, 6))) is torch.Tensor
+
+
+class Forces(nn.Module):
+    """A gradient within the forward pass, and parameters that are frozen there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy = nn.Conv2d(3, 3, 3, padding=1)
+        self.head = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        self.head.requires_grad_(False)
+        self.head.weight.data[:] = 1
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            return self.head(torch.autograd.grad(self.energy(x).pow(2).sum(), x)[0])
+
+
+class Tolerant(nn.Module):
+    """Goes on where a part of it fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Module()
+        self.body.forward = self.attempt
+        self.wrong, self.head = nn.Conv2d(5, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def attempt(self, x):
+        with suppress(RuntimeError):
+            self.wrong(x)
+        return self.head(x)
+
+    def forward(self, x):
+        return self.body(x).exp()
+
+
+def quantised():
+    model = nn.Sequential(nn.Conv2d(3, 1, 3), nn.Flatten(), nn.Linear(36, 5))
+    return torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
+
+
+def test_models_that_torch_cannot_make_functional():
+    model = Forces()
+    weight = model.head.weight.tolist()
+    assert tc.inspect(model, (3, 8, 8)).total_parameters == 96
+    assert model.head.weight.requires_grad
+    assert model.head.weight.tolist() == weight
+
+
+def test_a_failure_that_a_model_catches_takes_no_names():
+    names = [row.name for row in tc.inspect(Tolerant(), (3, 8, 8)).rows]
+    assert names[:3] == ["input", "head", "exp"]
+
+
+def test_packed_weights_can_be_looked_at_twice():
+    model = quantised()
+    assert str(tc.inspect(model, (3, 8, 8))) == str(tc.inspect(model, (3, 8, 8)))
 
 
 def planned():

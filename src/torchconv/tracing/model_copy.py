@@ -8,19 +8,26 @@ when it fails, and other threads can go on using it.
 from __future__ import annotations
 
 import copy
+import enum
 import functools
+import random
 import sys
 import types
 import weakref
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+OWN = {*sys.stdlib_module_names, "torch", "sympy", "numpy", "torchconv"} - {"collections", "queue", "types"}
+PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
+FUNCTIONS = (types.MethodType, types.BuiltinMethodType, functools.partial, functools._lru_cache_wrapper, weakref.ref)
+FUNCTIONS = (*FUNCTIONS, types.FunctionType)
 REARRANGING = ("", "view", "reshape", "permute", "expand")  # which do not take the name of their layer
 
 
@@ -33,7 +40,7 @@ class ModelFailed(Exception):
 
 
 class ModelCopy:
-    """Copies whatever holds modules or tensors, each once; what holds none is shared.
+    """Copies whatever holds modules, tensors or other state, each once; what cannot be copied is shared.
 
     stand_in: what takes the place of a tensor.
     """
@@ -44,15 +51,16 @@ class ModelCopy:
 
     def __call__(self, value: Any) -> Any:
         """The copy of a value, the same one for the same value."""
+        if type(value) in PLAIN:
+            return value
         if id(value) not in self._made:
-            self._made[id(value)] = value, value
+            self._keep(value, value)
             self._copy(value)
         return self._made[id(value)][1]
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        """All stand-ins."""
-        return [made for value, made in self._made.values() if isinstance(value, Tensor)]
+    def of(self, kind: type) -> list[Any]:
+        """All copies of this kind."""
+        return [made for _, made in self._made.values() if isinstance(made, kind)]
 
     def _keep(self, value: Any, made: Any) -> Any:
         self._made[id(value)] = value, made
@@ -60,32 +68,59 @@ class ModelCopy:
 
     def _copy(self, value: Any) -> None:
         kind = type(value)
-        if isinstance(value, Tensor):
-            self._keep(value, self._stand_in(value))
-        elif isinstance(value, torch.jit.ScriptModule | type | types.ModuleType):
-            pass
-        elif kind in (dict, OrderedDict, defaultdict):
-            made = self._keep(value, copy.copy(value))
-            made.clear()
-            made.update((self(key), self(one)) for key, one in value.items())
-        elif kind in (list, deque, set):
-            made = self._keep(value, copy.copy(value))
-            made.clear()
-            (made.update if kind is set else made.extend)([self(one) for one in value])
-        elif kind is tuple:
-            self._keep(value, tuple(map(self, value)))
-        elif callable(value) and not isinstance(value, nn.Module):
+        if isinstance(value, FUNCTIONS):
             self._copy_function(value)
-        elif isinstance(value, nn.Module) or _holds(value):
-            made = self._keep(value, object.__new__(kind))
-            for name, one in vars(value).items():
-                made.__dict__[name] = None if name == "_compiled_call_impl" else self(one)
+        elif kind in weakref.ProxyTypes:
+            with suppress(ReferenceError):  # of what is gone
+                self._keep(value, weakref.proxy(self(value.__repr__.__self__)))
+        elif isinstance(value, Tensor):
+            self._keep(value, self._stand_in(value))
+        elif isinstance(value, torch.jit.ScriptModule):
+            made = self._keep(value, copy.deepcopy(value))
+            for old, new in zip(_tensors_of(value), _tensors_of(made), strict=True):
+                self._keep(old, new)
+        elif isinstance(value, np.random.Generator | np.random.RandomState | random.Random):
+            self._keep(value, copy.deepcopy(value))
+        elif isinstance(value, torch.Generator):
+            self._keep(value, value.clone_state())
+        elif kind is np.ndarray and value.flags.owndata:
+            self._keep(value, value.copy())
+        elif kind in (tuple, frozenset) or hasattr(kind, "_fields"):
+            made = [self(one) for one in value]
+            if any(new is not old for new, old in zip(made, value, strict=True)):
+                self._keep(value, (frozenset if kind is frozenset else tuple).__new__(kind, made))
+        elif isinstance(value, dict | list | set | deque):
+            self._copy_container(value)
+        elif isinstance(value, nn.Module) or _has_state(value):
+            made = self._keep(value, types.SimpleNamespace() if kind is types.SimpleNamespace else object.__new__(kind))
+            self._copy_attributes(value, made)
+
+    def _copy_container(self, value: Any) -> None:
+        with suppress(Exception):  # of a class of its own that does not let itself be filled
+            made = copy.copy(value)
+            made.clear()
+            self._keep(value, made)
+            if isinstance(value, dict):
+                for key, one in value.items():
+                    made[self(key)] = self(one)
+            else:
+                (made.update if isinstance(value, set) else made.extend)([self(one) for one in value])
+            self._copy_attributes(value, made)
+
+    def _copy_attributes(self, value: Any, made: Any) -> None:
+        for name, one in getattr(value, "__dict__", {}).items():
+            made.__dict__[name] = None if name == "_compiled_call_impl" else self(one)
+        for slot in _slots(type(value)):
+            with suppress(AttributeError, TypeError):  # empty, or not to be set
+                slot.__set__(made, self(slot.__get__(value)))
 
     def _copy_function(self, value: Any) -> None:
         """Functions that were given modules: methods of them, with arguments filled in, within others, with a cache."""
         kind = type(value)
         if kind is types.MethodType:
             self._keep(value, types.MethodType(self(value.__func__), self(value.__self__)))
+        elif kind is types.BuiltinMethodType and isinstance(value.__self__, dict | list | set | deque):
+            self._keep(value, getattr(self(value.__self__), value.__name__))
         elif kind is functools.partial:
             keywords = {name: self(one) for name, one in value.keywords.items()}
             self._keep(value, functools.partial(self(value.func), *map(self, value.args), **keywords))
@@ -93,21 +128,38 @@ class ModelCopy:
             self._keep(value, self(value.__wrapped__))
         elif kind is weakref.ref and value() is not None:
             self._keep(value, weakref.ref(self(value())))
-        elif kind is types.FunctionType and value.__closure__:
-            cells = tuple(types.CellType() for _ in value.__closure__)
-            made = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
-            made.__kwdefaults__, made.__dict__ = value.__kwdefaults__, value.__dict__
+        elif kind is types.FunctionType and (value.__closure__ or self(value.__defaults__) is not value.__defaults__):
+            cells = tuple(types.CellType() for _ in value.__closure__ or ())
+            made = types.FunctionType(value.__code__, value.__globals__, value.__name__, None, cells or None)
             self._keep(value, made)
-            for cell, old in zip(cells, value.__closure__, strict=True):
-                try:
+            made.__kwdefaults__, made.__dict__ = self(value.__kwdefaults__), value.__dict__
+            made.__defaults__ = self(value.__defaults__)
+            for cell, old in zip(cells, value.__closure__ or (), strict=True):
+                with suppress(ValueError):  # empty as yet
                     cell.cell_contents = self(old.cell_contents)
-                except ValueError:  # empty as yet
-                    continue
 
 
-def _holds(value: Any) -> bool:
-    """Whether an object of any class has modules or tensors as attributes."""
-    return any(isinstance(one, nn.Module | Tensor) for one in getattr(value, "__dict__", {}).values())
+def _tensors_of(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _slots(kind: type) -> list[Any]:
+    return [one for base in kind.__mro__ for one in vars(base).values() if isinstance(one, types.MemberDescriptorType)]
+
+
+def _has_state(value: Any) -> bool:
+    """Whether an object holds modules or tensors, or is of another package's class and holds anything."""
+    kind, attributes = type(value), getattr(value, "__dict__", {})
+    if isinstance(value, type | types.ModuleType | enum.Enum):
+        return False
+    if any(isinstance(one, nn.Module | Tensor) for one in attributes.values()):
+        return True
+    return _is_foreign(kind.__module__) and not hasattr(kind, "__del__") and bool(attributes or _slots(kind))
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a module is neither torch's nor ours, nor comes with Python."""
+    return name == "__main__" or name.partition(".")[0] not in OWN
 
 
 @contextmanager
@@ -125,10 +177,7 @@ def uncached() -> Iterator[None]:
 @functools.lru_cache(1)
 def _caches(count: int) -> list[Any]:
     """Of the modules that are loaded, so many, but for torch and what comes with Python."""
-    own = {*sys.stdlib_module_names, "torch", "sympy", "numpy", "torchconv"}
-    others = [
-        module for name, module in [*sys.modules.items()] if name.partition(".")[0] not in own or name == "__main__"
-    ]
+    others = [module for name, module in [*sys.modules.items()] if _is_foreign(name)]
     values = [value for module in others for value in [*getattr(module, "__dict__", {}).values()]]
     return [value for value in values if type(value) is functools._lru_cache_wrapper]
 
@@ -154,7 +203,7 @@ class ModuleCalls:
         for path, module in model.named_modules():
             if not isinstance(module, torch.jit.ScriptModule):
                 module.register_forward_pre_hook(functools.partial(self._enter, path), prepend=True)
-                module.register_forward_hook(self._leave)
+                module.register_forward_hook(functools.partial(self._leave, path))
 
     @property
     def here(self) -> str:
@@ -188,5 +237,6 @@ class ModuleCalls:
         leaf = next(module.children(), None) is None
         self._calls.append(ModuleCall(path, name, leaf, type(module).__name__, shapes))
 
-    def _leave(self, module: nn.Module, arguments: Any, result: Any) -> None:
-        self._calls.pop()
+    def _leave(self, path: str, module: nn.Module, arguments: Any, result: Any) -> None:
+        while self._calls.pop().path != path:  # calls that failed, and the model went on
+            continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +23,7 @@ from .recorder import MOST_NUMBERS, Recorder, Sink, WholeFunctions
 PATH = "{} looks at numbers, on which its path depends: the one taken for {} is shown"
 FAILS = "{}, with {} for the numbers of the input at which {} looks"
 FEW_NUMBERS = 64  # of a parameter that a model may look at; the others are without from the start, which is quicker
+UNFIT = ("functorch", "INTERNAL ASSERT", "(non-ATen)")  # in what torch says of a model that it cannot make functional
 LOOKED = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)
 logging.getLogger(FakeTensorMode.__module__).addFilter(lambda record: THREAD.observer is None)
 
@@ -87,16 +87,15 @@ def trace_values(model: nn.Module, inputs: Any, sink: Sink) -> TraceResult:
 
 
 def _run(model: nn.Module, inputs: Any, sink: Sink, numbers: bool, functional: bool) -> tuple[Any, ...]:
-    """One run, with numbers or without, and what writes in place turned into what does not.
-
-    Functions of autograd of a model's own forbid the latter.
-    """
+    """One run, with numbers or without; and what writes in place turned into what does not, where a model allows it."""
     fake = None if numbers else FakeTensorMode(allow_non_fake_inputs=True)
     copied = ModelCopy(lambda one: _stand_in(one, fake, functional))
     own = copied(model)
     calls = ModuleCalls(own)
+    if fake is not None:
+        fake.cache_enabled = not copied.of(torch.ScriptObject)  # packed weights, which cannot be compared
     parameters = {name: (copied(one), one) for name, one in model.named_parameters()}
-    recorder = Recorder(calls, parameters, sink, fake, functional, copied.tensors)
+    recorder = Recorder(calls, parameters, sink, fake, functional, copied.of(Tensor))
     given = pytree.tree_map_only(Tensor, lambda one: _input(one, fake), inputs)
     leaves, form = pytree.tree_flatten(given)
 
@@ -107,37 +106,24 @@ def _run(model: nn.Module, inputs: Any, sink: Sink, numbers: bool, functional: b
         return tuple(one for one in pytree.tree_leaves(result) if isinstance(one, Tensor))
 
     tensors = [one for one in leaves if isinstance(one, Tensor)]
-    results = _called(functionalize(call) if functional else call, own, tensors, recorder, calls, fake)
-    outputs = tuple(name for name in map(recorder.source, results) if name is not None)
-    unused = {name: one.numel() for name, (_, one) in parameters.items() if name not in recorder.taken}
-    notes = (PATH.format(recorder.looked, _shown(tensors)),) if recorder.looked else ()
-    return outputs, unused, notes
-
-
-def _called(
-    call: Callable[..., Any],
-    own: nn.Module,
-    tensors: list[Tensor],
-    recorder: Recorder,
-    calls: ModuleCalls,
-    fake: FakeTensorMode | None,
-) -> tuple[Tensor, ...]:
     for one in tensors:
         recorder.start(one)
     with torch.no_grad(), fake or contextlib.nullcontext(), recorder, observed(recorder), WholeFunctions(), uncached():
         try:
             with contextlib.suppress(NotImplementedError):  # of exported programs, which have one mode
                 own.eval()
-            return call(*tensors)
-        except LOOKED as error:
-            raise NeedsAnotherRun from error
+            results = (functionalize(call) if functional else call)(*tensors)
         except Exception as error:  # of any kind: it is the model's
-            if "an autograd.Function with functorch" in str(error):
+            if isinstance(error, LOOKED) or (functional and any(word in str(error) for word in UNFIT)):
                 raise NeedsAnotherRun from error
             failed = calls.failed(error)
             if recorder.looked:
                 failed.got = FAILS.format(failed.got, _shown(tensors), recorder.looked)
             raise failed from error
+    outputs = tuple(name for name in map(recorder.source, results) if name is not None)
+    unused = {name: one.numel() for name, (_, one) in parameters.items() if name not in recorder.taken}
+    notes = (PATH.format(recorder.looked, _shown(tensors)),) if recorder.looked else ()
+    return outputs, unused, notes
 
 
 def _stand_in(one: Tensor, fake: FakeTensorMode | None, constants: bool) -> Tensor:
