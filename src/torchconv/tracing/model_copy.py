@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 OWN = {*sys.stdlib_module_names, "torch", "sympy", "numpy", "torchconv"} - {"collections", "queue", "types"}
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
-FUNCTIONS = (types.MethodType, types.BuiltinMethodType, functools.partial, functools._lru_cache_wrapper, weakref.ref)
-FUNCTIONS = (*FUNCTIONS, types.FunctionType)
+METHODS = (types.FunctionType, types.MethodType, types.BuiltinMethodType)
+FUNCTIONS = (*METHODS, functools.partial, functools._lru_cache_wrapper, weakref.ref)
 REARRANGING = ("", "view", "reshape", "permute", "expand")  # which do not take the name of their layer
 
 
@@ -85,10 +85,10 @@ class ModelCopy:
             self._keep(value, value.clone_state())
         elif kind is np.ndarray and value.flags.owndata:
             self._keep(value, value.copy())
-        elif kind in (tuple, frozenset) or hasattr(kind, "_fields"):
+        elif kind in (tuple, frozenset) or (isinstance(value, tuple) and hasattr(value, "_fields")):
             made = [self(one) for one in value]
             if any(new is not old for new, old in zip(made, value, strict=True)):
-                self._keep(value, (frozenset if kind is frozenset else tuple).__new__(kind, made))
+                self._keep(value, frozenset(made) if kind is frozenset else tuple.__new__(kind, made))
         elif isinstance(value, dict | list | set | deque):
             self._copy_container(value)
         elif isinstance(value, nn.Module) or _has_state(value):

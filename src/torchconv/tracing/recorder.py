@@ -31,13 +31,12 @@ from .aten.windows import described_layer, volume_of
 from .model_copy import ModuleCalls
 
 _LIBRARY = torch.library.Library("torchconv_trace", "DEF")
-_KEY = "CompositeExplicitAutograd"
 
 
 def _operator(schema: str, compute: Callable[..., Any]) -> Any:
     name = schema.partition("(")[0]
     _LIBRARY.define(schema)
-    _LIBRARY.impl(name, compute, _KEY)
+    _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")
     return getattr(torch.ops.torchconv_trace, name).default
 
 
@@ -51,19 +50,18 @@ MATMUL = _operator("matmul(Tensor input, Tensor other) -> Tensor", torch.matmul)
 EINSUM = _operator(  # a clone, because an operator must not give a view of what it was given
     "einsum(str equation, Tensor[] operands) -> Tensor", lambda equation, each: torch.einsum(equation, each).clone()
 )
-CIRCULAR = _operator(
-    "circular_pad(Tensor input, int[] pad) -> Tensor", lambda input, pad: functional.pad(input, pad, "circular")
-)
+CIRCULAR = _operator("circular_pad(Tensor x, int[] pad) -> Tensor", lambda x, pad: functional.pad(x, pad, "circular"))
+
+
+def _recur(x: Tensor, hidden: Any, weights: Any, kind: str, biases: bool, layers: int, *rest: bool) -> list[Tensor]:
+    states = hidden if kind == "lstm" else hidden[0]
+    return list(getattr(torch, kind)(x, states, weights, biases, layers, 0.0, False, *rest))
 
 
 RECURRENT = _operator(
     "recurrent(Tensor input, Tensor[] hidden, Tensor[] weights, str kind, bool biases, int layers, bool both, "
     "bool batch_first) -> Tensor[]",
-    lambda x, hidden, weights, kind, biases, layers, both, batch_first: list(
-        getattr(torch, kind)(
-            x, hidden if kind == "lstm" else hidden[0], weights, biases, layers, 0.0, False, both, batch_first
-        )
-    ),
+    _recur,
 )
 
 
@@ -93,11 +91,8 @@ def _sum_of_products(equation: str, *operands: Any) -> Tensor:
     plain = equation.replace(" ", "") if isinstance(equation, str) else ""
     factors = plain.partition("->")[0].split(",")
     known = "->" in plain and "." not in plain and len(factors) == len(tensors) == 2
-    if known and all(
-        len({*letters}) == len(letters) == one.ndim for letters, one in zip(factors, tensors, strict=True)
-    ):
-        return EINSUM(plain, tensors)
-    return torch.einsum(equation, *operands)
+    known = known and all(len({*own}) == len(own) == one.ndim for own, one in zip(factors, tensors, strict=True))
+    return EINSUM(plain, tensors) if known else torch.einsum(equation, *operands)
 
 
 def _numbers(method: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
@@ -205,17 +200,17 @@ class Recorder(TorchDispatchMode):
 
     def _result(self, func: Any, args: tuple, kwargs: dict, leaves: list[Tensor]) -> Any:
         """Of an operator: with numbers, without them, or with those of constants."""
+        compute, shaped = (self._computed, self._shaped) if func is LAYER else (func, func)
         if self._fake is None:
-            if torch.Tag.nondeterministic_seeded in func.tags:
-                return self._drawn(func, args, kwargs)
-            return self._computed(*args) if func is LAYER else func(*args, **kwargs)
+            drawn = torch.Tag.nondeterministic_seeded in func.tags
+            return self._drawn(func, args, kwargs) if drawn else compute(*args, **kwargs)
         constant = self._is_constant(func, leaves)
         if func._schema.is_mutable and not constant:
             return self._written(func, args, kwargs)
         if not constant or (not leaves and _numel(func(*args, **kwargs)) > MOST_NUMBERS):
-            return self._shaped(*args) if func is LAYER else func(*args, **kwargs)
+            return shaped(*args, **kwargs)
         with unset_fake_temporarily():
-            result = self._computed(*args) if func is LAYER else func(*args, **kwargs)
+            result = compute(*args, **kwargs)
         self._own.update(map(_storage, _tensors(result)))
         return result
 
@@ -236,7 +231,7 @@ class Recorder(TorchDispatchMode):
         return args[0] if isinstance(result, Tensor) and result is apart[0][0] else result
 
     def _drawn(self, call: Callable[..., Any], args: tuple, kwargs: dict) -> Any:
-        """By chance, and torch's generator as it was."""
+        """By chance, with torch's generator left as it was."""
         with torch.random.fork_rng(devices=()):
             if self._chance is not None:
                 torch.set_rng_state(self._chance)
@@ -256,19 +251,17 @@ class Recorder(TorchDispatchMode):
         return torch.empty((tensors[0].shape[0], made.channels, *made.size), dtype=tensors[0].dtype)
 
     def _note(self, func: Any, args: tuple, kwargs: dict, leaves: list[Tensor], result: Any) -> None:
-        schema = [argument.name for argument in func._schema.arguments]
         given = {argument.name: argument.default_value for argument in func._schema.arguments}
-        given |= dict(zip(schema, args, strict=False)) | kwargs
-        results = tuple(_tensors(result))
+        given |= dict(zip(given, args, strict=False)) | kwargs
         name = func.overloadpacket.__name__
-        call = OperatorCall(name, given, results, lambda tensor: tensor in self._sources)
-        made_of = self._parameters(leaves)
+        call = OperatorCall(name, given, tuple(_tensors(result)), lambda tensor: tensor in self._sources)
+        made_of = frozenset().union(*(self._made_of.get(one, ()) for one in leaves if one not in self._sources))
         if not call.inputs:
             self._note_constant(call, func, made_of)
             return
         if self.looked is None and name in LOOKS:
             self.looked = self._calls.here or "the model"
-        if results:
+        if call.results:
             self._record(call, self._drafts(call, func), made_of)
 
     def _note_constant(self, call: OperatorCall, func: Any, made_of: frozenset[str]) -> None:
@@ -301,12 +294,11 @@ class Recorder(TorchDispatchMode):
     def _drafts(self, call: OperatorCall, func: Any) -> tuple[Draft, ...]:
         if func is LAYER and self._layer is not None:
             return (described_layer(self._layer[0], call),)
-        spectral = self._spectra.draft(call) if call.inputs else None
-        if spectral is not None:
-            return (spectral,)
+        found = self._spectra.draft(call) if call.inputs else None
         builder = TABLE.get(call.name) or TABLE.get(call.name.removesuffix("_"))
-        if builder is not None:
+        if found is None and builder is not None:
             found = builder(call)
+        if found is not None:
             return found if isinstance(found, tuple) else (found,) * len(call.results)
         word = call.name.strip("_")
         if torch.Tag.pointwise in func.tags:
@@ -341,11 +333,6 @@ class Recorder(TorchDispatchMode):
         self._sources[one] = name
         self._sink.node(Node(name, operation, inputs), one)
         return name
-
-    def _parameters(self, leaves: list[Tensor]) -> frozenset[str]:
-        """Those behind the tensors that follow from no input."""
-        made_of = (self._made_of.get(one) for one in leaves if one not in self._sources)
-        return frozenset().union(*(one for one in made_of if one))
 
 
 def _tensors(values: Any) -> list[Tensor]:

@@ -19,24 +19,14 @@ Builder = Callable[[OperatorCall], Draft | Drafts]
 
 GROUPS: dict[Builder, str] = {
     windows.convolution: "convolution _convolution convolution_overrideable",
-    windows.pooling: (
-        "max_pool1d max_pool2d_with_indices max_pool3d_with_indices max_pool2d max_pool3d avg_pool1d "
-        "avg_pool2d avg_pool3d"
-    ),
-    windows.adaptive: (
-        "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d adaptive_max_pool1d "
-        "adaptive_max_pool2d adaptive_max_pool3d"
-    ),
+    windows.pooling: "max_pool#d max_pool#d_with_indices avg_pool#d",
+    windows.adaptive: "_adaptive_avg_pool#d adaptive_avg_pool#d adaptive_max_pool#d",
     windows.resize: (
-        "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
-        "_upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d "
-        "upsample_trilinear3d upsample_bicubic2d"
+        "upsample_nearest#d _upsample_nearest_exact#d upsample_linear1d upsample_bilinear2d upsample_trilinear3d "
+        "upsample_bicubic2d"
     ),
     windows.antialiased: "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
-    windows.pad: (
-        "constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
-        "replication_pad2d replication_pad3d circular_pad"
-    ),
+    windows.pad: "constant_pad_nd reflection_pad#d replication_pad#d circular_pad",
     windows.cut: "slice",
     windows.unfold: "unfold",
     windows.im2col: "im2col",
@@ -76,7 +66,7 @@ GROUPS: dict[Builder, str] = {
     indexing.scattered: "scatter scatter_add scatter_reduce",
     indexing.assigned: "index_put _unsafe_index_put index_copy index_add index_fill",
     indexing.taken: "take",
-    indexing.anywhere_in_plane: "max_unpool2d max_unpool3d fractional_max_pool2d fractional_max_pool3d",
+    indexing.anywhere_in_plane: "max_unpool#d fractional_max_pool#d",
     indexing.anywhere: (
         "grid_sampler_2d grid_sampler_3d _cdist_forward nonzero masked_select masked_scatter histc bincount _unique2 "
         "unique_dim unique_consecutive"
@@ -97,9 +87,8 @@ GROUPS: dict[Builder, str] = {
     reductions.group_norm: "native_group_norm",
     reductions.layer_norm: "native_layer_norm",
     reductions.attention: (
-        "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
-        "_scaled_dot_product_efficient_attention scaled_dot_product_attention "
-        "_scaled_dot_product_attention_math"
+        "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention scaled_dot_product_attention "
+        "_scaled_dot_product_efficient_attention _scaled_dot_product_attention_math"
     ),
     reductions.glu: "glu",
     reductions.loss: "mse_loss smooth_l1_loss huber_loss binary_cross_entropy",
@@ -107,12 +96,8 @@ GROUPS: dict[Builder, str] = {
     reductions.rescaled: "renorm",
     reductions.recurrent: "recurrent",
 }
-TABLE: dict[str, Builder] = {name: builder for builder, names in GROUPS.items() for name in names.split()}
-COUNTED: tuple[Builder | None, ...] = (
-    windows.convolution,
-    reductions.product,
-    reductions.linear,
-    reductions.einsum,
-    reductions.attention,
-    reductions.recurrent,
-)  # which multiply and accumulate
+TABLE: dict[str, Builder] = {  # with 1, 2 and 3 for #
+    name.replace("#", rank): builder for builder, names in GROUPS.items() for name in names.split() for rank in "123"
+}
+_PRODUCTS = (reductions.product, reductions.linear, reductions.einsum, reductions.attention, reductions.recurrent)
+COUNTED: tuple[Builder | None, ...] = (windows.convolution, *_PRODUCTS)  # which multiply and accumulate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -40,9 +40,19 @@ class OperatorCall:
         return self.results[0]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the first result."""
+        return tuple(self.results[0].shape)
+
+    @property
     def x(self) -> Tensor:
         """The first tensor among the arguments."""
         return next(self.tensors())
+
+    @property
+    def dim(self) -> int:
+        """The axis of x that the argument `dim` names, counted from the front."""
+        return int(self.given["dim"]) % max(self.x.ndim, 1)
 
     @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -77,6 +87,17 @@ class Draft:
 
 
 Drafts = tuple[Draft, ...]  # one for each result, where they are not one node
+
+
+def table(rows: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """Rows of one length, filled up with -1 for none."""
+    width = max(1, *map(len, rows)) if rows else 1
+    return tuple((*row, *[-1] * (width - len(row))) for row in rows)
+
+
+def before(length: int) -> tuple[tuple[int, ...], ...]:
+    """For each place those up to it."""
+    return table([range(at + 1) for at in range(length)])
 
 
 def spread(value: Any, ndim: int, default: Any = None) -> tuple[int, ...]:

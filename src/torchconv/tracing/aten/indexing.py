@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...receptive import access
-from .call import POSITIONAL, Draft, OperatorCall
+from .call import POSITIONAL, Draft, OperatorCall, table
 from .rearranging import picked
 from .windows import sliced
 
@@ -71,10 +70,13 @@ def _draft(word: str, call: OperatorCall, parts: Parts) -> Draft:
     return Draft(word, access.Each(tuple(way for _, way in parts)), tuple(one for one, _ in parts), locality=POSITIONAL)
 
 
+def _indices(call: OperatorCall) -> Sequence[Tensor | None]:
+    return call["indices"] if "indices" in call.given else [*[None] * call.dim, call["index"]]
+
+
 def index(call: OperatorCall) -> Draft:
     """x[..., index, ...] and x[mask]."""
-    x, shape = call.x, tuple(call.out.shape)
-    indices = [None] * (int(call["dim"]) % x.ndim) + [call["index"]] if "dim" in call.given else call["indices"]
+    x, shape, indices = call.x, call.shape, _indices(call)
     found = _chosen(call, x, indices)
     everything = access.Everything(shape)
     if found is None or not call.out.numel():
@@ -87,20 +89,16 @@ def index(call: OperatorCall) -> Draft:
         dims = tuple(range(found.first, found.first + found.count))
         steps = (access.Reduce(dims), access.Reshape(alone), access.Expand(shape))
     parts: Parts = [(x, access.Composed(steps))]
-    for one in (one for one in indices if one is not None):
-        if one.dtype == torch.bool:
-            parts.append((one, everything))
-        else:
-            lengths = shape[found.first : len(shape) - rest]
-            beside = (*(1,) * found.first, *lengths, *(1,) * rest)
-            parts.append((one, access.Composed((access.Expand(lengths), access.Reshape(beside), access.Expand(shape)))))
+    lengths = shape[found.first : len(shape) - rest]
+    beside = (*(1,) * found.first, *lengths, *(1,) * rest)
+    way = access.Composed((access.Expand(lengths), access.Reshape(beside), access.Expand(shape)))
+    parts += [(one, everything if one.dtype == torch.bool else way) for one in indices if one is not None]
     return _draft("index", call, parts)
 
 
 def gather(call: OperatorCall) -> Draft:
     """Along one axis, each output at a place of its own; of the other axes the first elements."""
-    x, at, shape = call.x, call["index"], tuple(call.out.shape)
-    dim = int(call["dim"]) % x.ndim
+    x, at, shape, dim = call.x, call["index"], call.shape, call.dim
     known = call.numbers(at)
     cut = _cut(x.shape, shape, dim)
     line = None if known is None or not known.numel() else known.movedim(dim, 0).flatten(1)
@@ -133,8 +131,8 @@ def assigned(call: OperatorCall) -> Draft:
     """x[..., index, ...] = values, and the same with a sum."""
     x, shape = call["self"], tuple(call["self"].shape)
     given = call.given
-    indices = call["indices"] if "indices" in given else [None] * (int(call["dim"]) % x.ndim) + [call["index"]]
-    source: Any = next((given[name] for name in ("values", "source", "value") if name in given), None)
+    indices = _indices(call)
+    source = next((given[name] for name in ("values", "source", "value") if name in given), None)
     adds = bool(given.get("accumulate", call.name == "index_add"))
     found = _chosen(call, x, indices)
     rows = None if found is None else _rows(found, shape)
@@ -163,14 +161,13 @@ def _rows(found: ChosenPlaces, shape: tuple[int, ...]) -> tuple[tuple[int, ...],
     rows: list[list[int]] = [[] for _ in range(length)]
     for number, place in enumerate(found.places):
         rows[place].append(number)
-    width = max(1, *map(len, rows))
-    return tuple((*row, *[-1] * (width - len(row))) for row in rows) if width * length <= MOST_PLACES else None
+    return table(rows) if max(1, *map(len, rows)) * length <= MOST_PLACES else None
 
 
 def part_written(call: OperatorCall) -> Draft:
     """A part of a tensor written anew: x[..., start:end:step] = src."""
-    x, source = call["self"], call["src"]
-    dim, length = int(call["dim"]) % x.ndim, x.shape[int(call["dim"])]
+    x, source, dim = call["self"], call["src"], call.dim
+    length = x.shape[dim]
     if call.name == "select_scatter":
         written, shape = [int(call["index"]) % length], (*x.shape[:dim], 1, *x.shape[dim + 1 :])
     else:
@@ -178,33 +175,28 @@ def part_written(call: OperatorCall) -> Draft:
     kept = picked(dim, [-1 if at in written else at for at in range(length)])
     places = {at: number for number, at in enumerate(written)}
     into = picked(dim, [places.get(at, -1) for at in range(length)])
-    parts: list[tuple[Tensor, access.AccessPattern]] = [(x, kept)]
-    parts.append((source, access.Composed((access.Reshape(tuple(shape)), into))))
+    parts: Parts = [(x, kept), (source, access.Composed((access.Reshape(tuple(shape)), into)))]
     return _draft("assign", call, parts[1:] if len(written) == length and call.depends(source) else parts)
 
 
 def taken(call: OperatorCall) -> Draft:
     """x.take(index): of a tensor as one axis."""
-    known, shape = call.numbers(call["index"]), tuple(call.out.shape)
+    known, count = call.numbers(call["index"]), call.x.numel()
     if known is None or known.numel() > MOST_PLACES:
-        return Draft("index", access.Everything(shape), locality=POSITIONAL)
-    count = call.x.numel()
-    chosen = picked(0, [int(one) % count for one in known.flatten()])
-    return Draft(
-        "index", access.Composed((access.Reshape((count,)), chosen, access.Reshape(shape))), locality=POSITIONAL
-    )
+        return Draft("index", access.Everything(call.shape), locality=POSITIONAL)
+    chosen = picked(0, (known.flatten() % count).tolist())
+    steps = (access.Reshape((count,)), chosen, access.Reshape(call.shape))
+    return Draft("index", access.Composed(steps), locality=POSITIONAL)
 
 
 def anywhere_in_plane(call: OperatorCall) -> Draft:
     """Places of the same channel that numbers say: un-pooling by places, pooling of windows by chance."""
     ndim = int(call.name.partition("pool")[2][0])
     dims = tuple(range(call.x.ndim - ndim, call.x.ndim))
-    way = access.Composed((access.Reduce(dims, keep=True), access.Expand(tuple(call.out.shape))))
-    parts: Parts = [(one, way) for one in call.inputs]
-    return _draft(call.name, call, parts)
+    way = access.Composed((access.Reduce(dims, keep=True), access.Expand(call.shape)))
+    return _draft(call.name, call, [(one, way) for one in call.inputs])
 
 
 def anywhere(call: OperatorCall) -> Draft:
     """Places read that the numbers themselves say."""
-    everything = access.Everything(tuple(call.out.shape))
-    return Draft(call.name.strip("_"), everything, locality=POSITIONAL)
+    return Draft(call.name.strip("_"), access.Everything(call.shape), locality=POSITIONAL)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import prod
-
-import torch
 
 from ...description.axis import Axis
 from ...receptive import access
@@ -20,9 +19,9 @@ def same(call: OperatorCall) -> Draft:
 def reshape(call: OperatorCall) -> Draft:
     """Any view with the units in the same order."""
     if call.name.startswith("as_strided") and not (call.out.numel() == call.x.numel() and call.out.is_contiguous()):
-        whole = access.Everything(tuple(call.out.shape))
+        whole = access.Everything(call.shape)
         return Draft("as_strided", whole, (call.x,), known=False, note="which units it takes is not known")
-    return Draft("reshape", access.Reshape(tuple(call.out.shape)), (call.x,), locality=POSITIONAL)
+    return Draft("reshape", access.Reshape(call.shape), (call.x,), locality=POSITIONAL)
 
 
 def permute(call: OperatorCall) -> Draft:
@@ -39,7 +38,7 @@ def permute(call: OperatorCall) -> Draft:
 
 def expand(call: OperatorCall) -> Draft:
     """Broadcast."""
-    return Draft("expand", access.Expand(tuple(call.out.shape)))
+    return Draft("expand", access.Expand(call.shape))
 
 
 def repeat(call: OperatorCall) -> Draft:
@@ -59,28 +58,26 @@ def picked(dim: int, units: list[int]) -> access.Gather:
 
 def select(call: OperatorCall) -> Draft:
     """x[..., index, ...]."""
-    dim, length = int(call["dim"]) % call.x.ndim, call.x.shape[int(call["dim"])]
-    return Draft("select", _one(call.x, dim, int(call["index"]) % length))
+    return _one(call, int(call["index"]) % call.x.shape[call.dim])
 
 
-def _one(x: torch.Tensor, dim: int, index: int) -> access.AccessPattern:
-    shape = tuple(x.shape[:dim]) + tuple(x.shape[dim + 1 :])
-    return access.Composed((sliced(dim, x.shape[dim], index, 1, 1), access.Reshape(shape)))
+def _one(call: OperatorCall, index: int) -> Draft:
+    steps = (sliced(call.dim, call.x.shape[call.dim], index, 1, 1), access.Reshape(call.shape))
+    return Draft("select", access.Composed(steps))
 
 
 def unbind(call: OperatorCall) -> Drafts:
     """Each unit of an axis on its own."""
-    dim = int(call["dim"]) % call.x.ndim
-    return tuple(Draft("select", _one(call.x, dim, index)) for index in range(len(call.results)))
+    return tuple(_one(call, index) for index in range(len(call.results)))
 
 
 def split(call: OperatorCall) -> Drafts:
     """An axis in parts."""
-    dim, start, found = int(call["dim"]) % call.x.ndim, 0, []
-    for part in call.results:
-        found.append(Draft("split", sliced(dim, call.x.shape[dim], start, 1, part.shape[dim])))
-        start += part.shape[dim]
-    return tuple(found)
+    lengths = [part.shape[call.dim] for part in call.results]
+    starts, whole = accumulate([0, *lengths]), call.x.shape[call.dim]
+    return tuple(
+        Draft("split", sliced(call.dim, whole, *one)) for one in zip(starts, [1] * len(lengths), lengths, strict=False)
+    )
 
 
 def join(call: OperatorCall) -> Draft:
@@ -94,18 +91,16 @@ def join(call: OperatorCall) -> Draft:
     for one in tensors:
         length = 1 if call.name == "stack" else one.shape[dim]
         if call.depends(one):
-            steps: list[access.AccessPattern] = []
-            if call.name == "stack":
-                steps.append(access.Reshape((*one.shape[:dim], 1, *one.shape[dim:])))
-            end = call.out.shape[dim] - start - length
-            parts.append(access.Composed((*steps, access.Slice(dim, Axis(1, padding=(start, end))))))
+            own = (*one.shape[:dim], length, *one.shape[dim + (call.name != "stack") :])
+            ends = (start, call.out.shape[dim] - start - length)
+            parts.append(access.Composed((access.Reshape(own), access.Slice(dim, Axis(1, padding=ends)))))
         start += length
     return Draft("concat", access.Each(tuple(parts)), locality=POSITIONAL)
 
 
 def copied(call: OperatorCall) -> Draft:
     """One tensor's values in another's place; only the second is read."""
-    return Draft("", access.Expand(tuple(call.out.shape)), (call["src"],) if call.depends(call["src"]) else ())
+    return Draft("", access.Expand(call.shape), (call["src"],) if call.depends(call["src"]) else ())
 
 
 def constant(call: OperatorCall) -> Draft:
@@ -115,31 +110,29 @@ def constant(call: OperatorCall) -> Draft:
 
 def flip(call: OperatorCall) -> Draft:
     """Axes the other way round."""
-    steps = tuple(picked(int(dim) % call.x.ndim, [*range(call.x.shape[dim])][::-1]) for dim in call["dims"])
-    return Draft("flip", access.Composed(steps), locality=POSITIONAL)
+    return Draft("flip", access.Composed(tuple(_backward(call, dim) for dim in call["dims"])), locality=POSITIONAL)
+
+
+def _backward(call: OperatorCall, dim: int) -> access.Gather:
+    return picked(dim % call.x.ndim, [*range(call.x.shape[dim])][::-1])
 
 
 def roll(call: OperatorCall) -> Draft:
     """Units moved along axes, and around."""
-    dims, shifts = list(call["dims"]), list(call["shifts"])
-    if not dims:
-        flat = (access.Reshape((call.x.numel(),)), picked(0, _rolled(call.x.numel(), shifts[0])))
-        return Draft("roll", access.Composed((*flat, access.Reshape(tuple(call.out.shape)))), locality=POSITIONAL)
-    moves = zip(dims, shifts, strict=True)
-    steps = tuple(picked(int(d) % call.x.ndim, _rolled(call.x.shape[d], int(shift))) for d, shift in moves)
-    return Draft("roll", access.Composed(steps), locality=WINDOWED)
-
-
-def _rolled(length: int, shift: int) -> list[int]:
-    return [(at - shift) % length for at in range(length)]
+    flat = not call["dims"]
+    shape = (call.x.numel(),) if flat else call.shape
+    steps: list[access.AccessPattern] = [access.Reshape(shape)] * flat
+    for dim, shift in zip([0] if flat else call["dims"], call["shifts"], strict=True):
+        steps.append(picked(int(dim) % len(shape), [(at - int(shift)) % shape[dim] for at in range(shape[dim])]))
+    steps += [access.Reshape(call.shape)] * flat
+    return Draft("roll", access.Composed(tuple(steps)), locality=POSITIONAL if flat else WINDOWED)
 
 
 def shuffle(call: OperatorCall) -> Draft:
     """Pixel shuffle and its inverse."""
-    if call.name == "pixel_shuffle":
-        return Draft("pixelshuffle", access.Shuffle(int(call["upscale_factor"])), locality=WINDOWED)
-    way = access.Unshuffle(int(call["downscale_factor"]))
-    return Draft("pixelunshuffle", way, locality=WINDOWED)
+    up = call.name == "pixel_shuffle"
+    way = access.Shuffle(int(call["upscale_factor"])) if up else access.Unshuffle(int(call["downscale_factor"]))
+    return Draft(call.name.replace("_", ""), way, locality=WINDOWED)
 
 
 def channel_shuffle(call: OperatorCall) -> Draft:
@@ -147,7 +140,7 @@ def channel_shuffle(call: OperatorCall) -> Draft:
     batch, channels, *size = call.x.shape
     groups, middle = int(call["groups"]), prod(size)
     split_ = access.Reshape((batch, groups, channels // groups, middle))
-    steps = (split_, access.Permute((0, 2, 1, 3)), access.Reshape(tuple(call.out.shape)))
+    steps = (split_, access.Permute((0, 2, 1, 3)), access.Reshape(call.shape))
     return Draft("channelshuffle", access.Composed(steps))
 
 
@@ -176,17 +169,17 @@ def same_places(call: OperatorCall) -> Draft:
 
 def looked_up(call: OperatorCall) -> Draft:
     """A vector for each number."""
-    shape = tuple(call.out.shape)
-    way = access.Composed((access.Reshape((*shape[:-1], 1)), access.Expand(shape)))
-    return Draft("embedding", way, (call["indices"],) if call.depends(call["indices"]) else None)
+    return Draft("embedding", _repeated(call), (call["indices"],) if call.depends(call["indices"]) else None)
+
+
+def _repeated(call: OperatorCall) -> access.Composed:
+    """Each number all along a new last axis."""
+    return access.Composed((access.Reshape((*call.shape[:-1], 1)), access.Expand(call.shape)))
 
 
 def complex_view(call: OperatorCall) -> Draft:
     """Pairs of numbers as one, or the other way round."""
-    shape = tuple(call.out.shape)
-    if call.name == "view_as_complex":
-        return Draft("complex", access.Reduce((-1,)))
-    return Draft("real", access.Composed((access.Reshape((*shape[:-1], 1)), access.Expand(shape))))
+    return Draft("complex", access.Reduce((-1,))) if call.name == "view_as_complex" else Draft("real", _repeated(call))
 
 
 def rotate(call: OperatorCall) -> Draft:
@@ -194,11 +187,6 @@ def rotate(call: OperatorCall) -> Draft:
     turns, (one, other) = int(call["k"]) % 4, (int(dim) % call.x.ndim for dim in call["dims"])
     order = list(range(call.x.ndim))
     order[one], order[other] = other, one
-    backward = {dim: picked(dim, [*range(call.x.shape[dim])][::-1]) for dim in (one, other)}
-    ways = {
-        0: (),
-        1: (backward[other], access.Permute(tuple(order))),
-        2: (backward[one], backward[other]),
-        3: (backward[one], access.Permute(tuple(order))),
-    }
+    turned, first, second = access.Permute(tuple(order)), _backward(call, one), _backward(call, other)
+    ways = ((), (second, turned), (first, second), (first, turned))
     return Draft("rotate", access.Composed(ways[turns]), locality=POSITIONAL)

@@ -7,7 +7,6 @@ to a spectrum makes all of its axes read all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -112,8 +111,8 @@ class Spectra:
             axes = self._followed.get(x, frozenset()) | {int(dim) % x.ndim - x.ndim for dim in call["dim"]}
             return self._spectrum(call, Draft("fft", Pointwise(), (x,), locality=POSITIONAL), axes)
         if not spectra:
-            whole = Everything(tuple(call.out.shape))
-            return Draft("fft", whole, (call.x,), locality=POSITIONAL) if call.name.startswith("_fft") else None
+            found = Draft("fft", Everything(call.shape), (call.x,), locality=POSITIONAL)
+            return found if call.name.startswith("_fft") else None
         axes = self._followed[spectra[0]]
         if call.name in ("_fft_c2r", "_fft_c2c"):
             back = {int(dim) % call.x.ndim - call.x.ndim for dim in call["dim"]}
@@ -126,16 +125,16 @@ class Spectra:
         elif call.name in ("view", "unsqueeze", "squeeze", "expand"):
             count = -min(axes)
             if call.x.shape[-count:] == call.out.shape[-count:]:
-                return self._spectrum(call, Draft("reshape", InFront(tuple(call.out.shape[:-count]), count)), axes)
+                return self._spectrum(call, Draft("reshape", InFront(call.shape[:-count], count)), axes)
         elif call.name == "sum" and not axes & {int(dim) % call.x.ndim - call.x.ndim for dim in call["dim"]}:
-            dims = tuple(int(dim) for dim in call["dim"])
-            if call["keepdim"] or max(int(dim) % call.x.ndim for dim in dims) < call.x.ndim + min(axes):
-                return self._spectrum(call, Draft("sum", Reduce(dims, bool(call["keepdim"]))), axes)
+            dims, keep = tuple(int(dim) % call.x.ndim for dim in call["dim"]), bool(call["keepdim"])
+            if keep or max(dims) < call.x.ndim + min(axes):
+                return self._spectrum(call, Draft("sum", Reduce(dims, keep)), axes)
         elif call.name in ("mul", "einsum") and len(call.inputs) == 1:
             found = self._product(call, axes)
             if found is not None:
                 return self._spectrum(call, found, axes)
-        return Draft(call.name, Everything(tuple(call.out.shape)), locality=POSITIONAL)
+        return Draft(call.name, Everything(call.shape), locality=POSITIONAL)
 
     def _product(self, call: OperatorCall, axes: frozenset[int]) -> Draft | None:
         x = call.inputs[0]
@@ -148,12 +147,12 @@ class Spectra:
             return None
         offsets = tuple((axis, _offsets(known[axis])) for axis in sorted(axes))
         if call.name == "mul":
-            return Draft("mul", Circular(tuple(call.out.shape), offsets), (x,), locality=WINDOWED)
-        left, right, result = _terms(call["equation"])
+            return Draft("mul", Circular(call.shape, offsets), (x,), locality=WINDOWED)
+        left, right, result = terms_of(call["equation"])
         first = left if call["operands"][0] is x else right
         if any(first[axis] != result[axis] or (left + right).count(first[axis]) != 2 for axis in axes):
             return None
-        way = Composed((Contraction((first,), result, tuple(call.out.shape)), Circular(tuple(call.out.shape), offsets)))
+        way = Composed((Contraction((first,), result, call.shape), Circular(call.shape, offsets)))
         return Draft("einsum", way, (x,), locality=WINDOWED)
 
     def _spectrum(self, call: OperatorCall, step: Draft, axes: frozenset[int]) -> Draft:
@@ -180,12 +179,8 @@ def _offsets(samples: np.ndarray) -> tuple[int, ...]:
     return tuple(int(one) if one <= len(samples) // 2 else int(one) - len(samples) for one in places)
 
 
-def _terms(equation: str) -> tuple[str, str, str]:
+def terms_of(equation: str) -> tuple[str, str, str]:
+    """The letters of both factors and of the result."""
     sides, _, result = equation.replace(" ", "").partition("->")
     left, _, right = sides.partition(",")
     return left, right, result
-
-
-def terms_of(equation: str) -> Sequence[str]:
-    """The letters of both factors and of the result."""
-    return _terms(equation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import product
 from math import prod
 
 from torch import Tensor
@@ -16,7 +17,7 @@ from ...description.shapes import output_size, transposed_axes
 from ...network.base import Operation, Volume
 from ...network.operations import Convolve
 from ...receptive import access
-from .call import POSITIONAL, WINDOWED, Draft, OperatorCall, spread
+from .call import POSITIONAL, WINDOWED, Draft, OperatorCall, spread, table
 
 MODES = {"exact": "nearest-exact", "nearest": "nearest", "bicubic": "cubic"}
 BOUNDARIES = {"reflection": "reflect", "replication": "replicate", "circular": "circular"}
@@ -66,7 +67,7 @@ def _convolved(
     size = tuple(x.shape[-described.ndim :])
     images = x.numel() // (described.in_channels * prod(size))
     parts: list[tuple[Tensor, access.AccessPattern]] = [(x, access.SlidingWindows(described.axes, described.channels))]
-    parts += [(one, access.Everything(tuple(call.out.shape))) for one in others if one is not None]
+    parts += [(one, access.Everything(call.shape)) for one in others if one is not None]
     parts = [part for part in parts if call.depends(part[0])]
     return Draft(
         "conv",
@@ -134,8 +135,7 @@ def antialiased(call: OperatorCall) -> Draft:
         reach = max(ratio, 1.0) * (2 if "bicubic" in call.name else 1)
         ends = [(ratio * (at + 0.5) - reach + 0.5, ratio * (at + 0.5) + reach + 0.5) for at in range(outputs)]
         spans = [range(max(int(low), 0), min(int(high), size)) for low, high in ends]
-        width = max(map(len, spans))
-        steps.append(access.Gather(dim, tuple((*span, *[-1] * (width - len(span))) for span in spans)))
+        steps.append(access.Gather(dim, table(spans)))
     return Draft("upsample", access.Composed(tuple(steps)), (x,), locality=POSITIONAL)
 
 
@@ -150,15 +150,14 @@ def pad(call: OperatorCall) -> Draft:
 
 def cut(call: OperatorCall) -> Draft:
     """x[start:end:step] along one axis."""
-    dim, length = int(call["dim"]) % call.x.ndim, call.x.shape[int(call["dim"])]
+    length = call.x.shape[call.dim]
     start, _, step = slice(call["start"], call["end"], call["step"]).indices(length)
-    return Draft("slice", sliced(dim, length, start, int(step), call.out.shape[dim]), locality=WINDOWED)
+    return Draft("slice", sliced(call.dim, length, start, step, call.out.shape[call.dim]), locality=WINDOWED)
 
 
 def sliced(dim: int, length: int, start: int, step: int, outputs: int) -> access.Slice:
     """So many units of an axis from one on."""
-    high = start + (outputs - 1) * step + 1 - length
-    return access.Slice(dim, Axis(1, step, padding=(-start, high)))
+    return access.Slice(dim, Axis(1, step, padding=(-start, start + (outputs - 1) * step + 1 - length)))
 
 
 def unfold(call: OperatorCall) -> Draft:
@@ -169,36 +168,26 @@ def unfold(call: OperatorCall) -> Draft:
 
 def im2col(call: OperatorCall) -> Draft:
     """F.unfold: the taps of every window as channels."""
-    x = call.x
     axes = columns(call)
-    count = [axis.kernel for axis in axes]
-    steps = (
-        access.Unfold(2, axes[0]),
-        access.Unfold(3, axes[1]),
-        access.Permute((0, 1, 4, 5, 2, 3)),
-        access.Reshape((x.shape[0], x.shape[1] * count[0] * count[1], call.out.shape[-1])),
-    )
+    windows = (access.Unfold(2, axes[0]), access.Unfold(3, axes[1]))
+    steps = (*windows, access.Permute((0, 1, 4, 5, 2, 3)), access.Reshape(call.shape))
     return Draft("unfold", access.Composed(steps), axes=axes, locality=WINDOWED)
 
 
 def col2im(call: OperatorCall) -> Draft:
     """F.fold: windows back to their places, sums where they overlap."""
     axes = columns(call)
-    size = [int(one) for one in call["output_size"]]
-    batch, channels = call.out.shape[:2]
+    batch, channels, *size = call.shape
     counts = [output_size(axis, length) for axis, length in zip(axes, size, strict=True)]
     ky, kx = (axis.kernel for axis in axes)
     tables = []
     for axis, length, windows in zip(axes, size, counts, strict=True):
-        low = axis.padding[0]
         rows: list[list[int]] = [[] for _ in range(length)]
-        for tap in range(axis.kernel):
-            for window in range(windows):
-                place = window * axis.stride + tap * axis.dilation - int(low)
-                if 0 <= place < length:
-                    rows[place].append(tap * windows + window)
-        width = max(map(len, rows))
-        tables.append(tuple(tuple(row + [-1] * (width - len(row))) for row in rows))
+        for tap, window in product(range(axis.kernel), range(windows)):
+            place = window * axis.stride + tap * axis.dilation - int(axis.padding[0])
+            if 0 <= place < length:
+                rows[place].append(tap * windows + window)
+        tables.append(table(rows))
     steps = (
         access.Reshape((batch, channels, ky, kx, *counts)),
         access.Permute((0, 1, 2, 4, 3, 5)),
