@@ -67,7 +67,7 @@ class ModelCopy:
         return made
 
     def _copy(self, value: Any) -> None:
-        kind = type(value)
+        kind: Any = type(value)
         if isinstance(value, FUNCTIONS):
             self._copy_function(value)
         elif kind in weakref.ProxyTypes:
@@ -77,8 +77,9 @@ class ModelCopy:
             self._keep(value, self._stand_in(value))
         elif isinstance(value, torch.jit.ScriptModule):
             made = self._keep(value, copy.deepcopy(value))
-            for old, new in zip(_tensors_of(value), _tensors_of(made), strict=True):
-                self._keep(old, new)
+            for all_of in (nn.Module.parameters, nn.Module.buffers):
+                for old, new in zip(all_of(value), all_of(made), strict=True):
+                    self._keep(old, new)
         elif isinstance(value, np.random.Generator | np.random.RandomState | random.Random):
             self._keep(value, copy.deepcopy(value))
         elif isinstance(value, torch.Generator):
@@ -88,7 +89,7 @@ class ModelCopy:
         elif kind in (tuple, frozenset) or (isinstance(value, tuple) and hasattr(value, "_fields")):
             made = [self(one) for one in value]
             if any(new is not old for new, old in zip(made, value, strict=True)):
-                self._keep(value, frozenset(made) if kind is frozenset else tuple.__new__(kind, made))
+                self._keep(value, frozenset(made) if kind is frozenset else tuple.__new__(type(value), made))
         elif isinstance(value, dict | list | set | deque):
             self._copy_container(value)
         elif isinstance(value, nn.Module) or _has_state(value):
@@ -137,10 +138,6 @@ class ModelCopy:
             for cell, old in zip(cells, value.__closure__ or (), strict=True):
                 with suppress(ValueError):  # empty as yet
                     cell.cell_contents = self(old.cell_contents)
-
-
-def _tensors_of(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
 
 
 def _slots(kind: type) -> list[Any]:

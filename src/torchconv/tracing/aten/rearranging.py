@@ -74,10 +74,8 @@ def unbind(call: OperatorCall) -> Drafts:
 def split(call: OperatorCall) -> Drafts:
     """An axis in parts."""
     lengths = [part.shape[call.dim] for part in call.results]
-    starts, whole = accumulate([0, *lengths]), call.x.shape[call.dim]
-    return tuple(
-        Draft("split", sliced(call.dim, whole, *one)) for one in zip(starts, [1] * len(lengths), lengths, strict=False)
-    )
+    pairs = zip(accumulate([0, *lengths]), lengths, strict=False)
+    return tuple(Draft("split", sliced(call.dim, call.x.shape[call.dim], start, 1, length)) for start, length in pairs)
 
 
 def join(call: OperatorCall) -> Draft:
