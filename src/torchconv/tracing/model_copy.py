@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 OWN = {*sys.stdlib_module_names, "torch", "sympy", "numpy", "torchconv"} - {"collections", "queue", "types"}
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
+GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.Generator)
 METHODS = (types.FunctionType, types.MethodType, types.BuiltinMethodType)
 FUNCTIONS = (*METHODS, functools.partial, functools._lru_cache_wrapper, weakref.ref)
 REARRANGING = ("", "view", "reshape", "permute", "expand")  # which do not take the name of their layer
@@ -80,10 +81,8 @@ class ModelCopy:
             for all_of in (nn.Module.parameters, nn.Module.buffers):
                 for old, new in zip(all_of(value), all_of(made), strict=True):
                     self._keep(old, new)
-        elif isinstance(value, np.random.Generator | np.random.RandomState | random.Random):
+        elif isinstance(value, GENERATORS):
             self._keep(value, copy.deepcopy(value))
-        elif isinstance(value, torch.Generator):
-            self._keep(value, value.clone_state())
         elif kind is np.ndarray and value.flags.owndata:
             self._keep(value, value.copy())
         elif kind in (tuple, frozenset) or (isinstance(value, tuple) and hasattr(value, "_fields")):

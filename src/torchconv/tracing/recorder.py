@@ -303,8 +303,8 @@ class Recorder(TorchDispatchMode):
         word = call.name.strip("_")
         if torch.Tag.pointwise in func.tags:
             return (Draft(word),)
-        shape = tuple(call.out.shape)
-        return (Draft(word, Everything(shape), known=False, note=f"{func} is not understood"),) * len(call.results)
+        found = Draft(word, Everything(call.shape), known=False, note=f"{func} is not understood")
+        return (found,) * len(call.results)
 
     def _add_draft(self, one: Tensor, draft: Draft, inputs: tuple[Tensor, ...], made_of: frozenset[str]) -> str:
         fresh, self.taken = made_of - self.taken, made_of | self.taken

@@ -80,10 +80,9 @@ def trace_values(model: nn.Module, inputs: Any, sink: Sink) -> TraceResult:
 
     The nodes are those of `trace`. In evaluation mode, without gradients; the model is left as it is.
     """
-    try:
+    with contextlib.suppress(NeedsAnotherRun):
         return TraceResult(None, *_run(model, inputs, sink, True, True))
-    except NeedsAnotherRun:
-        return TraceResult(None, *_run(model, inputs, sink, True, False))
+    return TraceResult(None, *_run(model, inputs, sink, True, False))
 
 
 def _run(model: nn.Module, inputs: Any, sink: Sink, numbers: bool, functional: bool) -> tuple[Any, ...]:

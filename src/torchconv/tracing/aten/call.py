@@ -42,7 +42,7 @@ class OperatorCall:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the first result."""
-        return tuple(self.results[0].shape)
+        return tuple(self.out.shape)
 
     @property
     def x(self) -> Tensor:
@@ -91,7 +91,7 @@ Drafts = tuple[Draft, ...]  # one for each result, where they are not one node
 
 def table(rows: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
     """Rows of one length, filled up with -1 for none."""
-    width = max(1, *map(len, rows)) if rows else 1
+    width = max([1, *map(len, rows)])
     return tuple((*row, *[-1] * (width - len(row))) for row in rows)
 
 

@@ -161,7 +161,7 @@ def _rows(found: ChosenPlaces, shape: tuple[int, ...]) -> tuple[tuple[int, ...],
     rows: list[list[int]] = [[] for _ in range(length)]
     for number, place in enumerate(found.places):
         rows[place].append(number)
-    return table(rows) if max(1, *map(len, rows)) * length <= MOST_PLACES else None
+    return table(rows) if max([1, *map(len, rows)]) * length <= MOST_PLACES else None
 
 
 def part_written(call: OperatorCall) -> Draft:
