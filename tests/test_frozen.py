@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -198,6 +199,24 @@ def test_threads_share_it():
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(run, range(600)))
+
+
+def test_threads_may_use_it_while_keys_are_compared_by_python(monkeypatch):
+    monkeypatch.setattr(weight_cache, "MOST_ENTRIES", 4)
+    memory, weight = WeightCache(), torch.ones(3)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def run(number: int) -> bool:
+        use = tc.Convolution(1, 1 + number % 7, (3,))  # its hash is computed in Python
+        memory.recall(weight, use, 8, lambda one: one)
+        return memory.bytes >= 0
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(run, range(20_000)))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_limit_drops_what_was_used_longest_ago():

@@ -12,7 +12,6 @@ connection table, and autocast's.
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,12 +46,13 @@ class WeightCache:
     A weight is known by its identity, and its values are dropped when it goes away. They are made when a weight is seen
     for the second time without a change, so that weights that are new at every call, or change, cost next to nothing.
 
-    Threads may share it without a lock: entries never change, and each step on the dictionary is atomic.
+    Threads may share it without a lock: entries never change, and each step on the dictionary is atomic. That is true
+    of a plain one only: an OrderedDict whose keys are compared by Python's own code is torn, and the process dies.
     """
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self.most = most
-        self._entries: OrderedDict[tuple[int, Hashable], CachedWeight] = OrderedDict()
+        self._entries: dict[tuple[int, Hashable], CachedWeight] = {}  # the last used last
 
     @property
     def bytes(self) -> int:
@@ -80,8 +80,8 @@ class WeightCache:
             return entry.value
         if not same_bits(weight, entry.copy):
             return self._note(key, weight)
-        with suppress(KeyError):  # another thread may have dropped it
-            self._entries.move_to_end(key)
+        self._entries.pop(key, None)
+        self._entries[key] = entry
         return entry.value
 
     def forget(self) -> None:
@@ -96,9 +96,9 @@ class WeightCache:
     def _put(self, key: tuple[int, Hashable], entry: CachedWeight) -> None:
         self._entries.pop(key, None)
         self._entries[key] = entry
-        with suppress(KeyError):  # another thread may have dropped the last
+        with suppress(RuntimeError, StopIteration):  # another thread may have changed or emptied it meanwhile
             while len(self._entries) > MOST_ENTRIES or (entry.bytes and self.bytes > self.most):
-                self._entries.popitem(last=False)
+                self._entries.pop(next(iter(self._entries)), None)
 
 
 CACHE = WeightCache()
