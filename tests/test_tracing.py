@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import torchconv as tc
-from torchconv.compute.observer import THREAD
+from torchconv.compute.tensors import THREAD
 from torchconv.tracing.model_copy import ModelFailed
 from torchconv.tracing.trace import trace, trace_values
 

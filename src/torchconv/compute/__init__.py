@@ -5,7 +5,7 @@ algorithms differentiable any number of times, because the three operations of a
 derivatives. algorithms/ has a file for each way to compute, planning/ chooses and measures, native/ loads the C++
 kernels, pooling/ is the same for pooling. Around them: padding.py (borders that reflect, replicate or wrap), layouts.py
 (the order of weights and channels; connection tables as grouped convolutions), weight_cache.py (what is computed from
-frozen weights), observer.py (who traces this thread), tensors.py, torch_bugs.py.
+frozen weights), tensors.py (their roles, types and memory, and who traces this thread), torch_bugs.py.
 
 Public through torchconv itself: conv, conv_input_grad, conv_weight_grad, plan, Plan. The rest is internal.
 """

@@ -60,24 +60,9 @@ def conv(
     """
     if not (isinstance(x, Tensor) and isinstance(weight, Tensor)):
         check_tensors(input=x, weight=weight)
-    operator = _operator(
-        x.ndim,
-        weight.shape,
-        connections,
-        stride,
-        padding,
-        dilation,
-        groups,
-        padding_mode,
-        input_dilation,
-        sharing,
-        bias_sharing,
-        flip,
-        algorithm,
-        precision,
-        workspace,
-    )
-    return operator(x, weight, bias)
+    windows = stride, padding, dilation, groups, padding_mode, input_dilation
+    how = sharing, bias_sharing, flip, algorithm, precision, workspace
+    return _operator(x.ndim, weight.shape, connections, *windows, *how)(x, weight, bias)
 
 
 def conv_input_grad(input_size: Sequence[int], weight: Tensor, grad_output: Tensor, **settings: Any) -> Tensor:
@@ -174,44 +159,15 @@ def _hashable(value: Any) -> Any:
 
 
 @lru_cache(maxsize=1024, typed=True)
-def _made(
-    input_ndim: int,
-    weight_shape: Sequence[int],
-    connections: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-    padding_mode: Any,
-    input_dilation: Any,
-    sharing: Any,
-    bias_sharing: Any,
-    flip: bool,
-    algorithm: str,
-    precision: str,
-    workspace: int | None,
-) -> Operator:
+def _made(input_ndim: int, weight_shape: Sequence[int], connections: Any, *settings: Any) -> Operator:
+    named = dict(zip((name for name in _SETTINGS if name != "connections"), settings, strict=True))
+    flip, algorithm, precision, workspace = map(named.pop, ("flip", "algorithm", "precision", "workspace"))
     table = None if connections is None else table_of(connections)
+    sharing = named["sharing"]
     ndim = _rank(input_ndim, weight_shape, sharing, table)
     phases = 0 if Sharing.of(sharing, ndim).is_full else ndim
-    channels = (
-        (int(weight_shape[phases + 1]) * groups, int(weight_shape[phases])) if table is None else table.shape[::-1]
-    )
-    description = Convolution(
-        channels[0],
-        channels[1],
-        tuple(weight_shape[-ndim:]),
-        stride,
-        padding,
-        dilation,
-        groups,
-        True,
-        padding_mode,
-        input_dilation=input_dilation,
-        connections=table,
-        sharing=sharing,
-        bias_sharing=bias_sharing,
-    )
+    outs, ins = (weight_shape[phases], weight_shape[phases + 1] * named["groups"]) if table is None else table.shape
+    description = Convolution(int(ins), int(outs), tuple(weight_shape[-ndim:]), connections=table, **named)
     layout = layouts.FLIPPED if flag("flip", flip) else layouts.PLAIN
     return Operator(description, algorithm, layout, precision, workspace)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..description.connections import Connections
 from ..description.convolution import Convolution
 from ..description.sharing import Sharing
-from .tensors import INPUT, OPERANDS, WEIGHT, has_numbers
+from .tensors import INPUT, OPERANDS, OUTPUT, WEIGHT, has_numbers
 
 PLAIN = "plain"  # (*phases, out, in // groups, *kernel)
 FLIPPED = "flipped"  # the same with the taps in reverse order: true convolution
@@ -94,13 +94,11 @@ def spread_bias(bias: Tensor, sharing: Sharing, output_size: tuple[int, ...]) ->
 class TablePart:
     """Some outputs of a table: a grouped convolution of gathered channels.
 
-    outputs, inputs, weights: numbers of the output channels, of the input channels and of the connections, in order.
+    places: numbers of the output channels, of the input channels and of the connections, in order, by role.
     """
 
     convolution: Convolution
-    outputs: tuple[int, ...]
-    inputs: tuple[int, ...]
-    weights: tuple[int, ...]
+    places: dict[str, tuple[int, ...]]
 
 
 @lru_cache(maxsize=1024)
@@ -120,7 +118,8 @@ def table_parts(conv: Convolution) -> tuple[TablePart, ...]:
         weights = tuple(place[output, source] for row in rows for output in sharers[row] for source in row)
         channels = Connections.of(width * len(rows), height * len(rows), len(rows))
         sub = Convolution.of_parts(channels, conv.axes, conv.sharing)
-        parts.append(TablePart(sub, outputs, tuple(source for row in rows for source in row), weights))
+        inputs = tuple(source for row in rows for source in row)
+        parts.append(TablePart(sub, {OUTPUT: outputs, INPUT: inputs, WEIGHT: weights}))
     return tuple(parts)
 
 
@@ -133,41 +132,41 @@ def by_table_parts(
     second: Tensor,
 ) -> Tensor:
     """An operation of the table, from the same operation, compute(convolution, first, second), of every part."""
-    names, pieces = OPERANDS[role], []
+    axes = {INPUT: 1, OUTPUT: 1, WEIGHT: 0 if conv.sharing.is_full else conv.ndim}
+    axis, pieces = axes[role], []
     for part in parts:
-        pieces.append(compute(part.convolution, _take(names[0], first, part), _take(names[1], second, part)))
-    return _put(role, pieces, parts, conv)
-
-
-def _take(name: str, tensor: Tensor, part: TablePart) -> Tensor:
-    """What one part reads of an input, an output or weights (*phases, connections, *kernel)."""
-    if name != WEIGHT:
-        return _gather(tensor, 1, part.inputs if name == INPUT else part.outputs)
-    axis = _weight_axis(part.convolution)
-    return _gather(tensor, axis, part.weights).unflatten(axis, part.convolution.channels.weight_shape)
-
-
-def _put(name: str, pieces: Sequence[Tensor], parts: Sequence[TablePart], conv: Convolution) -> Tensor:
-    """The adjoint of `_take` over all parts: pieces added up at their places in an input, an output or weights."""
-    if name != WEIGHT:
-        places = [part.inputs if name == INPUT else part.outputs for part in parts]
-        return _scatter(pieces, 1, places, conv.in_channels if name == INPUT else conv.out_channels)
-    axis = _weight_axis(conv)
-    listed = [piece.flatten(axis, axis + 1) for piece in pieces]
-    return _scatter(listed, axis, [part.weights for part in parts], conv.channels.count)
-
-
-def _weight_axis(conv: Convolution) -> int:
-    return 0 if conv.sharing.is_full else conv.ndim
-
-
-def _gather(x: Tensor, axis: int, index: tuple[int, ...]) -> Tensor:
-    return x.index_select(axis, torch.tensor(index, device=x.device))
-
-
-def _scatter(pieces: Sequence[Tensor], axis: int, indices: Sequence[tuple[int, ...]], size: int) -> Tensor:
-    whole = torch.cat(tuple(pieces), axis)
+        operands = []
+        for name, tensor in zip(OPERANDS[role], (first, second), strict=True):
+            taken = tensor.index_select(axes[name], torch.tensor(part.places[name], device=tensor.device))
+            shape = part.convolution.channels.weight_shape
+            operands.append(taken.unflatten(axes[name], shape) if name == WEIGHT else taken)
+        piece = compute(part.convolution, *operands)
+        pieces.append(piece.flatten(axis, axis + 1) if role == WEIGHT else piece)
+    whole = torch.cat(pieces, axis)
     shape = list(whole.shape)
-    shape[axis] = size
-    index = torch.tensor([number for one in indices for number in one], device=whole.device)
+    shape[axis] = {INPUT: conv.in_channels, OUTPUT: conv.out_channels, WEIGHT: conv.channels.count}[role]
+    index = torch.tensor([number for part in parts for number in part.places[role]], device=whole.device)
     return whole.new_zeros(shape).index_add(axis, index, whole)
+
+
+def split_phases(x: Tensor, steps: Sequence[int], into: int) -> Tensor:
+    """(n, c, *(size * steps)) to (n * steps, c, *size), or into 1: (n, c * steps, *size): every steps-th sample."""
+    if max(steps) == 1:
+        return x
+    ndim = len(steps)
+    sizes = (part for n, step in zip(x.shape[2:], steps, strict=True) for part in (n // step, step))
+    x = x.reshape(*x.shape[:2], *sizes)
+    lead, phases = [0, 1], range(3, 3 + 2 * ndim, 2)
+    x = x.permute(*lead[: into + 1], *phases, *lead[into + 1 :], *range(2, 2 + 2 * ndim, 2))
+    return x.flatten(into, into + ndim)
+
+
+def join_phases(x: Tensor, steps: Sequence[int], out_of: int) -> Tensor:
+    """The inverse of `split_phases`."""
+    if max(steps) == 1:
+        return x
+    ndim, size = len(steps), x.shape[2:]
+    x = x.unflatten(out_of, (-1, *steps))
+    places = (place for axis in range(ndim) for place in (2 + ndim + axis, 1 + out_of + axis))
+    x = x.permute(0, 1 if out_of else 1 + ndim, *places)
+    return x.reshape(*x.shape[:2], *(n * step for n, step in zip(size, steps, strict=True)))

@@ -15,10 +15,9 @@ from . import layouts, padding
 from .algorithms import Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
 from .autograd import apply
-from .observer import THREAD, Observer
 from .planning import choose
 from .planning.choose import Choice
-from .tensors import INPUT, OUTPUT, WEIGHT, autocast_dtype, cast, check_tensors
+from .tensors import INPUT, OUTPUT, THREAD, WEIGHT, Observer, autocast_dtype, cast, check_tensors
 from .weight_cache import is_frozen
 
 MOST_KNOWN = 256  # shapes of one convolution for which preparations are kept

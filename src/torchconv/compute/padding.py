@@ -49,13 +49,9 @@ def unspread(x: Tensor, steps: Sequence[int]) -> Tensor:
 
 def extended(conv: Convolution) -> Convolution:
     """The convolution that is left once `extend` has put the samples of other boundaries than zeros in place."""
-    axes = (axis if axis.boundary == "zeros" else _bare(axis) for axis in conv.axes)
+    bare = {"padding": (0, 0), "boundary": "zeros", "input_dilation": 1}  # an input that holds its border already
+    axes = (axis if axis.boundary == "zeros" else replace(axis, **bare) for axis in conv.axes)
     return Convolution.of_parts(conv.channels, tuple(axes), conv.sharing)
-
-
-def _bare(axis: Axis) -> Axis:
-    """The same windows on an input that holds its border already."""
-    return replace(axis, padding=(0, 0), boundary="zeros", input_dilation=1)
 
 
 def only_zeros(conv: Convolution) -> bool:
@@ -75,21 +71,13 @@ def extender(conv: Convolution, input_size: Sequence[int]) -> Callable[[Tensor],
     pads = _torch_pads(conv.axes, input_size)
     if pads is None:
         return lambda x: _extended_by_index(conv, x)
-    if len(pads) == 1:
-        mode, sides = pads[0]
-        return lambda x: _padded(x, sides, mode)
-    return lambda x: _padded_in_turn(x, pads)
 
+    def padded(x: Tensor) -> Tensor:
+        for mode, sides in pads:
+            x = F.pad(x, sides, mode=mode).to(x.dtype)  # under autocast on a processor torch's is one in float32
+        return x
 
-def _padded_in_turn(x: Tensor, pads: Sequence[tuple[str, list[int]]]) -> Tensor:
-    for mode, sides in pads:
-        x = _padded(x, sides, mode)
-    return x
-
-
-def _padded(x: Tensor, sides: list[int], mode: str) -> Tensor:
-    """torch's padding; under autocast on a processor that is one in float32."""
-    return F.pad(x, sides, mode=mode).to(x.dtype)
+    return padded
 
 
 def _extended_by_index(conv: Convolution, x: Tensor) -> Tensor:

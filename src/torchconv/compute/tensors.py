@@ -1,10 +1,15 @@
-"""The three tensors of a convolution: each operation is named by the one it gives, and takes the other two in order."""
+"""The three tensors of a convolution, and what is asked of tensors before a call: their types, memory, and observers.
+
+Each operation is named by the tensor it gives, and takes the other two in order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import isfinite
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +17,9 @@ from torch import Tensor
 from torch.nn.parameter import Parameter
 
 from ..errors import SettingError
+
+if TYPE_CHECKING:
+    from ..network.operations import Operation
 
 INPUT, WEIGHT, OUTPUT = "input", "weight", "output"
 OPERANDS = {OUTPUT: (INPUT, WEIGHT), INPUT: (OUTPUT, WEIGHT), WEIGHT: (INPUT, OUTPUT)}
@@ -46,6 +54,35 @@ def autocast_dtype(device: str) -> torch.dtype | None:
 def recording() -> bool:
     """Whether torch.compile or torch.jit.trace writes down what is called, so that sizes may be no integers."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+
+
+class Observer(Protocol):
+    """Who watches what a thread computes: told of operations that are not to be taken apart.
+
+    Every convolution, pooling and layer that is one operation of a network asks once a call whether its thread is
+    traced: a variable of the thread and no context variable, which torch's compiler cannot follow.
+    """
+
+    def whole(self, operation: Operation, tensors: Sequence[Tensor], compute: Callable[..., Tensor]) -> Tensor:
+        """The output of an operation on tensors, the first of which has a batch; `compute` computes it from them."""
+        ...
+
+
+class _Thread(threading.local):
+    observer: Observer | None = None
+
+
+THREAD = _Thread()
+
+
+@contextmanager
+def observed(observer: Observer | None) -> Iterator[None]:
+    """While this lasts, `observer` watches this thread, and no other; None: nobody does."""
+    before, THREAD.observer = THREAD.observer, observer
+    try:
+        yield
+    finally:
+        THREAD.observer = before
 
 
 def check_tensors(**named: Any) -> None:

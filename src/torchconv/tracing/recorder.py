@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..compute.observer import observed
+from ..compute.tensors import observed
 from ..network.base import Operation, Recorded, TensorVolume
 from ..network.graph import Node
 from ..network.operations import Input

@@ -15,7 +15,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.nn.parameter import Parameter
 from torch.utils import _pytree as pytree
 
-from ..compute.observer import THREAD, observed
+from ..compute.tensors import THREAD, observed
 from ..network.graph import Network, Node
 from .model_copy import ModelCopy, ModelFailed, ModuleCalls, uncached
 from .recorder import MOST_NUMBERS, Recorder, Sink, WholeFunctions

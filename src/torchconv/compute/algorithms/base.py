@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -80,6 +80,7 @@ class Algorithm(ABC):
     takes_tables: whether it reads connection tables itself; where not, it is given grouped convolutions.
     differentiable: whether its operations are made of what torch differentiates itself, and as well as it can be done.
     error: the largest in float32 to be expected, in parts of the direct algorithm's; tests/test_errors.py measures it.
+    keeps: whether weights are frozen, so that it may cache what it computes from them.
     limit: bytes of workspace to keep to where it can trade them for time; None: as `tensors.room` says.
     """
 
@@ -89,15 +90,11 @@ class Algorithm(ABC):
     differentiable: ClassVar[bool] = False
     error: ClassVar[float] = 1.0
     limit: int | None = None
+    keeps: bool = False
 
     def declines(self, problem: Problem) -> str | None:
         """Reason this algorithm cannot run `problem`, or None."""
         return None
-
-    @property
-    def for_frozen_weights(self) -> Algorithm:
-        """The same algorithm for frozen weights, with the same results: it may cache what it computes from them."""
-        return self
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
         """Whether "auto" should weigh this way against torch's own for some input, at some microseconds a call."""
@@ -110,10 +107,8 @@ class Algorithm(ABC):
     def expected(self, problem: Problem, role: str) -> float:
         """The same on this machine, where `torchconv tune --machine` has measured it."""
         found = cost_model.factors(problem.threads) if problem.device == "cpu" else {}
-        key = (
-            cost_model.key(self.name, problem.convolution, problem.dtype, problem.channels_last, role) if found else ""
-        )
-        return self.seconds(problem, role) * found.get(key, 1.0)
+        asked = problem.convolution, problem.dtype, problem.channels_last, role
+        return self.seconds(problem, role) * (found.get(cost_model.key(self.name, *asked), 1.0) if found else 1.0)
 
     def workspace(self, problem: Problem, role: str) -> int:
         """Bytes that one operation takes beside input, weights and output, about; without borders and tables."""
@@ -121,10 +116,16 @@ class Algorithm(ABC):
 
     def within(self, limit: int | None) -> Algorithm:
         """The same way, keeping to a limit."""
-        if limit == self.limit:
-            return self
+        return self if limit == self.limit else self._with(limit=limit)
+
+    @property
+    def for_frozen_weights(self) -> Algorithm:
+        """The same algorithm for frozen weights, with the same results."""
+        return self._with(keeps=True)
+
+    def _with(self, **settings: Any) -> Algorithm:
         other = copy(self)
-        other.limit = limit
+        vars(other).update(settings)
         return other
 
     @abstractmethod

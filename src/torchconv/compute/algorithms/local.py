@@ -5,7 +5,7 @@ Unshared: every weight is read, or written, once. Tiled: the results that share 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, ClassVar
 
@@ -18,14 +18,33 @@ from .. import padding
 from ..native import direct, library
 from ..native.library import number
 from ..planning import cost_model, machine
-from ..tensors import INPUT, WEIGHT
+from ..tensors import INPUT, OUTPUT, WEIGHT
 from .base import Algorithm, Problem
 
 
-class Unshared(Algorithm):
+class _Local(Algorithm):
+    """The three operations by the kernels of one kind."""
+
+    kernels: ClassVar[dict[str, Callable[..., Tensor]]]
+
+    def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
+        sizes, x = x.shape[2:], padding.spread(x, conv.input_dilation)
+        return self.kernels[OUTPUT](x, weight, shapes.output_sizes(conv.axes, sizes), *_settings(conv, sizes))
+
+    def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
+        settings = _spread_size(conv, input_size), *_settings(conv, input_size)
+        return padding.unspread(self.kernels[INPUT](grad, weight, *settings), conv.input_dilation)
+
+    def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
+        settings = conv.sharing.phases(tuple(grad.shape[2:])), *_settings(conv, x.shape[2:])
+        return self.kernels[WEIGHT](padding.spread(x, conv.input_dilation), grad, *settings)
+
+
+class Unshared(_Local):
     """Each position's weights times its windows, as they come from memory."""
 
     name: ClassVar[str] = "unshared"
+    kernels: ClassVar = direct.UNSHARED
 
     def declines(self, problem: Problem) -> str | None:
         if any(period is not None for period in problem.convolution.sharing.periods):
@@ -47,23 +66,12 @@ class Unshared(Algorithm):
         wide = problem.batch * conv.in_channels * prod(problem.sizes) * 4 if size == 2 and role == INPUT else 0
         return own + wide + _copies(problem)
 
-    def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
-        settings = _settings(conv, x.shape[2:])
-        return direct.unshared_output(padding.spread(x, conv.input_dilation), weight, *settings)
 
-    def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
-        size, settings = _spread_size(conv, input_size), _settings(conv, input_size)
-        return padding.unspread(direct.unshared_input_grad(grad, weight, size, *settings), conv.input_dilation)
-
-    def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
-        settings = _settings(conv, x.shape[2:])
-        return direct.unshared_weight_grad(padding.spread(x, conv.input_dilation), grad, *settings)
-
-
-class Tiled(Algorithm):
+class Tiled(_Local):
     """Each kernel's outputs, on a lattice of their own, by products of samples and vectors of channels."""
 
     name: ClassVar[str] = "tiled"
+    kernels: ClassVar = direct.TILED
     error: ClassVar[float] = 3.0
 
     def declines(self, problem: Problem) -> str | None:
@@ -85,18 +93,6 @@ class Tiled(Algorithm):
         weights = prod(conv.weight_shape(problem.sizes)) * max(problem.dtype.itemsize, 4) * _filled(conv, role)
         ordered = int(weights * (conv.groups if role != WEIGHT else 1))
         return ordered + problem.threads * number("unit bytes") + _copies(problem)
-
-    def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
-        size, settings = shapes.output_sizes(conv.axes, x.shape[2:]), _settings(conv, x.shape[2:])
-        return direct.tiled_output(padding.spread(x, conv.input_dilation), weight, size, *settings)
-
-    def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
-        size, settings = _spread_size(conv, input_size), _settings(conv, input_size)
-        return padding.unspread(direct.tiled_input_grad(grad, weight, size, *settings), conv.input_dilation)
-
-    def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
-        phases, settings = conv.sharing.phases(tuple(grad.shape[2:])), _settings(conv, x.shape[2:])
-        return direct.tiled_weight_grad(padding.spread(x, conv.input_dilation), grad, phases, *settings)
 
 
 def _declines(problem: Problem) -> str | None:

@@ -78,8 +78,8 @@ class Grid:
         taps = list(range(3 + 2 * ndim, 3 + 3 * ndim))
         rows, columns = [0, *repeats], [2, *taps]
         inner = [*columns, *rows] if self.rows_inside else [*rows, *columns]
-        sizes = (self.kernels, self.columns, -1) if self.rows_inside else (self.kernels, -1, self.columns)
-        lined_up = view.permute(*phases, 1, *inner).reshape(self._sized(sizes, x.shape[0]))
+        sizes = (self.columns, self.rows(len(x))) if self.rows_inside else (self.rows(len(x)), self.columns)
+        lined_up = view.permute(*phases, 1, *inner).reshape(self.kernels, *sizes)
         return lined_up.transpose(1, 2) if self.rows_inside else lined_up
 
     @property
@@ -90,9 +90,6 @@ class Grid:
     def rows(self, batch: int) -> int:
         """Windows that share a kernel."""
         return batch * prod(self.repeats)
-
-    def _sized(self, sizes: tuple[int, ...], batch: int) -> tuple[int, ...]:
-        return tuple(self.rows(batch) if size == -1 else size for size in sizes)
 
     def unpatch(self, patches: Tensor, batch: int, input_size: Sequence[int]) -> Tensor:
         """The adjoint of `patches`: windows added up where they overlap, axis after axis."""
@@ -115,20 +112,16 @@ class Grid:
 
     def lines(self, y: Tensor) -> Tensor:
         """Outputs (batch, out, *size) as (kernels, batch * repeats, out // groups)."""
-        ndim = self.conv.ndim
-        high = [
-            repeat * phase - size for repeat, phase, size in zip(self.repeats, self.phases, self.outputs, strict=True)
-        ]
-        y = padding.pad(y, [(0, side) for side in high])
-        y = y.unflatten(1, (self.conv.groups, self.conv.out_channels // self.conv.groups))
-        for number in range(ndim):
-            y = y.unflatten(3 + 2 * number, (self.repeats[number], self.phases[number]))
+        ndim, split = self.conv.ndim, list(zip(self.repeats, self.phases, strict=True))
+        whole = (repeat * phase for repeat, phase in split)
+        y = padding.pad(y, [(0, size - own) for size, own in zip(whole, self.outputs, strict=True)])
+        y = y.unflatten(1, (self.conv.groups, -1))
+        for number, pair in enumerate(split):
+            y = y.unflatten(3 + 2 * number, pair)
         repeats, phases = [3 + 2 * n for n in range(ndim)], [4 + 2 * n for n in range(ndim)]
-        sizes = (self.kernels, self.rows(y.shape[0]), self.conv.out_channels // self.conv.groups)
         if self.rows_inside:
-            flat = y.permute(*phases, 1, 2, 0, *repeats).reshape(sizes[0], sizes[2], sizes[1])
-            return flat.transpose(1, 2)
-        return y.permute(*phases, 1, 0, *repeats, 2).reshape(sizes)
+            return y.permute(*phases, 1, 2, 0, *repeats).reshape(self.kernels, y.shape[2], -1).transpose(1, 2)
+        return y.permute(*phases, 1, 0, *repeats, 2).reshape(self.kernels, -1, y.shape[2])
 
     def unlines(self, lines: Tensor, batch: int) -> Tensor:
         """The inverse of `lines`."""
@@ -138,9 +131,8 @@ class Grid:
         y = split.permute(ndim + 1, ndim, 2 * ndim + 2, *places).flatten(1, 2)
         for number in range(ndim):
             y = y.flatten(2 + number, 3 + number)
-        return padding.pad(
-            y, [(0, size - whole) for size, whole in zip(self.outputs, y.shape[2:], strict=True)]
-        ).contiguous()
+        surplus = [(0, size - whole) for size, whole in zip(self.outputs, y.shape[2:], strict=True)]
+        return padding.pad(y, surplus).contiguous()
 
 
 class Patches(Algorithm):
@@ -156,11 +148,9 @@ class Patches(Algorithm):
         if role == INPUT:
             last = max(conv.kernel_size[-1], 2)
             patches = patches * last // (last - 1) + (0 if conv.sharing.is_full else patches)
-        padded = (
-            shapes.dilated(axis, size) + sum(pair)
-            for axis, size, pair in zip(conv.axes, problem.sizes, grid.pads, strict=True)
-        )
-        inputs = problem.batch * conv.in_channels * prod(padded)
+        padded = zip(conv.axes, problem.sizes, grid.pads, strict=True)
+        inputs = prod((shapes.dilated(axis, size) + sum(pair) for axis, size, pair in padded), start=problem.batch)
+        inputs *= conv.in_channels
         outputs = problem.batch * conv.out_channels * prod(grid.repeats) * prod(grid.phases)
         return (patches + inputs + 2 * outputs) * problem.dtype.itemsize
 

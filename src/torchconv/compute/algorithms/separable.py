@@ -28,10 +28,9 @@ from ..tensors import INPUT, OUTPUT, has_numbers
 from ..weight_cache import CACHE
 from .base import Algorithm, Problem
 from .depthwise import Depthwise
-from .torch_kernels import TorchChannelsLast, TorchKernels
+from .torch_kernels import KERNELS, TorchChannelsLast
 
-DIRECT = TorchKernels()
-WAYS = (DIRECT, TorchChannelsLast(), Depthwise())  # of the convolutions on one axis
+WAYS = (KERNELS, TorchChannelsLast(), Depthwise())  # of the convolutions on one axis
 LEAST = 2e-15  # relative error of the decomposition itself
 TYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 ALONE = Axis(1)
@@ -52,7 +51,7 @@ class Factors:
 class Separable(Algorithm):
     """Rows, then columns, as few as give the kernels to the precision of their type.
 
-    keeps: whether factors are kept. most: the rank from which on it takes another way, `otherwise`; by default none.
+    most: the rank from which on it takes another way, `otherwise`; by default none.
 
     The gradient of the weight does not depend on the weight, and so not on its rank: torch's kernels compute it.
     """
@@ -60,12 +59,8 @@ class Separable(Algorithm):
     name: ClassVar[str] = "separable"
     error: ClassVar[float] = 2.0  # of as many factors as a weight of full rank needs
 
-    def __init__(self, keeps: bool = False, most: int | None = None, otherwise: Algorithm = DIRECT) -> None:
-        self._keeps, self._most, self._otherwise = keeps, most, otherwise
-
-    @property
-    def for_frozen_weights(self) -> Algorithm:
-        return KEEPING
+    def __init__(self, most: int | None = None, otherwise: Algorithm = KERNELS) -> None:
+        self._most, self._otherwise = most, otherwise
 
     def declines(self, problem: Problem) -> str | None:
         conv = problem.convolution
@@ -98,7 +93,7 @@ class Separable(Algorithm):
             most += 1
         if most == 0 or _decomposition(conv) > seconds - _seconds(problem, 1, role):
             return other
-        return Separable(keeps=True, most=most, otherwise=other)
+        return Separable(most, other).for_frozen_weights
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         factors = self._factors(conv, x, weight)
@@ -120,7 +115,7 @@ class Separable(Algorithm):
         return _way(rows, between, input_size, INPUT).input_grad(rows, between, factors.rows, input_size)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
-        return DIRECT.weight_grad(conv, x, grad)
+        return KERNELS.weight_grad(conv, x, grad)
 
     def _factors(self, conv: Convolution, x: Tensor, weight: Tensor) -> Factors | None:
         """None where the rank is too high, or where there are no numbers, or not only finite ones, to decompose."""
@@ -130,13 +125,10 @@ class Separable(Algorithm):
         most = most if self._most is None else min(most, self._most)
         size = weight.element_size() * most * (conv.in_channels * conv.kernel_size[1] + weight[..., 0].numel())
         found = None
-        if self._keeps:
+        if self.keeps:
             found = CACHE.recall(weight, (self.name, conv.groups, most), size, lambda one: decomposed(conv, one, most))
         found = decomposed(conv, weight, most) if found is None else found
         return found if found is not None and found.rank <= most else None
-
-
-KEEPING = Separable(keeps=True)
 
 
 def decomposed(conv: Convolution, weight: Tensor, most: int) -> Factors | None:

@@ -65,9 +65,8 @@ class SparseMatrix(Algorithm):
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         size = tuple(x.shape[2:])
-        return self._apply(_rows(conv, size, False), x, weight).reshape(
-            len(x), conv.out_channels, *conv.output_size(size)
-        )
+        y = self._apply(_rows(conv, size, False), x, weight)
+        return y.reshape(len(x), conv.out_channels, *conv.output_size(size))
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         rows = _rows(conv, tuple(input_size), True)

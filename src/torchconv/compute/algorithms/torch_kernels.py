@@ -70,10 +70,8 @@ def call_for(conv: Convolution, input_size: Sequence[int], transposed: bool = Fa
 
 def static_call(conv: Convolution, transposed: bool) -> TorchCall | None:
     """torch's call with nothing around it, if that is all there is to `conv` at every input size."""
-    plain = conv.sharing.is_full and conv.ndim in _PLAIN and conv.channels.rows is None
+    plain = conv.sharing.is_full and conv.ndim in _PLAIN and conv.channels.rows is None and not torch_bugs.types(conv)
     if not plain or any(axis.boundary != "zeros" or axis.padding == "same" for axis in conv.axes):
-        return None
-    if torch_bugs.types(conv):
         return None
     call = call_for(conv, (1,) * conv.ndim, transposed)
     return call if call.is_bare and call.transposed == transposed else None
@@ -83,8 +81,7 @@ def _plain(conv: Convolution, pads: Sequence[tuple[int, int]]) -> TorchCall:
     both = tuple(max(min(pair), 0) for pair in pads)
     rest = tuple((low - side, high - side) for (low, high), side in zip(pads, both, strict=True))
     none = (0,) * conv.ndim
-    nothing = ((0, 0),) * conv.ndim
-    return TorchCall(conv.input_dilation, rest, conv.stride, both, conv.dilation, False, none, conv.groups, nothing)
+    return TorchCall(conv.input_dilation, rest, conv.stride, both, conv.dilation, False, none, conv.groups, ())
 
 
 def _transposed(conv: Convolution, pads: Sequence[tuple[int, int]]) -> TorchCall:
@@ -99,10 +96,8 @@ def _transposed(conv: Convolution, pads: Sequence[tuple[int, int]]) -> TorchCall
         cuts.append(cut)
         extras.append(extra)
         after.append((cut - first, cut - extra - last))
-    ones = (1,) * conv.ndim
-    nothing = ((0, 0),) * conv.ndim
-    steps = conv.input_dilation
-    return TorchCall(ones, nothing, steps, tuple(cuts), conv.dilation, True, tuple(extras), conv.groups, tuple(after))
+    ones, steps = (1,) * conv.ndim, conv.input_dilation
+    return TorchCall(ones, (), steps, tuple(cuts), conv.dilation, True, tuple(extras), conv.groups, tuple(after))
 
 
 class TorchKernels(Algorithm):
@@ -152,8 +147,7 @@ class TorchKernels(Algorithm):
 
         def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             if wrong and x.dtype in wrong and x.device.type == "cpu":
-                wide = compute(x.float(), weight.float(), None if bias is None else bias.float())
-                return wide.to(x.dtype)
+                return compute(x.float(), weight.float(), None if bias is None else bias.float()).to(x.dtype)
             if not bare:
                 x = borders.pad(borders.spread(x, call.spread), call.before)
             y = function(x, self._kernel(call, weight), None if grows else bias, *arguments)
@@ -185,13 +179,10 @@ class TorchKernels(Algorithm):
         x = borders.pad(borders.spread(self._laid_out(x), call.spread), call.before)
         grad = borders.unpad(self._laid_out(grad), call.after)
         kernel = self._kernel(call, x.new_empty(1).expand(conv.weight_shape()))  # only its shape is read
-        result = call.backward(grad, x, kernel, towards=1)
-        return (
-            layouts.flipped(layouts.swapped(result, conv.groups, conv.ndim), conv.ndim) if call.transposed else result
-        )
+        return self._kernel(call, call.backward(grad, x, kernel, towards=1))
 
     def _kernel(self, call: TorchCall, weight: Tensor) -> Tensor:
-        """The weights as torch wants them; its transposed convolution flips the kernel by itself."""
+        """The weights as torch wants them, and back; its transposed convolution flips the kernel by itself."""
         ndim = len(call.stride)
         return layouts.flipped(layouts.swapped(weight, call.groups, ndim), ndim) if call.transposed else weight
 
@@ -201,12 +192,10 @@ class TorchKernels(Algorithm):
 
 def _inner_size(conv: Convolution, call: TorchCall, input_size: Sequence[int]) -> list[int]:
     """The size of what torch is given, after zeros were put between and around the samples."""
+    if call.transposed:
+        return list(input_size)
     sizes = zip(conv.axes, input_size, call.before, strict=True)
-    return (
-        list(input_size)
-        if call.transposed
-        else [shapes.dilated(a, size) + low + high for a, size, (low, high) in sizes]
-    )
+    return [shapes.dilated(axis, size) + low + high for axis, size, (low, high) in sizes]
 
 
 def _by_parts(operation: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
@@ -229,11 +218,8 @@ class TorchChannelsLast(TorchKernels):
 
     def seconds(self, problem: Problem, role: str) -> float:
         best = self._seconds(problem, role, True)
-        return (
-            best
-            if problem.channels_last
-            else best + problem.numbers / machine.GATHER / cost_model.cores(problem.threads)
-        )
+        reordered = 0 if problem.channels_last else problem.numbers / machine.GATHER
+        return best + reordered / cost_model.cores(problem.threads)
 
     def workspace(self, problem: Problem, role: str) -> int:
         """Both arrays in the other order, one of them twice in the gradients."""

@@ -56,7 +56,7 @@ def library() -> Library:
     return Library(handle, "")
 
 
-@compile_time_constant
+@compile_time_constant  # so that a compiler does not follow how the library is loaded
 def off() -> str | None:
     """Why the kernels cannot be used; None if they can."""
     return library().reason or None
@@ -166,16 +166,10 @@ def threads(seconds: float) -> int:
 
 def reason_against(dtype: torch.dtype, device: str) -> str | None:
     """Why kernels cannot compute with such numbers here; None if they can."""
-    off = _reason_off()
-    if off:
-        return off
+    if reason := off():
+        return reason
     if device != "cpu":
         return "the kernels compute on the CPU"
     if torch.onnx.is_in_onnx_export():
         return "ONNX has no such operation"
     return None if dtype in TYPES else f"the kernels have no code for {dtype}"
-
-
-@compile_time_constant  # so that a compiler does not follow how the library is loaded
-def _reason_off() -> str:
-    return library().reason

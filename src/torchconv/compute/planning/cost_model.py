@@ -25,9 +25,7 @@ def torch_rate(convolution: Convolution, dtype: torch.dtype, role: str, channels
     table = machine.BFLOAT16 if dtype == torch.bfloat16 and name in machine.BFLOAT16 else machine.RATES
     rate = table[name][channels_last][PLACES[role]] * 1e9
     fewest = min(convolution.in_channels, convolution.out_channels) // convolution.groups
-    if fewest < machine.MANY_CHANNELS and not name.startswith(
-        ("depthwise", "single", "one")
-    ):  # as a first layer's three
+    if fewest < machine.MANY_CHANNELS and name.startswith(("dense", "thin")):  # as a first layer's three
         rate *= fewest / 4 if name.startswith("thin") else 0.6
     return rate / 2 if dtype == torch.float64 else rate
 

@@ -51,15 +51,11 @@ class Bench:
         """One operation by one algorithm, in another type if one is given."""
         # another tensor each time, so that nothing is kept of the weight: what is measured holds for learning too
         x, grad, weight = (tensor.detach().to(dtype or tensor.dtype) for tensor in (self.x, self.grad, self.weight))
-        operator = _operator(self.problem, algorithm.name)
+        operator, sizes = _operator(self.problem, algorithm.name), self.problem.sizes
         with torch.no_grad():
             if role == OUTPUT:
                 return operator(x, weight)
-            return (
-                operator.input_grad(grad, weight, self.problem.sizes)
-                if role == INPUT
-                else operator.weight_grad(x, grad)
-            )
+            return operator.weight_grad(x, grad) if role == WEIGHT else operator.input_grad(grad, weight, sizes)
 
     def seconds(self, algorithms: list[Algorithm], role: str, at_most: float) -> dict[str, float]:
         """The median of some interleaved runs of each; one that is hopelessly slow at first is not run again."""
@@ -77,8 +73,10 @@ class Bench:
     def right(self, algorithms: list[Algorithm], role: str) -> list[Algorithm]:
         """Those whose result is as exact as the precision asks; torch's own kernels are not believed either."""
         exact = torch.float64 if self.problem.dtype in (torch.float32, torch.float64) else torch.float32
+        wide = replace(self.problem, dtype=torch.float64)
+        reference = next((one for one in algorithms if one.declines(wide) is None), algorithms[0])
         try:
-            truth = self.run(_reference(self.problem, algorithms), role, exact).double()
+            truth = self.run(reference, role, exact).double()
         except RuntimeError:  # as where the memory is too small: what cannot be checked is not believed
             return []
         scale = float(truth.abs().max()) or 1.0
@@ -100,11 +98,6 @@ class Bench:
 @lru_cache(maxsize=64)
 def _operator(problem: Problem, algorithm: str) -> Operator:
     return Operator(problem.convolution, algorithm, precision=problem.precision, workspace=problem.workspace)
-
-
-def _reference(problem: Problem, algorithms: list[Algorithm]) -> Algorithm:
-    wide = replace(problem, dtype=torch.float64)
-    return next((one for one in algorithms if one.declines(wide) is None), algorithms[0])
 
 
 def timed(case: Callable[[], object]) -> float:

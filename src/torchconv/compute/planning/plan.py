@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf, prod
 from typing import Any
 
@@ -75,9 +75,13 @@ class Plan:
         return next(row for row in self.rows if row.name == self.algorithms[role])
 
     def __repr__(self) -> str:
-        problem, seconds = self.problem, milliseconds(self.seconds) if self.seconds < inf else "unknown time"
-        size = "x".join(map(str, problem.sizes))
-        return f"<Plan: {self.algorithm} for {problem.convolution} on {problem.batch} images of {size}, {seconds}>"
+        seconds = milliseconds(self.seconds) if self.seconds < inf else "unknown time"
+        return f"<Plan: {self.algorithm} for {self._title}, {seconds}>"
+
+    @property
+    def _title(self) -> str:
+        problem = self.problem
+        return f"{problem.convolution} on {problem.batch} images of {'x'.join(map(str, problem.sizes))}"
 
     def __str__(self) -> str:
         return self.explain()
@@ -89,10 +93,8 @@ class Plan:
         in float32, in parts of that of sums taken term by term.
         """
         problem, how = self.problem, "measured" if self.measured else "expected"
-        size = "x".join(map(str, problem.sizes))
         kind = str(problem.dtype).removeprefix("torch.")
-        title = f"{problem.convolution} on {problem.batch} images of {size}, {kind}, {problem.device}"
-        lines = [f"{title}, {problem.threads} threads", self._limits(), ""]
+        lines = [f"{self._title}, {kind}, {problem.device}, {problem.threads} threads", self._limits(), ""]
         lines.append(f"{how:20}" + "".join(f"{HEADS[role]:>18}" for role in ROLES) + f"{'workspace':>13}{'error':>9}")
         for row in self.rows:
             if row.reason is not None:
@@ -153,8 +155,16 @@ def plan(
         workspace = getattr(operator, "workspace", None)
     asked = getattr(operator, "algorithm", "auto")
     choose.check(asked, precision, workspace)
-    problem = _problem(convolution, input_shape, dtype, torch.device(device).type, precision, workspace)
-    problem = replace(problem, channels_last=channels_last)
+    batch, channels, *sizes = input_shape if len(input_shape) == convolution.ndim + 2 else (0, 0)
+    if channels != convolution.in_channels or prod(input_shape) < 1:
+        expected = f"(batch, {', '.join([str(convolution.in_channels), *['size'] * convolution.ndim])})"
+        raise ShapeError(
+            f"input_shape of plan for convolution {convolution}", got=tuple(input_shape), expected=expected
+        )
+    size = tuple(map(int, sizes))
+    convolution.output_size(size)
+    where = torch.device(device).type, precision, int(batch), size, torch.get_num_threads(), channels_last
+    problem = Problem(convolution, dtype, *where, workspace=workspace)
     if measure and asked == "auto":
         return _measured(problem)
     chosen = choose.choose(problem, asked)
@@ -176,24 +186,6 @@ def plan_of_texts(
         raise SettingError("input", got=shape, expected="batch, channels and sizes joined by x, as in 8x64x56x56")
     settings: dict[str, Any] = {"measure": measure, "precision": precision, "workspace": workspace}
     return plan(Convolution.parse(convolution), sizes, dtype=getattr(torch, dtype), **settings)
-
-
-def _problem(
-    convolution: Convolution,
-    shape: Sequence[int],
-    dtype: torch.dtype,
-    device: str,
-    precision: str,
-    workspace: int | None,
-) -> Problem:
-    if len(shape) != convolution.ndim + 2 or shape[1] != convolution.in_channels or prod(shape) < 1:
-        sizes = ", ".join(["size"] * convolution.ndim)
-        expected = f"(batch, {convolution.in_channels}, {sizes})"
-        raise ShapeError(f"input_shape of plan for convolution {convolution}", got=tuple(shape), expected=expected)
-    sizes = tuple(int(size) for size in shape[2:])
-    convolution.output_size(sizes)
-    threads = torch.get_num_threads()
-    return Problem(convolution, dtype, device, precision, int(shape[0]), sizes, threads, workspace=workspace)
 
 
 def _measured(problem: Problem) -> Plan:
@@ -223,8 +215,7 @@ def _rows(problem: Problem, measured: dict[str, dict[str, float]]) -> tuple[Plan
             continue
         needed = {role: algorithm.workspace(problem, role) for role in ROLES}
         reason, first = None if first else choose.above_limit(algorithm, problem), False
-        seconds = {
-            role: measured[role].get(name, inf) if measured else algorithm.expected(problem, role) for role in ROLES
-        }
+        found = {role: measured[role].get(name, inf) for role in measured}
+        seconds = found or {role: algorithm.expected(problem, role) for role in ROLES}
         rows.append(PlanRow(name, algorithm.error, seconds, needed, reason))
     return tuple(rows)

@@ -92,14 +92,6 @@ def questions() -> Iterator[dict[str, Any]]:
     yield from (found["question"] for path in folder().glob("*.json") if (found := _content(path)) is not None)
 
 
-def clear() -> int:
-    """Remove everything that is kept; returns how many answers there were."""
-    paths = list(folder().glob("*.json"))
-    for path in paths:
-        path.unlink(missing_ok=True)
-    return len(paths)
-
-
 def _path(question: dict[str, Any]) -> Path:
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:32]
     return folder() / f"{digest}.json"
@@ -152,4 +144,7 @@ def forget() -> int:
     """Remove all answers; returns how many there were on disk."""
     _LEARNED.clear()
     convolutions.cache_clear()
-    return clear()
+    paths = list(folder().glob("*.json"))
+    for path in paths:
+        path.unlink(missing_ok=True)
+    return len(paths)

@@ -29,51 +29,33 @@ def applied(function: type[_Pooled], x: Tensor, windows: PlacedWindows) -> Tenso
 
 
 class _Pooled(torch.autograd.Function):
-    """What all of them have: images that vmap adds join the batch."""
+    """What is not linear keeps the input and the output for its derivatives; WindowSum and WindowPick need neither."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
-        *tensors, ctx.windows = inputs
-        ctx.save_for_backward(*tensors, output)
-        ctx.save_for_forward(*tensors, output)
+        x, ctx.windows = inputs
+        ctx.save_for_backward(x, output)
+        ctx.save_for_forward(x, output)
 
 
 class WindowSum(_Pooled):
-    """The weighted sum of every window."""
+    """The weighted sum of every window, or its adjoint."""
 
     @staticmethod
-    def forward(x: Tensor, windows: PlacedWindows) -> Tensor:  # type: ignore[override]
-        return native.window_sum(x, windows)
+    def forward(x: Tensor, windows: PlacedWindows, adjoint: bool = False) -> Tensor:  # type: ignore[override]
+        return native.window_sum_grad(x, windows) if adjoint else native.window_sum(x, windows)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
-        ctx.windows = inputs[1]
+        _, ctx.windows, ctx.adjoint = inputs
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
-        return WindowSpread.apply(grad, ctx.windows), None
+        return WindowSum.apply(grad, ctx.windows, not ctx.adjoint), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
-        return WindowSum.apply(tangent, ctx.windows)
-
-
-class WindowSpread(_Pooled):
-    """Its adjoint."""
-
-    @staticmethod
-    def forward(grad: Tensor, windows: PlacedWindows) -> Tensor:  # type: ignore[override]
-        return native.window_sum_grad(grad, windows)
-
-    setup_context = WindowSum.setup_context
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
-        return WindowSum.apply(grad, ctx.windows), None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
-        return WindowSpread.apply(tangent, ctx.windows)
+        return WindowSum.apply(tangent, ctx.windows, ctx.adjoint)
 
 
 class WindowMax(_Pooled):
@@ -86,51 +68,39 @@ class WindowMax(_Pooled):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
         x, y = ctx.saved_tensors
-        return WindowPut.apply(grad, x.detach(), y.detach(), ctx.windows), None
+        return WindowPick.apply(grad, x.detach(), y.detach(), ctx.windows, True), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
         x, y = ctx.saved_tensors
-        return WindowPick.apply(tangent, x.detach(), y.detach(), ctx.windows)
-
-
-class WindowPut(_Pooled):
-    """Numbers put where the largest of each window lies; added up where windows share it."""
-
-    @staticmethod
-    def forward(grad: Tensor, x: Tensor, y: Tensor, windows: PlacedWindows) -> Tensor:  # type: ignore[override]
-        return native.window_max_grad(grad, x, y, windows)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
-        _, x, y, _ = ctx.saved_tensors
-        return WindowPick.apply(grad, x, y, ctx.windows), None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
-        _, x, y, _ = ctx.saved_tensors
-        return WindowPut.apply(tangent, x, y, ctx.windows)
+        return WindowPick.apply(tangent, x.detach(), y.detach(), ctx.windows, False)
 
 
 class WindowPick(_Pooled):
-    """Numbers from where the largest of each window lies."""
+    """Numbers from where the largest of each window lies; the adjoint adds them up there."""
 
     @staticmethod
-    def forward(values: Tensor, x: Tensor, y: Tensor, windows: PlacedWindows) -> Tensor:  # type: ignore[override]
+    def forward(values: Tensor, x: Tensor, y: Tensor, windows: PlacedWindows, adjoint: bool) -> Tensor:  # type: ignore[override]
+        if adjoint:
+            return native.window_max_grad(values, x, y, windows)
         pooling = windows.pooling
         real = samples(torch.ones_like(x[:1, :1]), pooling) > 0
         hits = ((samples(x, pooling) == y[..., None]) & real).int()
         return samples(values, pooling).gather(-1, hits.argmax(-1, keepdim=True)).squeeze(-1)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
+        _, *largest, ctx.windows, ctx.adjoint = inputs
+        ctx.save_for_backward(*largest)
+        ctx.save_for_forward(*largest)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
-        _, x, y, _ = ctx.saved_tensors
-        return WindowPut.apply(grad, x, y, ctx.windows), None, None, None
+        return WindowPick.apply(grad, *ctx.saved_tensors, ctx.windows, not ctx.adjoint), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
-        _, x, y, _ = ctx.saved_tensors
-        return WindowPick.apply(tangent, x, y, ctx.windows)
+        return WindowPick.apply(tangent, *ctx.saved_tensors, ctx.windows, ctx.adjoint)
 
 
 class WindowNorm(_Pooled):
@@ -145,13 +115,13 @@ class WindowNorm(_Pooled):
         (x, y), power = ctx.saved_tensors, int(ctx.windows.pooling.p)
         each = _over(grad, y, power)
         if torch.is_grad_enabled():
-            return _slope(x, power) * WindowSpread.apply(each, ctx.windows), None
+            return _slope(x, power) * WindowSum.apply(each, ctx.windows, True), None
         return native.window_sum_grad(each, ctx.windows, power, x), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:  # type: ignore[override]
         (x, y), power = ctx.saved_tensors, int(ctx.windows.pooling.p)
-        return _over(WindowSum.apply(_slope(x, power) * tangent, ctx.windows), y, power)
+        return _over(WindowSum.apply(_slope(x, power) * tangent, ctx.windows, False), y, power)
 
 
 def _over(numbers: Tensor, y: Tensor, power: int) -> Tensor:

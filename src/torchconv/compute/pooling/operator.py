@@ -17,10 +17,9 @@ from .. import layouts
 from ..native import library
 from ..native.library import TYPES
 from ..native.pooling import PlacedWindows
-from ..observer import THREAD
 from ..operator import Operator
 from ..planning import machine
-from ..tensors import check_tensors, has_numbers, recording
+from ..tensors import THREAD, check_tensors, has_numbers, recording
 from . import torch_backend
 from .autograd import WindowMax, WindowNorm, WindowSum, applied, needs_gradient
 
@@ -145,9 +144,8 @@ class PoolOperator:
         operator = Operator(Convolution.of_parts(Connections.of(channels, channels, channels), tuple(placed)))
         weight = torch.as_tensor(self.pooling.full_weight())
         weight = weight / weight.sum()
-        sums = torch_backend.divisor(torch.empty(1, 1, *size, dtype=torch.float64), self.pooling) / float(
-            self.pooling.full_weight().sum()
-        )
+        sums = torch_backend.divisor(torch.empty(1, 1, *size, dtype=torch.float64), self.pooling)
+        sums = sums / float(self.pooling.full_weight().sum())
         whole = bool((sums - 1).abs().max() < WHOLE)
         kept = {"dtype": x.dtype, "device": x.device}
         return operator, weight.expand(channels, 1, *weight.shape).to(**kept), None if whole else (1 / sums).to(**kept)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from math import inf, prod
 
 import torch
@@ -24,8 +25,8 @@ Pairs = list[tuple[int, int]]
 class Geometry:
     """A pooling's settings on one input, as torch's functions take them."""
 
-    def __init__(self, pooling: Pooling, x: Tensor) -> None:
-        axes, self.size = pooling.axes, tuple(x.shape[2:])
+    def __init__(self, pooling: Pooling, size: Sequence[int]) -> None:
+        axes, self.size = pooling.axes, tuple(size)
         self.pooling = pooling
         self.kernel = pooling.kernel_size
         self.stride = tuple(axis.stride for axis in axes)
@@ -62,9 +63,9 @@ def _filled(x: Tensor, pairs: Pairs, value: float) -> Tensor:
     return F.pad(x, sides, value=value) if any(sides) else x
 
 
-def bound(pooling: Pooling, size: tuple[int, ...]) -> Callable[[Tensor], Tensor] | None:
+def bound(pooling: Pooling, size: Sequence[int]) -> Callable[[Tensor], Tensor] | None:
     """Torch's own function that does it all on inputs of this size, with its settings; None where there is none."""
-    found = Geometry(pooling, torch.empty(1, 1, *size, device="meta"))
+    found = Geometry(pooling, size)
     if found.own is None or pooling.weights is not None or pooling.kind == "lp":
         return None
     (padding, ceil), kernel, stride = found.own, found.kernel, found.stride
@@ -79,34 +80,30 @@ def bound(pooling: Pooling, size: tuple[int, ...]) -> Callable[[Tensor], Tensor]
 
 def largest(x: Tensor, pooling: Pooling) -> Tensor:
     """The largest number of every window."""
-    found, pool = Geometry(pooling, x), _MAX[pooling.ndim - 1]
-    if found.own is not None and not pooling.count_include_pad:
-        padding, ceil = found.own
-        return pool(x, found.kernel, found.stride, padding, found.dilation, ceil)
+    if (own := bound(pooling, x.shape[2:])) is not None:
+        return own(x)
+    found = Geometry(pooling, x.shape[2:])
     least = -inf if x.is_floating_point() else torch.iinfo(x.dtype).min
     x = found.padded(x, least, 0.0 if pooling.count_include_pad else None)
-    return pool(x, found.kernel, found.stride, 0, found.dilation)
+    return _MAX[pooling.ndim - 1](x, found.kernel, found.stride, 0, found.dilation)
 
 
 def average(x: Tensor, pooling: Pooling) -> Tensor:
     """The mean, or the weighted average, of every window."""
-    found = Geometry(pooling, x)
-    if pooling.kind == "mean" and max(found.dilation) == 1 and found.own is not None:
-        padding, ceil = found.own
-        return _MEAN[pooling.ndim - 1](x, found.kernel, found.stride, padding, ceil, pooling.count_include_pad)
-    return total(x, pooling) / divisor(x, pooling)
+    own = bound(pooling, x.shape[2:])
+    return total(x, pooling) / divisor(x, pooling) if own is None else own(x)
 
 
 def divisor(x: Tensor, pooling: Pooling) -> Tensor:
     """The sum of the weights that count, (1, 1, *output size)."""
-    found = Geometry(pooling, x)
+    found = Geometry(pooling, x.shape[2:])
     ones = x.new_ones(1, 1, *found.size)
     return _sums(found.padded(ones, 0.0, 1.0 if pooling.count_include_pad else None), found)
 
 
 def total(x: Tensor, pooling: Pooling) -> Tensor:
     """The weighted sum of every window."""
-    found = Geometry(pooling, x)
+    found = Geometry(pooling, x.shape[2:])
     x = found.padded(x)
     if pooling.weights is None and max(found.dilation) == 1:
         return _MEAN[pooling.ndim - 1](x, found.kernel, found.stride) * prod(found.kernel)
@@ -116,16 +113,13 @@ def total(x: Tensor, pooling: Pooling) -> Tensor:
 
 def convolved(x: Tensor, weight: Tensor, pooling: Pooling) -> Tensor:
     """The sum of every window with weights for each channel, (channels, 1, *kernel_size)."""
-    found = Geometry(pooling, x)
-    convolve = _CONV[pooling.ndim - 1]
-    return convolve(found.padded(x), weight, None, found.stride, 0, found.dilation, weight.shape[0])
+    found = Geometry(pooling, x.shape[2:])
+    settings = found.stride, 0, found.dilation, weight.shape[0]
+    return _CONV[pooling.ndim - 1](found.padded(x), weight, None, *settings)
 
 
 def norm(
-    x: Tensor,
-    pooling: Pooling,
-    sum_of: Callable[[Tensor], Tensor],
-    samples_of: Callable[[Tensor], Tensor] | None = None,
+    x: Tensor, pooling: Pooling, sum_of: Callable[[Tensor], Tensor], samples_of: Callable[..., Tensor] | None = None
 ) -> Tensor:
     """The p-th root of the sum of |x|^p of every window; where that is 0, so is its derivative.
 
@@ -161,16 +155,14 @@ def _root(x: Tensor, p: float) -> Tensor:
 def _sums(x: Tensor, found: Geometry) -> Tensor:
     """Of tensors (planes, 1, *padded size)."""
     weight = torch.as_tensor(found.pooling.full_weight(), dtype=x.dtype, device=x.device)[None, None]
-    convolve = _CONV[found.pooling.ndim - 1]
-    if autocast_dtype(x.device.type) is None:
-        return convolve(x, weight, None, found.stride, 0, found.dilation)
-    with torch.autocast(x.device.type, enabled=False):  # pooling keeps the type of its input
-        return convolve(x, weight, None, found.stride, 0, found.dilation)
+    off = nullcontext() if autocast_dtype(x.device.type) is None else torch.autocast(x.device.type, enabled=False)
+    with off:  # pooling keeps the type of its input
+        return _CONV[found.pooling.ndim - 1](x, weight, None, found.stride, 0, found.dilation)
 
 
 def samples(x: Tensor, pooling: Pooling) -> Tensor:
     """The samples of every window, side by side along a new last axis, zeros for padding."""
-    x = Geometry(pooling, x).padded(x)
+    x = Geometry(pooling, x.shape[2:]).padded(x)
     for number, axis in enumerate(pooling.axes, 2):
         x = x.unfold(number, axis.span, axis.stride)[..., :: axis.dilation]
     return x.flatten(2 + pooling.ndim)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ...compute.observer import THREAD
+from ...compute.tensors import THREAD
 from ...description.axis import integer, positive
 from ...errors import DataError, SettingError, ShapeError
 from ...network.pooling import PoolClusters as Described

@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...compute.observer import THREAD
 from ...compute.pooling import torch_backend
-from ...compute.tensors import compile_time_constant
+from ...compute.tensors import THREAD, compile_time_constant
 from ...description.resampling import Resampling
 from ...description.shapes import sizes_of
 from ...errors import SettingError, ShapeError

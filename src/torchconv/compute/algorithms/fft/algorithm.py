@@ -27,12 +27,11 @@ from ...planning import cost_model, machine
 from ...tensors import INPUT, OUTPUT, WEIGHT, all_finite, has_numbers
 from ...weight_cache import Kernels
 from ..base import Algorithm, Problem
-from ..torch_kernels import TorchKernels
+from ..torch_kernels import KERNELS
 from . import correlation
 from .correlation import NARROW
 from .tiles import Compiled, Lengths
 
-DIRECT = TorchKernels()
 COMPILED = (torch.float32, *NARROW)  # types that the C++ kernels serve
 
 
@@ -41,13 +40,6 @@ class Fourier(Algorithm):
 
     name: ClassVar[str] = "fft"
     error: ClassVar[float] = 3.0
-
-    def __init__(self, keeps: bool = False) -> None:
-        self._keeps = keeps
-
-    @property
-    def for_frozen_weights(self) -> Algorithm:
-        return KEEPING
 
     def declines(self, problem: Problem) -> str | None:
         conv = problem.convolution
@@ -105,7 +97,7 @@ class Fourier(Algorithm):
             images = x if steps.is_plain else steps.input(x)
             y = transforms.output(cut, images.float(), self._kernels(conv, steps, weight), steps.windows).to(x.dtype)
         y = steps.output(y)
-        return y if all_finite(y) else DIRECT.output(conv, x, weight)
+        return y if all_finite(y) else KERNELS.output(conv, x, weight)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         steps = StrideOne.of(conv, input_size)
@@ -118,7 +110,7 @@ class Fourier(Algorithm):
             cells, size = steps.output_back(grad).float(), input_size if steps.is_plain else steps.size
             result = transforms.input_grad(cut, cells, self._kernels(conv, steps, weight), size).to(grad.dtype)
             result = result if steps.is_plain else steps.input_back(result)
-        return result if all_finite(result) else DIRECT.input_grad(conv, grad, weight, input_size)
+        return result if all_finite(result) else KERNELS.input_grad(conv, grad, weight, input_size)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         steps = StrideOne.of(conv, x.shape[2:])
@@ -129,7 +121,7 @@ class Fourier(Algorithm):
             images, cells = x if steps.is_plain else steps.input(x), steps.output_back(grad)
             result = transforms.weight_grad(cut, images.float(), cells.float(), steps.kernel).to(x.dtype)
         result = steps.weight_back(result)
-        return result if all_finite(result) else DIRECT.weight_grad(conv, x, grad)
+        return result if all_finite(result) else KERNELS.weight_grad(conv, x, grad)
 
     def _kernels(self, conv: Convolution, steps: StrideOne, weight: Tensor, turned: bool = False) -> Kernels:
         """Those of the correlation with steps of 1; turned: those of its adjoint, which is one too."""
@@ -140,7 +132,7 @@ class Fourier(Algorithm):
 
         ins, outs = conv.in_channels // conv.groups * prod(conv.stride), conv.out_channels
         channels = (conv.groups * ins, outs // conv.groups) if turned else (outs, ins)
-        return Kernels(weight, (*channels, *steps.kernel), made, (steps, turned) if self._keeps else None)
+        return Kernels(weight, (*channels, *steps.kernel), made, (steps, turned) if self.keeps else None)
 
     def _cut(
         self, conv: Convolution, steps: StrideOne, array: Tensor, size: Sequence[int], role: str
@@ -158,9 +150,6 @@ class Fourier(Algorithm):
         low = [pair[0] if steps.is_plain else 0 for pair in steps.pads]
         keeps = work.keeping_pays(lengths)
         return transforms.TileCut(conv.groups, low, lengths, work.spectra_room(lengths), keeps=keeps), left
-
-
-KEEPING = Fourier(keeps=True)
 
 
 def _compiled(work: Compiled, dtype: torch.dtype, role: str) -> Lengths | None:
@@ -237,70 +226,29 @@ class StrideOne:
     def input(self, x: Tensor) -> Tensor:
         """(batch, in, *size) to (batch * images, in * phases, *size)."""
         x = padding.pad(x, self.pads)
-        return _split(_split_images(x, self.dilation), self.stride, self.size)
+        return layouts.split_phases(layouts.split_phases(x, self.dilation, into=0), self.stride, into=1)
 
     def input_back(self, x: Tensor) -> Tensor:
         """The adjoint of `input`."""
-        x = _join_images(_join(x, self.stride), self.dilation)
+        x = layouts.join_phases(layouts.join_phases(x, self.stride, out_of=1), self.dilation, out_of=0)
         return padding.unpad(x, self.pads)
 
     def weight(self, weight: Tensor) -> Tensor:
         """(out, in // groups, *kernel) to (out, in // groups * phases, *kernel)."""
-        return _split(padding.pad(weight, self.tails), self.stride, self.kernel)
+        return layouts.split_phases(padding.pad(weight, self.tails), self.stride, into=1)
 
     def weight_back(self, weight: Tensor) -> Tensor:
         """The adjoint of `weight`."""
-        return padding.unpad(_join(weight, self.stride), self.tails)
+        return padding.unpad(layouts.join_phases(weight, self.stride, out_of=1), self.tails)
 
     def output(self, y: Tensor) -> Tensor:
         """(batch * images, out, *windows) to (batch, out, *output size)."""
-        return y if max(self.dilation) == 1 else padding.pad(_join_images(y, self.dilation), self._surplus())
+        return padding.pad(layouts.join_phases(y, self.dilation, out_of=0), self._surplus())
 
     def output_back(self, grad: Tensor) -> Tensor:
         """The adjoint of `output`."""
-        return grad if max(self.dilation) == 1 else _split_images(padding.unpad(grad, self._surplus()), self.dilation)
+        return layouts.split_phases(padding.unpad(grad, self._surplus()), self.dilation, into=0)
 
     def _surplus(self) -> Pairs:
         whole = (windows * step for windows, step in zip(self.windows, self.dilation, strict=True))
         return tuple((0, count - size) for count, size in zip(self.outputs, whole, strict=True))
-
-
-def _split(x: Tensor, steps: Sequence[int], size: Sequence[int]) -> Tensor:
-    """(n, c, *(size * steps)) to (n, c * steps, *size): the phases of a channel follow one another."""
-    if max(steps) == 1:
-        return x
-    ndim = len(steps)
-    x = x.reshape(*x.shape[:2], *(number for pair in zip(size, steps, strict=True) for number in pair))
-    x = x.permute(0, 1, *(3 + 2 * axis for axis in range(ndim)), *(2 + 2 * axis for axis in range(ndim)))
-    return x.flatten(1, 1 + ndim)
-
-
-def _join(x: Tensor, steps: Sequence[int]) -> Tensor:
-    """The inverse of `_split`."""
-    if max(steps) == 1:
-        return x
-    ndim, size = len(steps), x.shape[2:]
-    x = x.reshape(x.shape[0], -1, *steps, *size)
-    x = x.permute(0, 1, *(place for axis in range(ndim) for place in (2 + ndim + axis, 2 + axis)))
-    return x.reshape(*x.shape[:2], *(n * step for n, step in zip(size, steps, strict=True)))
-
-
-def _split_images(x: Tensor, steps: Sequence[int]) -> Tensor:
-    """(n, c, *(size * steps)) to (n * steps, c, *size): every steps-th sample is an image of its own."""
-    if max(steps) == 1:
-        return x
-    ndim = len(steps)
-    sizes = [number for length, step in zip(x.shape[2:], steps, strict=True) for number in (length // step, step)]
-    x = x.reshape(*x.shape[:2], *sizes)
-    x = x.permute(0, *(3 + 2 * axis for axis in range(ndim)), 1, *(2 + 2 * axis for axis in range(ndim)))
-    return x.flatten(0, ndim)
-
-
-def _join_images(x: Tensor, steps: Sequence[int]) -> Tensor:
-    """The inverse of `_split_images`."""
-    if max(steps) == 1:
-        return x
-    ndim, channels, size = len(steps), x.shape[1], x.shape[2:]
-    x = x.reshape(-1, *steps, channels, *size)
-    x = x.permute(0, 1 + ndim, *(place for axis in range(ndim) for place in (2 + ndim + axis, 1 + axis)))
-    return x.reshape(x.shape[0], channels, *(n * step for n, step in zip(size, steps, strict=True)))

@@ -20,10 +20,9 @@ from ...planning import cost_model, machine
 from ...tensors import OUTPUT, WEIGHT, all_finite, has_numbers
 from ...weight_cache import Kernels
 from ..base import Algorithm, Problem
-from ..torch_kernels import TorchKernels
+from ..torch_kernels import KERNELS
 from .tiles import Compiled
 
-DIRECT = TorchKernels()
 KERNEL, TILE = (3, 3), (6, 6)
 
 
@@ -32,13 +31,6 @@ class Winograd(Algorithm):
 
     name: ClassVar[str] = "winograd"
     error: ClassVar[float] = 12.0
-
-    def __init__(self, keeps: bool = False) -> None:
-        self._keeps = keeps
-
-    @property
-    def for_frozen_weights(self) -> Algorithm:
-        return KEEPING
 
     def declines(self, problem: Problem) -> str | None:
         conv = problem.convolution
@@ -72,25 +64,25 @@ class Winograd(Algorithm):
 
     def output(self, conv: Convolution, x: Tensor, weight: Tensor) -> Tensor:
         if not has_numbers(x):
-            return DIRECT.output(conv, x, weight)
+            return KERNELS.output(conv, x, weight)
         cut, size = self._cut(conv, x.shape[2:], x), shapes.output_sizes(conv.axes, x.shape[2:])
         y = transforms.output(cut, x, self._kernels(weight), size)
-        return y if all_finite(y) else DIRECT.output(conv, x, weight)
+        return y if all_finite(y) else KERNELS.output(conv, x, weight)
 
     def input_grad(self, conv: Convolution, grad: Tensor, weight: Tensor, input_size: Sequence[int]) -> Tensor:
         if not has_numbers(grad):
-            return DIRECT.input_grad(conv, grad, weight, input_size)
+            return KERNELS.input_grad(conv, grad, weight, input_size)
         result = transforms.input_grad(self._cut(conv, input_size, grad), grad, self._kernels(weight), input_size)
-        return result if all_finite(result) else DIRECT.input_grad(conv, grad, weight, input_size)
+        return result if all_finite(result) else KERNELS.input_grad(conv, grad, weight, input_size)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         if not has_numbers(x):
-            return DIRECT.weight_grad(conv, x, grad)
+            return KERNELS.weight_grad(conv, x, grad)
         result = transforms.weight_grad(self._cut(conv, x.shape[2:], x), x, grad, KERNEL)
-        return result if all_finite(result) else DIRECT.weight_grad(conv, x, grad)
+        return result if all_finite(result) else KERNELS.weight_grad(conv, x, grad)
 
     def _kernels(self, weight: Tensor) -> Kernels:
-        return Kernels(weight, weight.shape, how=self.name if self._keeps else None)
+        return Kernels(weight, weight.shape, how=self.name if self.keeps else None)
 
     def _cut(self, conv: Convolution, size: Sequence[int], array: Tensor) -> transforms.TileCut:
         threads = torch.get_num_threads()
@@ -98,9 +90,6 @@ class Winograd(Algorithm):
         low = [shapes.padding(axis, length)[0] for axis, length in zip(conv.axes, size, strict=True)]
         pays = _kernel_seconds(work) > machine.KEEP * _seconds(work, OUTPUT)
         return transforms.TileCut(conv.groups, low, TILE, work.spectra_room(TILE), transforms.WINOGRAD, pays)
-
-
-KEEPING = Winograd(keeps=True)
 
 
 def _work(problem: Problem) -> Compiled:
