@@ -226,10 +226,8 @@ class Operator:
         return layouts.plain(weight, self.layout, conv)
 
     def _check(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-        conv = self.convolution
-        self._check_input(x, conv.in_channels, None, "input")
-        sizes = tuple(x.shape[-conv.ndim :])
-        outputs = shapes.output_sizes(conv.axes, sizes, conv)
+        conv, sizes = self.convolution, tuple(x.shape[2:])
+        outputs = self.check_input(x)
         self._check_weight(weight, sizes)
         expected = (*conv.bias_sharing.phases(outputs), conv.out_channels)
         if bias is not None and tuple(bias.shape) != expected:
@@ -242,11 +240,12 @@ class Operator:
             fix = "Convert one of them, as in x.to(weight.dtype)."
             raise ShapeError(f"convolution {self.convolution}", got=got, expected="one dtype", fix=fix)
 
-    def check_input(self, x: Tensor) -> None:
-        """Raises the error of a call with an input that cannot be one, whatever the weights."""
+    def check_input(self, x: Tensor) -> tuple[int, ...]:
+        """The output size; raises the error of a call with an input that cannot be one, whatever the weights."""
         check_tensors(input=x)
-        self._check_input(x, self.convolution.in_channels, None, "input")
-        shapes.output_sizes(self.convolution.axes, tuple(x.shape[-self.convolution.ndim :]), self.convolution)
+        conv = self.convolution
+        self._check_input(x, conv.in_channels, None, "input")
+        return shapes.output_sizes(conv.axes, tuple(x.shape[-conv.ndim :]), conv)
 
     def _check_input(self, x: Tensor, channels: int, size: tuple[int, ...] | None, name: str) -> None:
         conv, shape = self.convolution, tuple(x.shape)

@@ -84,7 +84,8 @@ def _extended_by_index(conv: Convolution, x: Tensor) -> Tensor:
     for number, axis in enumerate(conv.axes, x.ndim - conv.ndim):
         if axis.boundary != "zeros":
             index = _border_index(axis, x.shape[number], x.device)
-            x = spread_axis(x, number, axis.input_dilation).index_select(number, index)
+            steps = [axis.input_dilation if other == number else 1 for other in range(x.ndim)]
+            x = spread(x, steps).index_select(number, index)
     return x
 
 
@@ -116,11 +117,6 @@ def unextend(conv: Convolution, grad: Tensor, input_size: Sequence[int]) -> Tens
             total = grad.new_zeros(shape).index_add(number, index, grad)
             grad = total[(slice(None),) * number + (slice(None, None, axis.input_dilation),)]
     return grad
-
-
-def spread_axis(x: Tensor, number: int, step: int) -> Tensor:
-    """`spread` on one axis."""
-    return spread(x, [step if axis == number else 1 for axis in range(x.ndim)])
 
 
 def _border_index(axis: Axis, size: int, device: torch.device) -> Tensor:

@@ -83,7 +83,7 @@ def _pieces(conv: Convolution, grad: Tensor) -> Sequence[Tensor]:
     periods = conv.sharing.phases()
     sizes = zip(grad.shape[2:], periods, strict=True)
     whole = padding.pad(grad, [(0, shapes.repeats(size, period) * period - size) for size, period in sizes])
-    return layouts.split_phases(whole, periods, into=0).unflatten(0, (len(grad), -1)).unbind(1)
+    return layouts.split_phases(whole, periods, into=0).unflatten(0, (grad.shape[0], -1)).unbind(1)
 
 
 def _ordinary(conv: Convolution, input_size: Sequence[int]) -> Iterator[tuple[tuple[int, ...], Convolution]]:

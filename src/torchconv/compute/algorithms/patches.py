@@ -78,7 +78,7 @@ class Grid:
         taps = list(range(3 + 2 * ndim, 3 + 3 * ndim))
         rows, columns = [0, *repeats], [2, *taps]
         inner = [*columns, *rows] if self.rows_inside else [*rows, *columns]
-        sizes = (self.columns, self.rows(len(x))) if self.rows_inside else (self.rows(len(x)), self.columns)
+        sizes = (self.columns, self.rows(x.shape[0])) if self.rows_inside else (self.rows(x.shape[0]), self.columns)
         lined_up = view.permute(*phases, 1, *inner).reshape(self.kernels, *sizes)
         return lined_up.transpose(1, 2) if self.rows_inside else lined_up
 
@@ -119,9 +119,10 @@ class Grid:
         for number, pair in enumerate(split):
             y = y.unflatten(3 + 2 * number, pair)
         repeats, phases = [3 + 2 * n for n in range(ndim)], [4 + 2 * n for n in range(ndim)]
+        rows, outs = self.rows(y.shape[0]), y.shape[2]
         if self.rows_inside:
-            return y.permute(*phases, 1, 2, 0, *repeats).reshape(self.kernels, y.shape[2], -1).transpose(1, 2)
-        return y.permute(*phases, 1, 0, *repeats, 2).reshape(self.kernels, -1, y.shape[2])
+            return y.permute(*phases, 1, 2, 0, *repeats).reshape(self.kernels, outs, rows).transpose(1, 2)
+        return y.permute(*phases, 1, 0, *repeats, 2).reshape(self.kernels, rows, outs)
 
     def unlines(self, lines: Tensor, batch: int) -> Tensor:
         """The inverse of `lines`."""

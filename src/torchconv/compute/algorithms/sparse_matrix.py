@@ -82,14 +82,13 @@ class SparseMatrix(Algorithm):
             products = products + image[index[0]] * outputs[index[1]]
         return x.new_zeros(prod(shape)).index_add(0, index[2], products).reshape(shape)
 
-    def _apply(self, rows: CompressedRows, x: Tensor, weight: Tensor) -> Tensor:
-        values = weight.reshape(-1)[torch.from_numpy(rows.weights).to(weight.device)]
-        return self.product(rows, values, x.flatten(1).T).T
-
-    def product(self, rows: CompressedRows, values: Tensor, dense: Tensor) -> Tensor:
-        """The matrix with these values times a dense one, (columns, batch) to (rows, batch)."""
-        starts, columns = (torch.from_numpy(part).to(values.device) for part in (rows.starts, rows.columns))
+    @staticmethod
+    def _apply(rows: CompressedRows, x: Tensor, weight: Tensor) -> Tensor:
+        """The matrix filled with the weights, times the images (batch, columns), to (batch, rows)."""
+        listed = rows.starts, rows.columns, rows.weights
+        starts, columns, entries = (torch.from_numpy(part).to(x.device) for part in listed)
+        values = weight.reshape(-1)[entries]
         with warnings.catch_warnings():  # torch says once a process that CSR is in beta
             warnings.filterwarnings("ignore", "Sparse", UserWarning)
             matrix = torch.sparse_csr_tensor(starts, columns, values, rows.shape, check_invariants=False)
-        return matrix @ dense.contiguous()
+        return (matrix @ x.flatten(1).T.contiguous()).T

@@ -110,7 +110,7 @@ def _local(x: Tensor, y: Tensor, weight: Tensor, size: Sizes, *settings: Any) ->
 
 def _tiled(x: Tensor, y: Tensor, weight: Tensor, *settings: Any) -> TiledArguments:
     local = _local(x, y, weight, *settings)
-    return TiledArguments(*(getattr(local, name) for name, _ in local._fields_), per_axis(weight.shape[: x.ndim - 2]))
+    return TiledArguments(*(getattr(local, field[0]) for field in local._fields_), per_axis(weight.shape[: x.ndim - 2]))
 
 
 _LOCAL = "SymInt[] size, SymInt[] kernel, SymInt[] stride, SymInt[] dilation, SymInt[] low, SymInt groups"

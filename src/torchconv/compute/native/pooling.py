@@ -108,10 +108,19 @@ class PlacedWindows:
 
 def window_sum(x: Tensor, windows: PlacedWindows, power: int = 0) -> Tensor:
     """The weighted sum of every window; with a power, that root of the sum of that power of |x|."""
+    return _pooled("torchconv_pool_sum", x, windows, power)
+
+
+def window_max(x: Tensor, windows: PlacedWindows) -> Tensor:
+    """The largest number of every window; NaN where one is in it."""
+    return _pooled("torchconv_pool_max", x, windows)
+
+
+def _pooled(name: str, x: Tensor, windows: PlacedWindows, power: int = 0) -> Tensor:
     x = x.contiguous()
     y = empty_like((*x.shape[:2], *windows.outputs), x)
     arguments, weights, scales = windows.arguments(x, power)
-    call("torchconv_pool_sum", arguments, x, weights, scales, y)
+    call(name, arguments, x, weights, scales, y)
     return y
 
 
@@ -124,15 +133,6 @@ def window_sum_grad(grad: Tensor, windows: PlacedWindows, power: int = 0, base: 
     arguments, weights, scales = windows.arguments(grad, power)
     call(name, arguments, grad, weights, scales, *bases, x)
     return x
-
-
-def window_max(x: Tensor, windows: PlacedWindows) -> Tensor:
-    """The largest number of every window; NaN where one is in it."""
-    x = x.contiguous()
-    y = empty_like((*x.shape[:2], *windows.outputs), x)
-    arguments, weights, scales = windows.arguments(x)
-    call("torchconv_pool_max", arguments, x, weights, scales, y)
-    return y
 
 
 def window_max_grad(grad: Tensor, x: Tensor, y: Tensor, windows: PlacedWindows) -> Tensor:

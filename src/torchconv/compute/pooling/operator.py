@@ -47,20 +47,18 @@ class PoolOperator:
         if recording():  # follows what is prepared too, and must see no store
             self._check(x)
             return self._pooled(x)
-        if THREAD.observer is not None:
-            from ...network.pooling import PoolWindows  # here, because who traces nothing need not wait for networks
-
-            self._check(x)
-            if x.ndim == self.pooling.ndim + 1:
-                return self(x.unsqueeze(0)).squeeze(0)
-            return THREAD.observer.whole(PoolWindows(self.pooling), [x], self)
-        direct = self._direct.get((x.shape, needs_gradient(x))) if isinstance(x, Tensor) else None
+        observer = THREAD.observer
+        direct = self._direct.get((x.shape, needs_gradient(x))) if observer is None and isinstance(x, Tensor) else None
         if direct is not None:
             return direct(x)
         self._check(x)
         if x.ndim == self.pooling.ndim + 1:
             return self(x.unsqueeze(0)).squeeze(0)
-        return self._prepared(x)
+        if observer is None:
+            return self._prepared(x)
+        from ...network.pooling import PoolWindows  # here, because who traces nothing need not wait for networks
+
+        return observer.whole(PoolWindows(self.pooling), [x], self)
 
     def _prepared(self, x: Tensor) -> Tensor:
         size = tuple(x.shape[2:])

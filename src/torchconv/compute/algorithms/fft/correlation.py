@@ -35,7 +35,7 @@ def correlate(x: Tensor, kernels: Kernels, groups: int, room: int) -> Tensor:
     if len(x) <= tiling.images:
         return tiling.windows(_outputs(tiling.spectra(tiling.tiles(x)), spectra, tiling))
     y = x.new_empty(len(x), kernels.shape[0], *work.outputs)
-    for part, place in zip(tiling.parts(x), tiling.parts(y), strict=True):
+    for part, place in zip(x.split(tiling.images), y.split(tiling.images), strict=True):
         place.copy_(tiling.windows(_outputs(tiling.spectra(tiling.tiles(part)), spectra, tiling)))
     return y
 
@@ -47,11 +47,11 @@ def weight_grad(x: Tensor, grad: Tensor, kernel: Sequence[int], groups: int, roo
     work = _work(x, (grad.shape[1], x.shape[1] // groups, *kernel), groups, room)
     tiling = Tiling.of(work, x.element_size())
     total = None
-    for images, grads in zip(tiling.parts(x), tiling.parts(grad), strict=True):
+    for images, grads in zip(x.split(tiling.images), grad.split(tiling.images), strict=True):
         part = _products(tiling.spectra(tiling.tiles(images)), tiling.spectra(tiling.cells(grads)).conj(), tiling)
         total = part if total is None else total + part
     assert total is not None
-    return tiling.kernels(total).flatten(0, 1)
+    return tiling.back(total, work.kernel).flatten(0, 1)
 
 
 def _work(x: Tensor, kernels: Sequence[int], groups: int, room: int) -> Correlation:
@@ -62,7 +62,7 @@ def _work(x: Tensor, kernels: Sequence[int], groups: int, room: int) -> Correlat
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a correlation is cut up: tiles of `lengths` samples, and so many images at a time.
+    """How a correlation is cut up: tiles of `lengths` samples, and so many images at a time, to save memory.
 
     workspace: bytes for the padded input and the spectra of the kernels and of a part.
     """
@@ -95,10 +95,6 @@ class Tiling:
         """Tiles per axis."""
         return self.work.counts(self.lengths)
 
-    def parts(self, x: Tensor) -> tuple[Tensor, ...]:
-        """A few images at a time, so that their spectra do not fill the memory."""
-        return x.split(self.images)
-
     def tiles(self, x: Tensor) -> Tensor:
         """(n, channels, *size) to (n, channels, *counts, *lengths), a view of a padded copy."""
         pairs = zip(self.counts, self.steps, self.lengths, x.shape[2:], strict=True)
@@ -119,21 +115,17 @@ class Tiling:
         """The transforms of the last axes, filled up with zeros to `lengths`."""
         return torch.fft.rfftn(x, s=self.lengths, dim=tuple(range(-self.ndim, 0)))
 
-    def _back(self, spectra: Tensor, sizes: Sequence[int]) -> Tensor:
+    def back(self, spectra: Tensor, sizes: Sequence[int]) -> Tensor:
         """Back from spectra, the first samples of each axis."""
         y = torch.fft.irfftn(spectra, s=self.lengths, dim=tuple(range(-self.ndim, 0)))
         return y[(..., *map(slice, sizes))]
 
     def windows(self, spectra: Tensor) -> Tensor:
         """Back from the spectra of outputs (n, channels, *counts, *frequencies) to (n, channels, *outputs)."""
-        y = self._back(spectra, self.steps)
+        y = self.back(spectra, self.steps)
         y = y.permute(0, 1, *(place for axis in range(self.ndim) for place in (2 + axis, 2 + self.ndim + axis)))
         y = y.reshape(*y.shape[:2], *(count * step for count, step in zip(self.counts, self.steps, strict=True)))
         return y[(..., *map(slice, self.work.outputs))]
-
-    def kernels(self, spectra: Tensor) -> Tensor:
-        """Back from the spectra of kernels."""
-        return self._back(spectra, self.work.kernel)
 
 
 def seconds(work: Correlation, itemsize: int) -> float:
