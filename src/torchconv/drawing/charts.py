@@ -86,7 +86,8 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup
             shapes.append(styled("rect", kind, title=f"{names[row]}{taken}: {value}", fill_opacity=strength, **cell))
             if len(classes) <= NUMBERED:
                 strong = "count strong" if strength > 0.6 else "count"
-                shapes.append(styled("text", strong, _count(value), x=x + side / 2 - 0.5, y=y + side / 2 + 3))
+                number = str(value) if value < 10_000 else f"{value / 1000:.0f}k"
+                shapes.append(styled("text", strong, number, x=x + side / 2 - 0.5, y=y + side / 2 + 3))
     return _figure(size, size, shapes, "confusion matrix, true classes down, predicted classes across")
 
 
@@ -103,10 +104,6 @@ def short(name: str) -> str:
     """A name that has room beside a picture."""
     name = printable(name)
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-
-
-def _count(value: int) -> str:
-    return str(value) if value < 10_000 else f"{value / 1000:.0f}k"
 
 
 def _figure(width: float, height: float, shapes: Sequence[Shape], label: str) -> Markup:

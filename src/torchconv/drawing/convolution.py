@@ -61,23 +61,16 @@ class CellGrid:
         return text(self.x, self.y - 8, words, anchor="start")
 
 
-def plane(values: Sequence[int], what: str, fill: int = 0) -> tuple[int, int]:
-    """One or two numbers as (rows, columns); raises SettingError for more axes than can be drawn."""
-    if len(values) > 2:
-        fix = "Draw a convolution with its last two axes."
-        raise SettingError(f"a drawing of {what}", got=f"{len(values)} axes", expected="one or two", fix=fix)
+def plane(values: Sequence[int], fill: int = 0) -> tuple[int, int]:
+    """One or two numbers as (rows, columns)."""
     return (values[0], values[1]) if len(values) == 2 else (fill, values[0])
 
 
-def check_size(sizes: Sequence[int], what: str) -> None:
-    """Raise ShapeError for what has more cells than anyone can look at."""
-    count = 1
-    for size in sizes:
-        count *= size
-    if count > MOST_CELLS:
+def check_size(sizes: Sequence[int], what: str, most: int = MOST_CELLS, parts: str = "cells") -> None:
+    """Raise ShapeError for what has more parts than anyone can look at."""
+    if prod(sizes) > most:
         shown = "x".join(map(str, sizes))
-        expected = f"at most {MOST_CELLS}"
-        raise ShapeError(f"a drawing of {what}", got=f"{shown} cells", expected=expected, fix="Use a smaller input.")
+        raise ShapeError(what, got=f"{shown} {parts}", expected=f"at most {most}", fix="Use a smaller input.")
 
 
 MARGIN, GAP, MOST_KERNELS, MOST_FRAMES = 30, 50, 12, 400
@@ -92,9 +85,12 @@ class Scene:
     size: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        plane(self.size, "a convolution")
-        check_size([one.stop - one.start for one in self.extents], "a convolution")
-        check_size(self.outputs, "a convolution")
+        what = "a drawing of a convolution"
+        if len(self.size) > 2:
+            fix = "Draw a convolution with its last two axes."
+            raise SettingError(what, got=f"{len(self.size)} axes", expected="one or two", fix=fix)
+        check_size([*map(len, self.extents)], what)
+        check_size(self.outputs, what)
 
     @property
     def outputs(self) -> tuple[int, ...]:
@@ -112,11 +108,10 @@ class Scene:
 
     def taps(self, output: Sequence[int]) -> Iterator[tuple[int, ...]]:
         """The positions that an output reads, one for each tap."""
-        lows = [shapes.padding(axis, size)[0] for axis, size in zip(self.axes, self.size, strict=True)]
-        along = [
-            [at * axis.stride + tap * axis.dilation - low for tap in range(axis.kernel)]
-            for at, axis, low in zip(output, self.axes, lows, strict=True)
-        ]
+        along = []
+        for at, axis, size in zip(output, self.axes, self.size, strict=True):
+            start = at * axis.stride - shapes.padding(axis, size)[0]
+            along.append(range(start, start + axis.span, axis.dilation))
         return product(*along)
 
     def phase(self, output: Sequence[int]) -> int:
@@ -134,15 +129,14 @@ class Scene:
 
     def is_real(self, position: Sequence[int]) -> bool:
         """Whether a sample of the input stands at a position."""
-        triples = zip(position, self.axes, self.size, strict=True)
-        return all(0 <= at < shapes.dilated(a, n) and shapes.spaced(at, a.input_dilation)[1] for at, a, n in triples)
+        return self.input_colour(position) == svg.INPUT
 
     def input_colour(self, position: Sequence[int]) -> str:
         """Samples, zeros between them, and padding."""
-        if self.is_real(position):
-            return svg.INPUT
-        pairs = zip(position, self.axes, self.size, strict=True)
-        return svg.ZERO if all(0 <= at < shapes.dilated(a, n) for at, a, n in pairs) else svg.PADDING
+        triples = [*zip(position, self.axes, self.size, strict=True)]
+        if not all(0 <= at < shapes.dilated(axis, size) for at, axis, size in triples):
+            return svg.PADDING
+        return svg.INPUT if all(shapes.spaced(at, axis.input_dilation)[1] for at, axis, _ in triples) else svg.ZERO
 
 
 class Layout:
@@ -150,58 +144,50 @@ class Layout:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        rows, columns = plane([len(extent) for extent in scene.extents], "a convolution", 1)
-        self.input = CellGrid(rows, columns, MARGIN, MARGIN + 20)
-        rows, columns = plane(scene.outputs, "a convolution", 1)
-        self.output = CellGrid(rows, columns, self.input.x + self.input.width + GAP, self.input.y)
+        self.starts = plane([extent.start for extent in scene.extents])
+        self.input = CellGrid(*plane([*map(len, scene.extents)], 1), MARGIN, MARGIN + 20)
+        self.output = CellGrid(*plane(scene.outputs, 1), self.input.x + self.input.width + GAP, self.input.y)
         self.below = self.input.y + max(self.input.height, self.output.height) + GAP
+        rows, columns = plane([axis.kernel for axis in scene.axes], 1)
+        cell = min(CELL, 90 / max(rows, columns))
+        lefts = [MARGIN + number * (columns * cell + 12) for number in range(min(scene.kernels, MOST_KERNELS) + 1)]
+        self.kernels = [CellGrid(rows, columns, left, self.below, cell) for left in lefts[:-1]]
+        self.width = max(self.output.x + self.output.width, lefts[-1], MARGIN + 260) + MARGIN
 
     def at(self, position: Sequence[int]) -> tuple[float, float]:
         """The corner of a position of the input."""
-        starts = plane([extent.start for extent in self.scene.extents], "a convolution")
-        row, column = plane(position, "a convolution")
-        return self.input.corner((row - starts[0], column - starts[1]))
+        row, column = plane(position)
+        return self.input.corner((row - self.starts[0], column - self.starts[1]))
 
     def output_at(self, output: Sequence[int]) -> tuple[float, float]:
         """The corner of an output."""
-        return self.output.corner(plane(output, "a convolution"))
+        return self.output.corner(plane(output))
 
     def grids(self) -> Iterator[Shape]:
-        """Input and output, the output's cells in the colours of their kernels."""
+        """Input and output, the output's cells in the colours of their kernels, and as many kernels as have room."""
         scene = self.scene
-        starts = plane([extent.start for extent in scene.extents], "a convolution")
 
         def position(place: tuple[int, int]) -> list[int]:
-            return [place[0] + starts[0], place[1] + starts[1]][-len(scene.size) :]
+            return [place[0] + self.starts[0], place[1] + self.starts[1]][-len(scene.size) :]
 
         yield self.input.caption(f"input {'x'.join(map(str, scene.size))}")
         yield from self.input.cells(lambda place: scene.input_colour(position(place)))
         yield self.output.caption(f"output {'x'.join(map(str, scene.outputs))}")
         yield from self.output.cells(lambda place: svg.hue(scene.phase(place[-len(scene.size) :])))
 
-    def kernels(self) -> Iterator[Shape]:
-        """A kernel for each phase, as many as have room."""
-        rows, columns = plane([axis.kernel for axis in self.scene.axes], "a kernel", 1)
-        shown = min(self.scene.kernels, MOST_KERNELS)
-        cell = min(CELL, 90 / max(rows, columns))
-        for number in range(shown):
-            grid = CellGrid(rows, columns, MARGIN + number * (columns * cell + 12), self.below, cell)
+        for number, grid in enumerate(self.kernels):
             yield from grid.cells(lambda place, number=number: svg.hue(number))
-        words = "1 kernel, shared by all outputs" if self.scene.kernels == 1 else f"{self.scene.kernels} kernels"
-        if self.scene.sharing.needs_size:
+        words = "1 kernel, shared by all outputs" if scene.kernels == 1 else f"{scene.kernels} kernels"
+        if scene.sharing.needs_size:
             words += ", one for each output"
-        elif self.scene.kernels > 1:
+        elif scene.kernels > 1:
             words += ", used in turns"
-        more = f" (the first {shown} are shown)" if shown < self.scene.kernels else ""
+        more = f" (the first {len(self.kernels)} are shown)" if len(self.kernels) < scene.kernels else ""
         yield text(MARGIN, self.below - 8, words + more, anchor="start")
 
     def page(self, found: Sequence[Shape], title: str) -> Drawing:
-        """The drawing of all these shapes."""
-        rows, columns = plane([axis.kernel for axis in self.scene.axes], "a kernel", 1)
-        cell = min(CELL, 90 / max(rows, columns))
-        kernels = MARGIN + min(self.scene.kernels, MOST_KERNELS) * (columns * cell + 12)
-        width = max(self.output.x + self.output.width, kernels, MARGIN + 260) + MARGIN
-        return Drawing(width, self.below + rows * cell + MARGIN, tuple(found), title)
+        """The drawing of these shapes over the grids."""
+        return Drawing(self.width, self.below + self.kernels[0].height + MARGIN, (*self.grids(), *found), title)
 
 
 def draw(scene: Scene, output: Sequence[int] | None, title: str) -> Drawing:
@@ -210,22 +196,16 @@ def draw(scene: Scene, output: Sequence[int] | None, title: str) -> Drawing:
     place = tuple(size // 2 for size in scene.outputs) if output is None else tuple(output)
     if len(place) != len(scene.outputs) or not all(0 <= at < n for at, n in zip(place, scene.outputs, strict=True)):
         raise ShapeError("an output to draw", got=place, expected=f"a place in {scene.outputs}")
-    found = [*layout.grids(), *layout.kernels()]
-    for tap in scene.taps(place):
-        x, y = layout.at(tap)
-        found.append(_frame(x, y, svg.WINDOW))
-    x, y = layout.output_at(place)
-    return layout.page([*found, _frame(x, y, svg.WINDOW)], title)
+    corners = [*map(layout.at, scene.taps(place)), layout.output_at(place)]
+    return layout.page([_frame(*corner) for corner in corners], title)
 
 
 def animate(scene: Scene, seconds: float, title: str) -> Drawing:
     """The window sliding over the input, and the output that it gives."""
     layout = Layout(scene)
     places = _frames(scene.outputs)
-    found = [*layout.grids(), *layout.kernels()]
-    for taps in zip(*(list(scene.taps(place)) for place in places), strict=True):
-        found.append(_moving([layout.at(tap) for tap in taps], seconds))
-    return layout.page([*found, _moving([layout.output_at(place) for place in places], seconds)], title)
+    taps = zip(*(map(layout.at, scene.taps(place)) for place in places), strict=True)
+    return layout.page([_moving(one, seconds) for one in (*taps, [*map(layout.output_at, places)])], title)
 
 
 def scatter(scene: Scene, seconds: float, title: str) -> Drawing:
@@ -240,7 +220,7 @@ def scatter(scene: Scene, seconds: float, title: str) -> Drawing:
                 source = tuple(shapes.spaced(at, step)[0] for at, step in zip(tap, steps, strict=True))
                 reached[source].append(output)
     corners = [layout.at([at * step for at, step in zip(place, steps, strict=True)]) for place in places]
-    found = [*layout.grids(), *layout.kernels(), _moving(corners, seconds)]
+    found = [_moving(corners, seconds)]
     hidden = (-1000.0, -1000.0)
     for number in range(max(map(len, reached.values()))):
         stamps = [reached[p][number] if number < len(reached[p]) else None for p in places]
@@ -249,22 +229,19 @@ def scatter(scene: Scene, seconds: float, title: str) -> Drawing:
 
 
 def _frames(sizes: tuple[int, ...]) -> list[tuple[int, ...]]:
-    if prod(sizes) > MOST_FRAMES:
-        shown = "x".join(map(str, sizes))
-        expected = f"at most {MOST_FRAMES}"
-        raise ShapeError("an animation", got=f"{shown} steps", expected=expected, fix="Use a smaller input.")
+    check_size(sizes, "an animation", MOST_FRAMES, "steps")
     return list(product(*map(range, sizes)))
 
 
-def _frame(x: float, y: float, colour: str, *motions: Motion) -> Shape:
-    own = {"stroke": colour, "stroke_width": 2.5, "fill_opacity": 0}
+def _frame(x: float, y: float, *motions: Motion) -> Shape:
+    own = {"stroke": svg.WINDOW, "stroke_width": 2.5, "fill_opacity": 0}
     return rect(x + 2, y + 2, CELL - 4, CELL - 4, "none", *motions, **own)
 
 
 def _moving(corners: Sequence[tuple[float, float]], seconds: float) -> Shape:
     values = [[f"{corner[axis] + 2:g}" for corner in corners] for axis in (0, 1)]
     moves = (Motion(name, tuple(found), seconds) for name, found in zip("xy", values, strict=True))
-    return _frame(*corners[0], svg.WINDOW, *moves)
+    return _frame(*corners[0], *moves)
 
 
 STEP, RADIUS, HIGH = 44, 14, 130
@@ -273,7 +250,7 @@ STEP, RADIUS, HIGH = 44, 14, 130
 def connections(axis: Axis, sharing: Sharing, size: int, title: str, below: int | None, above: int | None) -> Drawing:
     """Which output reads which input along one axis; below: an input to follow upwards, above: an output downwards."""
     outputs = shapes.output_sizes((axis,), (size,), "a drawing")[0]
-    check_size((max(size, outputs), 20), "connections")
+    check_size((max(size, outputs), 20), "a drawing of connections")
     _check_place("below", below, size)
     _check_place("above", above, outputs)
     if below is not None and above is not None:

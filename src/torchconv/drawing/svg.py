@@ -43,12 +43,9 @@ class Motion:
 
     def svg(self) -> str:
         """As SMIL, which needs no script."""
-        duration = _number(len(self.values) * self.seconds)
-        values = ";".join(self.values)
-        return (
-            f'<animate attributeName="{self.attribute}" values="{values}" dur="{duration}s" '
-            f'calcMode="discrete" repeatCount="indefinite"/>'
-        )
+        own = {"attributeName": self.attribute, "values": ";".join(self.values)}
+        own |= {"dur": f"{_number(len(self.values) * self.seconds)}s", "calcMode": "discrete"}
+        return Shape("animate", tuple((own | {"repeatCount": "indefinite"}).items())).svg()
 
 
 @dataclass(frozen=True)
@@ -108,14 +105,8 @@ def text(x: float, y: float, words: str, size: float = 12, anchor: str = "middle
 
 def picture(x: float, y: float, width: float, height: float, png: bytes) -> Shape:
     """An image, its bytes inside the drawing."""
-    own = {
-        "x": x,
-        "y": y,
-        "width": width,
-        "height": height,
-        "href": data_uri(png),
-        "style": "image-rendering:pixelated",
-    }
+    own = {"x": x, "y": y, "width": width, "height": height, "href": data_uri(png)}
+    own["style"] = "image-rendering:pixelated"
     return Shape("image", tuple(own.items()))
 
 
@@ -180,11 +171,7 @@ def _number(value: Any) -> str:
     """Numbers with two places at most, so that every machine writes the same."""
     if isinstance(value, str):
         return value
-    rounded = f"{float(value):.2f}".rstrip("0").rstrip(".")
-    return "0" if rounded == "-0" else rounded
-
-
-ALIGNED = {"middle": "center", "start": "left", "end": "right"}
+    return f"{round(float(value), 2) + 0.0:.2f}".rstrip("0").rstrip(".")  # plus 0 makes -0 a 0
 
 
 def write_png(drawing: Drawing, path: Path) -> None:
@@ -226,7 +213,7 @@ def _add(axes: Any, shape: Shape, order: int) -> None:
         thick = 0.72 * float(own.get("stroke_width", 1))
         axes.plot((own["x1"], own["x2"]), (own["y1"], own["y2"]), color=own["stroke"], linewidth=thick, **style)
     elif shape.tag == "text":
-        place = ALIGNED[own["text_anchor"]]
+        place = {"middle": "center", "start": "left", "end": "right"}[own["text_anchor"]]
         font = {"fontsize": 0.72 * own["font_size"], "ha": place, "color": own["fill"], "zorder": order}
         axes.text(own["x"], own["y"], shape.text, **font)
     elif shape.tag == "image":
