@@ -42,13 +42,10 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
     table = Table() if heads else Table(show_header=False, box=None)
     for column, head in enumerate(heads):
-        number = bool(rows) and _is_number(rows[0][column])
+        cell = rows[0][column] if rows else ""
+        number = isinstance(cell, int) or re.fullmatch(r"\d+\.\d+", str(cell))
         table.add_column(head, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(part)) for part in row))
     # another program gets lines as wide as it takes, so that no path is broken in two
     (Console() if sys.stdout and sys.stdout.isatty() else Console(width=10_000)).print(table)
-
-
-def _is_number(cell: object) -> bool:
-    return isinstance(cell, int) or re.fullmatch(r"\d+\.\d+", str(cell)) is not None

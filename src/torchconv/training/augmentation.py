@@ -207,8 +207,7 @@ class Augmentation:
         where all else is drawn, torch's own by default. whole, rows: the size of the whole batch and which of it these
         images are, where several processes share one.
         """
-        count = len(images) if whole is None else whole
-        draw = Draw(indices, epoch, generator, count, rows, images.device)
+        draw = Draw(indices, epoch, generator, whole or len(images), rows, images.device)
         with torch.autocast(images.device.type, enabled=False):  # places in bfloat16 would be wrong by parts of a pixel
             for step in self.steps:
                 images = step(images, draw)

@@ -12,7 +12,6 @@ import errno
 import logging
 import shlex
 import signal
-import sys
 import warnings
 from contextlib import suppress
 from datetime import timedelta
@@ -38,7 +37,7 @@ PATIENCE = timedelta(minutes=30)  # of processes for one another
 # Steps of fewer multiply-accumulates run on one thread: two would gain a few milliseconds in every second, and lose
 # half a minute whenever another program wants one of the cores and each thread must wait for the other.
 SMALL_STEP = 2**28
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # settings of mallopt in glibc's malloc.h
+MALLOC = {-4: 0, -1: 2**31 - 1, -2: 2**28}  # M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of glibc's malloc.h
 
 
 class Bar(RichProgressBar):
@@ -133,10 +132,7 @@ def keep_heap() -> None:
     A step on large batches frees and fetches the same gigabyte every time: an epoch of the fast recipe took 65 s, and
     43 to 49 s with this. Nothing happens with another C library.
     """
-    if not sys.platform.startswith("linux"):
-        return
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(MMAP_MAX, 0)
-        mallopt(TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(TOP_PAD, 2**28)
+        for option, value in MALLOC.items():
+            mallopt(option, value)

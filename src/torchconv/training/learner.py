@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric
 
 from ..language.network_module import NetworkModule, build
 from . import optimisation
@@ -42,7 +42,7 @@ class Learner(pl.LightningModule):
         self._average = optimisation.Average(self.module, recipe.averaging)
         self._augmentation = Augmentation.named(recipe.augmentation, seed=recipe.seed)
         self.steps = len(self.train_batches()) * recipe.epochs
-        self.metrics = torch.nn.ModuleDict()
+        self.metrics: Any = torch.nn.ModuleDict()
         for split in ("train", "validation"):
             self.metrics[f"{split}_loss"] = MeanMetric()
             self.metrics[f"{split}_{self.objective.score}"] = self.objective.metric()
@@ -107,13 +107,12 @@ class Learner(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         name = self.objective.score
-        self.log(name, self.objective.value(self._metric(f"validation_{name}")), prog_bar=True, logger=False)
+        self.log(name, self.objective.value(self.metrics[f"validation_{name}"]), prog_bar=True, logger=False)
 
     def measured(self) -> dict[str, float]:
         """Losses (nats) and scores of the epoch that has ended, and a fresh start for the next."""
         found = {}
-        for name in self.metrics:
-            metric = self._metric(name)
+        for name, metric in self.metrics.items():
             found[name] = float(metric.compute()) if isinstance(metric, MeanMetric) else self.objective.value(metric)
             metric.reset()
         return found
@@ -129,10 +128,5 @@ class Learner(pl.LightningModule):
         return images.contiguous(memory_format=torch.channels_last) if fast else images
 
     def _measure(self, split: str, total: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        self._metric(f"{split}_loss").update(total.detach().float() / len(targets), len(targets))
-        self._metric(f"{split}_{self.objective.score}").update(outputs.detach(), targets)
-
-    def _metric(self, name: str) -> Metric:
-        metric = self.metrics[name]
-        assert isinstance(metric, Metric)
-        return metric
+        self.metrics[f"{split}_loss"].update(total.detach().float() / len(targets), len(targets))
+        self.metrics[f"{split}_{self.objective.score}"].update(outputs.detach(), targets)

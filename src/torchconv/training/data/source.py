@@ -87,11 +87,10 @@ def source(name: str) -> Source:
     path = Path(name)
     if path.is_dir():
         return ImageFolder(path)
-    if not path.exists():
-        got = "no such file" if path.suffix.lower() == ".parquet" else "no such folder"
+    is_table = path.suffix.lower() == ".parquet"
+    if not is_table or not path.exists():
+        got = "a file" if path.exists() else f"no such {'file' if is_table else 'folder'}"
         raise DataError(f"data {name}", got=got, expected=EXPECTED, fix=did_you_mean(name, ["digits"]))
-    if path.suffix.lower() != ".parquet":
-        raise DataError(f"data {name}", got="a file", expected=EXPECTED)
     from .tabular import ParquetImages
 
     return ParquetImages(path)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,15 @@ def write_report(path: str | Path, evaluation: Evaluation | None = None) -> None
     the file cannot be written.
     """
     run = run_folder.load(path)
-    reason = ""
+    metrics, reason = {}, ""
+    with suppress(DataError):  # a report can do without them
+        metrics = run.metrics()
     if evaluation is None:
         try:
             evaluation = evaluation_of(run)
         except DataError as error:
             reason = str(error)
-    write(run.path / run_folder.REPORT, render(run, _metrics(run.path), evaluation, reason))
+    write(run.path / run_folder.REPORT, render(run, metrics, evaluation, reason))
 
 
 def render(run: run_folder.Run, metrics: Mapping[str, Any], evaluation: Evaluation | None, reason: str = "") -> str:
@@ -59,15 +61,6 @@ def render(run: run_folder.Run, metrics: Mapping[str, Any], evaluation: Evaluati
         settings=_pairs(config.settings),
         versions=_pairs(config.versions),
     )
-
-
-def _metrics(path: Path) -> dict[str, Any]:
-    """What metrics.json holds; nothing where it is missing or damaged, which a report can do without."""
-    try:
-        found = json.loads((path / run_folder.METRICS).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _headline(

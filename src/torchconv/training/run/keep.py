@@ -25,7 +25,7 @@ from ...errors import DataError
 from ..learner import Learner
 from ..task import Task
 from .new_run import NewRun, write
-from .run_folder import LOGS, METRICS, TEXT, differing
+from .run_folder import LOGS, METRICS, TEXT, differing, read_file
 
 FORMAT = 1
 CHECKPOINT = "checkpoint.ckpt"
@@ -53,12 +53,9 @@ class Checkpoints(CheckpointIO):
 
 def read(path: Path) -> dict[str, Any]:
     """A checkpoint on the CPU; raises DataError for one that is torn, foreign or newer."""
+    content = io.BytesIO(read_file(path))
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read", got=error.strerror) from None
-    try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        found = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # of any kind, as the bytes may be any
         reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
         raise DataError(f"{path} is torn or no checkpoint", got=reason, fix=AGAIN) from None

@@ -98,7 +98,7 @@ class Description:
         if not names or len(set(classes)) < max(2, len(classes)):
             expected = "a list of at least two different names"
             raise DataError(str(root / CLASSES), got=repr(classes)[:60], expected=expected)
-        return cls(root, config, tuple(classes), _read(root / TEXT).decode("utf-8", errors="replace"))
+        return cls(root, config, tuple(classes), read_file(root / TEXT).decode("utf-8", errors="replace"))
 
     @property
     def objective(self) -> Objective:
@@ -117,11 +117,15 @@ class Description:
             raise DataError(f"data {source.name} has changed since {since}", got=got, expected=expected, fix=fix)
         return parts
 
-    def final(self) -> dict[str, Any] | None:
-        """The final numbers of a training that is complete."""
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds; nothing where there is none. Raises DataError for a damaged one."""
         path = self.path / METRICS
         found = _json(path) if path.exists() else None
-        final = found.get("final") if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def final(self) -> dict[str, Any] | None:
+        """The final numbers of a training that is complete."""
+        final = self.metrics().get("final")
         return final if isinstance(final, dict) else None
 
 
@@ -193,14 +197,15 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def _json(path: Path) -> Any:
-    content = _read(path)
+    content = read_file(path)
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
         raise DataError(f"{path} is damaged", got="no JSON", fix=RESTORE) from None
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The bytes of a file of a run; raises DataError where they cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -210,7 +215,7 @@ def _read(path: Path) -> bytes:
 def load_weights(module: torch.nn.Module, path: Path) -> None:
     """Fill a module from a safetensors file; raises DataError naming what differs where it is of another network."""
     try:
-        saved = load_tensors(_read(path))
+        saved = load_tensors(read_file(path))
     except SafetensorError as error:
         raise DataError(f"{path} is torn or no safetensors file", got=error, fix=RESTORE) from None
     if found := differing(saved, module):
