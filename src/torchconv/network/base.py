@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ..description.axis import Axis
 from ..description.convolution import Convolution
-from ..errors import UnsupportedError
+from ..errors import ShapeError, UnsupportedError
 from ..receptive.access import AccessPattern, Pointwise
 
 
@@ -65,6 +65,12 @@ class TensorVolume(Volume):
 
     def __str__(self) -> str:
         return str(self.shape)
+
+
+def check_axes(what: str, volume: Volume, ndim: int) -> None:
+    """Raises ShapeError unless the volume has so many axes, and channels."""
+    if len(volume.size) != ndim:
+        raise ShapeError(what, got=f"a volume {volume}", expected=f"{ndim} axes and channels")
 
 
 class Locality(Enum):

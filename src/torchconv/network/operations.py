@@ -16,8 +16,8 @@ from ..description.axis import Axis, positive
 from ..description.convolution import Convolution
 from ..description.resampling import Resampling
 from ..errors import SettingError, ShapeError
-from ..receptive.access import AccessPattern, Cropped, Join, Mix, Pointwise, Resize, Shuffle, SlidingWindows, flattened
-from .base import Elementwise, Locality, ModuleSpec, Operation, Unlearned, Volume
+from ..receptive.access import AccessPattern, Cropped, Everything, Join, Mix, Pointwise, Resize, Shuffle, SlidingWindows
+from .base import Elementwise, Locality, ModuleSpec, Operation, Unlearned, Volume, check_axes
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,8 @@ class Convolve(Operation):
 
     def output(self, volume: Volume) -> Volume:
         if volume.channels != self.convolution.in_channels or len(volume.size) != self.convolution.ndim:
-            raise ShapeError(
-                f"convolution {self.convolution}",
-                got=f"a volume {volume}",
-                expected=f"{self.convolution.in_channels} channels on {self.convolution.ndim} axes",
-            )
+            expected = f"{self.convolution.in_channels} channels on {self.convolution.ndim} axes"
+            raise ShapeError(f"convolution {self.convolution}", got=f"a volume {volume}", expected=expected)
         return Volume(self.convolution.out_channels, self.convolution.output_size(volume.size))
 
     def parameters(self, volume: Volume) -> int:
@@ -97,8 +94,7 @@ class Upsample(Unlearned):
         _check_choice("up-sampling mode", self.mode, self.modes)
 
     def output(self, volume: Volume) -> Volume:
-        if len(volume.size) != len(self.factors):
-            raise ShapeError("up-sampling", got=f"a volume {volume}", expected=f"{len(self.factors)} axes and channels")
+        check_axes("up-sampling", volume, len(self.factors))
         size = tuple(length * factor for length, factor in zip(volume.size, self.factors, strict=True))
         return Volume(volume.channels, size)
 
@@ -168,12 +164,11 @@ class FullyConnected(Operation):
         return self.features * volume.numel
 
     def access(self, volume: Volume) -> AccessPattern:
-        return flattened((1, volume.channels, *volume.size), self.features)
+        return Everything((1, self.features))
 
     def torch_module(self, volume: Volume) -> ModuleSpec:
-        return ModuleSpec.of(
-            "torchconv.language.network_module.FlattenedLinear", volume.numel, self.features, self.bias
-        )
+        path = "torchconv.language.network_module.FlattenedLinear"
+        return ModuleSpec.of(path, volume.numel, self.features, self.bias)
 
 
 def _check_choice(what: str, got: str, known: tuple[str, ...]) -> None:
@@ -306,6 +301,7 @@ class Merge(Unlearned):
     crop: bool = False
     reads = None
     gives_scores = True
+    pattern: ClassVar[AccessPattern]  # of volumes of equal sizes
 
     @property
     def locality(self) -> Locality:
@@ -321,8 +317,8 @@ class Merge(Unlearned):
         return Volume(self._channels([volume.channels for volume in volumes]), smallest)
 
     def access(self, *volumes: Volume) -> AccessPattern:
-        pattern, cuts = self._pattern(), self._cuts(*volumes)
-        return Cropped(cuts, pattern) if any(any(pair) for cut in cuts for pair in cut) else pattern
+        cuts = self._cuts(*volumes)
+        return Cropped(cuts, self.pattern) if any(any(pair) for cut in cuts for pair in cut) else self.pattern
 
     def torch_module(self, *volumes: Volume) -> ModuleSpec:
         return ModuleSpec.of("torchconv.language.network_module.Merging", self.word, self._cuts(*volumes))
@@ -336,16 +332,13 @@ class Merge(Unlearned):
     def _channels(self, channels: list[int]) -> int:
         """Of the output."""
 
-    @abstractmethod
-    def _pattern(self) -> AccessPattern:
-        """Of volumes of equal sizes."""
-
 
 @dataclass(frozen=True)
 class Sum(Merge):
     """Values added place by place: a residual connection (He et al. 2016)."""
 
     word: ClassVar[str] = "sum"
+    pattern: ClassVar[AccessPattern] = Pointwise()
 
     def _channels(self, channels: list[int]) -> int:
         if len(set(channels)) > 1:
@@ -353,18 +346,13 @@ class Sum(Merge):
             raise ShapeError("sum", got=f"{got} channels", expected="as many in every branch")
         return channels[0]
 
-    def _pattern(self) -> AccessPattern:
-        return Pointwise()
-
 
 @dataclass(frozen=True)
 class Concat(Merge):
     """Channels of one after those of the other (Szegedy et al. 2015; Ronneberger et al. 2015)."""
 
     word: ClassVar[str] = "concat"
+    pattern: ClassVar[AccessPattern] = Join(1)
 
     def _channels(self, channels: list[int]) -> int:
         return sum(channels)
-
-    def _pattern(self) -> AccessPattern:
-        return Join(1)

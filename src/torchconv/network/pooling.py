@@ -17,10 +17,11 @@ from ..description.resampling import Resampling
 from ..description.shapes import sources
 from ..errors import SettingError, ShapeError
 from ..receptive.access import AccessPattern, Beside, Composed, Each, Flatten, Gather, Reduce, Resize, SlidingWindows
-from .base import Locality, ModuleSpec, Operation, Unlearned, Volume
+from .base import Locality, ModuleSpec, Unlearned, Volume, check_axes
 
 SUMMARIES = ("max", "mean", "l2", "lp")  # of regions that are no windows
 Grid = tuple[int, ...]
+Region = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,7 @@ class PoolWindows(Unlearned):
         return self.pooling.ndim
 
     def output(self, volume: Volume) -> Volume:
-        if len(volume.size) != self.pooling.ndim:
-            got, expected = f"a volume {volume}", f"{self.pooling.ndim} axes and channels"
-            raise ShapeError(f"pooling {self.pooling}", got=got, expected=expected)
+        check_axes(f"pooling {self.pooling}", volume, self.pooling.ndim)
         return Volume(volume.channels, self.pooling.output_size(volume.size))
 
     @property
@@ -198,10 +197,8 @@ class PoolGrid(Unlearned):
         return f"{self.summary.statistic}gridpool"
 
     def output(self, volume: Volume) -> Volume:
-        ndim = len(volume.size)
-        if not ndim or any(len(grid) != ndim for grid in self.grids):
-            got, expected = f"a volume {volume}", f"{len(self.grids[0])} axes and channels"
-            raise ShapeError(f"pooling to a grid {grid_text(self.grids)}", got=got, expected=expected)
+        for grid in self.grids:
+            check_axes(f"pooling to a grid {grid_text(self.grids)}", volume, len(grid))
         if len(self.grids) == 1:
             return Volume(volume.channels, self.grids[0])
         return Volume(volume.channels, (sum(map(prod, self.grids)),))
@@ -246,11 +243,24 @@ def grid_text(grids: tuple[Grid, ...]) -> str:
     return "+".join("x".join(map(str, grid)) for grid in grids)
 
 
-Region = tuple[tuple[int, int], ...]
+class Gridded(Unlearned):
+    """Pooling whose places depend on a grid that is laid over the input."""
+
+    grid: Grid
+    statistic: str
+    locality: ClassVar[Locality] = Locality.POSITIONAL
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        return len(self.grid)
+
+    @property
+    def title(self) -> str:
+        return f"{self.statistic}{self.word}"
 
 
 @dataclass(frozen=True)
-class PoolClusters(Operation):
+class PoolClusters(Gridded):
     """Pooling within each cluster of descriptors and each cell of a grid; of codes that belong to them if `codes`.
 
     channels: of the descriptors, None as long as there are no clusters. Comparing a descriptor with a centre takes a
@@ -266,32 +276,20 @@ class PoolClusters(Operation):
     channels: int | None = None
     codes: bool = False
     word: ClassVar[str] = "clusterpool"
-    locality: ClassVar[Locality] = Locality.POSITIONAL
-
-    @property
-    def rank(self) -> int:  # type: ignore[override]
-        return len(self.grid)
 
     @property
     def reads(self) -> int:  # type: ignore[override]
         return 1 + self.codes
 
-    @property
-    def title(self) -> str:
-        return f"{self.statistic}{self.word}"
-
     def output(self, features: Volume, codes: Volume | None = None) -> Volume:
         codes = features if codes is None else codes
-        _check(f"pooling by {self}", features, self.grid)
+        check_axes(f"pooling by {self}", features, len(self.grid))
         if self.channels not in (None, features.channels):
             raise ShapeError(f"pooling by {self}", got=f"a volume {features}", expected=f"{self.channels} channels")
         if codes.size != features.size:
             expected = f"the {len(features.size)} lengths of the features, {features}"
             raise ShapeError(f"codes pooled by {self}", got=f"a volume {codes}", expected=expected)
         return Volume(self.clusters * codes.channels, self.grid)
-
-    def parameters(self, *volumes: Volume) -> int:
-        return 0
 
     def macs(self, features: Volume, codes: Volume | None = None) -> int:
         return self.clusters * features.numel
@@ -315,7 +313,7 @@ class PoolClusters(Operation):
 
 
 @dataclass(frozen=True)
-class PoolRegions(Unlearned):
+class PoolRegions(Gridded):
     """Pooling over every box of a grid's cells, or over some (channel, region) pairs if there are `pairs`.
 
     >>> str(PoolRegions((4, 4)).output(Volume(3, (9, 9))))
@@ -328,15 +326,6 @@ class PoolRegions(Unlearned):
     statistic: str = "max"
     pairs: tuple[tuple[int, int], ...] = ()
     word: ClassVar[str] = "regionpool"
-    locality: ClassVar[Locality] = Locality.POSITIONAL
-
-    @property
-    def rank(self) -> int:  # type: ignore[override]
-        return len(self.grid)
-
-    @property
-    def title(self) -> str:
-        return f"{self.statistic}{self.word}"
 
     @property
     def regions(self) -> list[Region]:
@@ -344,7 +333,7 @@ class PoolRegions(Unlearned):
         return list(product(*(runs(cells) for cells in self.grid)))
 
     def output(self, volume: Volume) -> Volume:
-        _check(f"pooling over {self}", volume, self.grid)
+        check_axes(f"pooling over {self}", volume, len(self.grid))
         last = max((channel for channel, _ in self.pairs), default=0)
         if last >= volume.channels:
             raise ShapeError(f"pooling over {self}", got=f"a volume {volume}", expected=f"at least {last + 1} channels")
@@ -379,8 +368,3 @@ def runs(cells: int) -> list[tuple[int, int]]:
     [(0, 1), (0, 2), (1, 2)]
     """
     return list(combinations(range(cells + 1), 2))
-
-
-def _check(what: str, volume: Volume, grid: tuple[int, ...]) -> None:
-    if len(volume.size) != len(grid):
-        raise ShapeError(what, got=f"a volume {volume}", expected=f"{len(grid)} axes and channels")

@@ -7,7 +7,6 @@ known operation is one pattern, or several composed; `field.py` follows fields t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -328,11 +327,6 @@ class Each(AccessPattern):
     def field(self, *fields: Field) -> Field:
         found = [way.field(field) for way, field in zip(self.ways, fields, strict=True)]
         return union(found, np.broadcast_shapes(*(field.shape for field in found)))
-
-
-def flattened(shape: Sequence[int], outputs: int) -> AccessPattern:
-    """Every output of a fully connected layer reads all of an image."""
-    return Composed((Reshape((shape[0], prod(shape[1:]))), Reduce((1,), keep=True), Expand((shape[0], outputs))))
 
 
 @dataclass(frozen=True)
