@@ -81,9 +81,7 @@ class Connections:
     @property
     def text(self) -> str:
         """The table as rows of 0 and 1; "" where `groups` says it all."""
-        if self.rows is None:
-            return ""
-        return "/".join("".join("1" if mark else "0" for mark in row) for row in self.table())
+        return "" if self.rows is None else "/".join("".join(map(str, row)) for row in self.table().astype(int))
 
     def table(self) -> np.ndarray:
         """The boolean (out, in) table."""

@@ -6,7 +6,6 @@ Source: Araujo, Norris, Sim 2019, Computing receptive fields of convolutional ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +104,9 @@ def fit(axis: Axis, size: int) -> Fit:
     left = remainder(axis, size)
     ways = (high - left, high - left + axis.stride) if left else ()
     paddings = tuple((low, way) for way in ways if way >= min(high, 0))
-    return Fit(size, padded, left, tuple(_runs(~_read(axis, size))), paddings)
+    edges = np.flatnonzero(np.diff(~_read(axis, size), prepend=False, append=False)).tolist()
+    unread = tuple((start, stop - 1) for start, stop in zip(edges[::2], edges[1::2], strict=True))
+    return Fit(size, padded, left, unread, paddings)
 
 
 def _read(axis: Axis, size: int) -> np.ndarray:
@@ -122,8 +123,3 @@ def _read(axis: Axis, size: int) -> np.ndarray:
     read = np.zeros(size, dtype=bool)
     read[found[found >= 0]] = True
     return read
-
-
-def _runs(flags: np.ndarray) -> Iterator[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-    return ((int(start), int(stop) - 1) for start, stop in zip(edges[::2], edges[1::2], strict=True))

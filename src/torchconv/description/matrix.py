@@ -36,15 +36,14 @@ class Entries:
 def entries(axes: Sequence[Axis], connections: Connections, sharing: Sharing, input_size: Sequence[int]) -> Entries:
     """Every product with a real sample; two taps that read one sample through the boundary are two entries."""
     outputs = output_sizes(axes, input_size)
-    rows, columns, taps = _places(axes, sharing, input_size, outputs)
+    rows, columns, phases, taps = _places(axes, sharing, input_size, outputs)
     pairs = np.array(list(connections.pairs()), dtype=np.int64).reshape(-1, 2)
     pair = np.arange(len(pairs))[:, None]
-    kernels, kernel = taps // _taps(axes), taps % _taps(axes)
     return Entries(
         (connections.out_channels * prod(outputs), connections.in_channels * prod(input_size)),
         (pairs[:, :1] * prod(outputs) + rows).reshape(-1),
         (pairs[:, 1:] * prod(input_size) + columns).reshape(-1),
-        ((kernels * len(pairs) + pair) * _taps(axes) + kernel).reshape(-1),
+        ((phases * len(pairs) + pair) * prod(axis.kernel for axis in axes) + taps).reshape(-1),
     )
 
 
@@ -57,13 +56,10 @@ def array_of(weight: Any, *shapes: tuple[int, ...]) -> np.ndarray:
         weight = weight.detach().cpu()
         weight = weight.float() if "bfloat16" in str(weight.dtype) else weight
     array = np.asarray(weight)
-    if _without_ones(array.shape) not in [_without_ones(shape) for shape in shapes]:
+    given, *wanted = ([size for size in shape if size != 1] for shape in (array.shape, *shapes))
+    if given not in wanted:
         raise ShapeError("weight", got=array.shape, expected=shapes[0])
     return array
-
-
-def _without_ones(shape: Sequence[int]) -> list[int]:
-    return [size for size in shape if size != 1]
 
 
 def matrix(entries: Entries, weight: np.ndarray):
@@ -76,8 +72,8 @@ def matrix(entries: Entries, weight: np.ndarray):
 
 def _places(
     axes: Sequence[Axis], sharing: Sharing, input_size: Sequence[int], outputs: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Flattened output positions, input positions and (phase, tap) numbers of all products of one channel pair."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Flattened output positions, input positions, phases and taps of all products of one channel pair."""
     rows = columns = phases = taps = np.zeros(1, dtype=np.int64)
     for axis, period, size, output in zip(axes, sharing.periods, input_size, outputs, strict=True):
         table = sources(axis, size)
@@ -87,11 +83,7 @@ def _places(
         columns = np.add.outer(columns * size, table[position, tap]).reshape(-1)
         phases = np.add.outer(phases * step, position % step).reshape(-1)
         taps = np.add.outer(taps * axis.kernel, tap).reshape(-1)
-    return rows, columns, phases * _taps(axes) + taps
-
-
-def _taps(axes: Sequence[Axis]) -> int:
-    return prod(axis.kernel for axis in axes)
+    return rows, columns, phases, taps
 
 
 def gram(axis: Axis, size: int, phases: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from math import comb, exp, inf, prod
 from typing import Any
 
@@ -68,7 +68,8 @@ class Pooling:
                 got = f"padding {axis.padding}, which cuts samples off"
                 raise SettingError("ceil_mode of a pooling", got=got, expected="padding >= 0 with it")
         kind, power, weights = _settled(statistic, p, weight, tuple(axis.kernel for axis in axes))
-        counts = flag("count_include_pad", count_include_pad) and kind != "lp" and any(_pads(axis) for axis in axes)
+        pads = any(axis.padding == "same" or max(axis.padding) > 0 for axis in axes)
+        counts = flag("count_include_pad", count_include_pad) and kind != "lp" and pads
         values = {"axes": axes, "kind": kind, "p": power, "weights": weights, "count_include_pad": counts}
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -94,12 +95,9 @@ class Pooling:
         outputs = shapes.output_sizes(self.axes, sizes, f"pooling {self}")
         for number, (axis, size) in enumerate(zip(self.axes, sizes, strict=True)):
             if not self.count_include_pad and shapes.has_empty_window(axis, size):
-                raise ShapeError(
-                    f"pooling {self}",
-                    got=f"a window on padding only (padding {shapes.padding(axis, size)} on axis {number})",
-                    expected="data in every window",
-                    fix="Use less padding, or count_include_pad=True.",
-                )
+                got = f"a window on padding only (padding {shapes.padding(axis, size)} on axis {number})"
+                expected, fix = "data in every window", "Use less padding, or count_include_pad=True."
+                raise ShapeError(f"pooling {self}", got=got, expected=expected, fix=fix)
         return outputs
 
     def factors(self) -> tuple[tuple[float, ...], ...] | None:
@@ -121,28 +119,18 @@ class Pooling:
         return shapes.sources(replace(axis, padding=(0, end - high), ceil=False), low + size + high) >= 0
 
     def __str__(self) -> str:
-        shown = {
-            "stride": (tuple(axis.stride for axis in self.axes), notation.per_axis, self.kernel_size),
-            "padding": (tuple(axis.padding for axis in self.axes), lambda v: notation.per_axis(v, notation.pad), None),
-            "dilation": (tuple(axis.dilation for axis in self.axes), notation.per_axis, None),
-        }
-        parts = [
-            self.statistic if self.statistic != "lp" else f"lp, p={self.p:g}",
-            "x".join(map(str, self.kernel_size)),
-        ]
-        plain_ones = {"padding": "0", "dilation": "1"}
-        for name, (value, write, same) in shown.items():
-            if value != same and write(value) != plain_ones.get(name):
-                parts.append(f"{name}={write(value)}")
+        strides = tuple(axis.stride for axis in self.axes)
+        padding = notation.per_axis([axis.padding for axis in self.axes], notation.pad)
+        dilation = notation.per_axis([axis.dilation for axis in self.axes])
+        parts = [f"lp, p={self.p:g}" if self.statistic == "lp" else self.statistic]
+        parts += ["x".join(map(str, self.kernel_size))]
+        parts += [f"stride={notation.per_axis(strides)}"] * (strides != self.kernel_size)
+        parts += [f"padding={padding}"] * (padding != "0") + [f"dilation={dilation}"] * (dilation != "1")
         parts += ["ceil_mode=yes"] * any(axis.ceil for axis in self.axes)
         return ", ".join(parts + ["count_include_pad=yes"] * self.count_include_pad)
 
     def __repr__(self) -> str:
         return f"<Pooling {self}>"
-
-
-def _pads(axis: Axis) -> bool:
-    return axis.padding == "same" or max(axis.padding) > 0
 
 
 def _settled(
@@ -178,9 +166,11 @@ def _weights(weight: Any, kernel: tuple[int, ...]) -> tuple[float, ...]:
         raise SettingError("weight of a pooling", got=repr(weight), expected=f"an array, or {' or '.join(rows)}")
     try:
         if isinstance(weight, str):
-            found = _outer([np.array(rows[weight](size)) for size in kernel], kernel)
+            found = reduce(np.multiply.outer, [np.array(rows[weight](size)) for size in kernel])
         else:
             found = _product(plain(weight), kernel)
+        if found.shape != kernel:
+            raise ValueError("another shape")
     except (TypeError, ValueError) as error:
         got = f"shape {np.shape(weight)}" if np.ndim(weight) else repr(weight)
         raise SettingError("weight of a pooling", got=got, expected=f"numbers of shape {kernel}") from error
@@ -194,22 +184,9 @@ def _product(given: Any, kernel: tuple[int, ...]) -> np.ndarray:
     rows = [np.asarray(row, dtype=float) for row in given] if isinstance(given, list) else []
     is_table = all(row.shape == kernel[1:] for row in rows) and len(rows) == kernel[0]  # a window with two axes
     if len(kernel) > 1 and not is_table and tuple(row.shape for row in rows) == tuple((size,) for size in kernel):
-        return _outer(rows, kernel)
+        return reduce(np.multiply.outer, rows)
     found = np.asarray(given, dtype=float)
-    return _outer([found] * len(kernel), kernel) if found.ndim == 1 < len(kernel) else _of_shape(found, kernel)
-
-
-def _outer(rows: Sequence[np.ndarray], kernel: tuple[int, ...]) -> np.ndarray:
-    found = np.ones(())
-    for row in rows:
-        found = np.multiply.outer(found, row)
-    return _of_shape(found, kernel)
-
-
-def _of_shape(found: np.ndarray, kernel: tuple[int, ...]) -> np.ndarray:
-    if found.shape != kernel:
-        raise ValueError("another shape")
-    return found
+    return reduce(np.multiply.outer, [found] * len(kernel)) if found.ndim == 1 < len(kernel) else found
 
 
 def binomial(size: int) -> tuple[float, ...]:
@@ -238,5 +215,5 @@ def _factors(weights: tuple[float, ...], kernel: tuple[int, ...]) -> tuple[tuple
     peak = np.unravel_index(abs(values).argmax(), kernel)
     lines = [values[(*peak[:axis], slice(None), *peak[axis + 1 :])] for axis in range(len(kernel))]
     lines = [line / values[peak] if axis else line for axis, line in enumerate(lines)]
-    exact = abs(_outer(lines, kernel) - values).max() <= 4 * EXACT * abs(values).max()
+    exact = abs(reduce(np.multiply.outer, lines) - values).max() <= 4 * EXACT * abs(values).max()
     return tuple(tuple(line.tolist()) for line in lines) if exact else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import SettingError
 from .axis import plain, positive
+from .notation import per_axis
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,13 @@ class Sharing:
         if self.is_full:
             return ()
         if self.needs_size and output_size is None:
-            raise SettingError(
-                "unshared weights: their number depends on the size of the input", fix="Give input_size."
-            )
+            what = "unshared weights: their number depends on the size of the input"
+            raise SettingError(what, fix="Give input_size.")
         sizes = output_size or (0,) * len(self.periods)
         return tuple(size if period is None else period for period, size in zip(self.periods, sizes, strict=True))
 
     def __str__(self) -> str:
-        words = ["none" if period is None else "full" if period == 1 else str(period) for period in self.periods]
-        return words[0] if len(set(words)) == 1 else "x".join(words)
+        return per_axis([{None: "none", 1: "full"}.get(period, period) for period in self.periods])
 
 
 def _period(value: Any) -> int | None:

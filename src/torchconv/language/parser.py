@@ -79,13 +79,11 @@ class _Reader(Transformer_NonRecursive):
         super().__init__(visit_tokens=False)
         self.text = text
 
-    def start(self, chains: list[Chain]) -> Chain:
-        return Chain(tuple(item for chain in chains for item in chain.items))
-
     def chain(self, items: list[Item | Chain]) -> Chain:
         """A bracket that is not repeated says nothing: its items join those around it."""
-        parts = [item.items if isinstance(item, Chain) else (item,) for item in items]
-        return Chain(tuple(item for part in parts for item in part))
+        return Chain(tuple(one for item in items for one in _body(item).items))
+
+    start = chain
 
     def group(self, chains: list[Chain]) -> Chain:
         return chains[0]
@@ -152,7 +150,6 @@ def _explained(error: UnexpectedInput, text: str) -> TorchconvError:
     position = len(text.rstrip()) if found == "the end of the text" else error.pos_in_stream or 0
     known = (one for one in _grammar().terminals if one.name in terminals)
     words = [TERMINALS.get(one.name) or f"'{one.pattern.value}'" for one in known] + ["the end"] * ("$END" in terminals)
-    expected = " or ".join(words)
     fix = "Join layers with a hyphen, '-'." if found in ("'\u2013'", "'\u2014'", "'\u2212'") else ""
-    wrong = TextError("an architecture cannot be read", got=found, expected=expected or None, fix=fix)
+    wrong = TextError("an architecture cannot be read", got=found, expected=" or ".join(words) or None, fix=fix)
     return pointed(wrong, SourceLocation(text, position))

@@ -158,10 +158,7 @@ def per_axis(given: int | tuple[int, ...], volume: Volume, word: str, what: str 
     ndim = len(volume.size)
     sizes = given if isinstance(given, tuple) else (given,) * ndim
     if len(sizes) != ndim or not ndim:
-        raise SettingError(
-            f"{what} of {word} on a volume {volume}",
-            got="x".join(map(str, sizes)) or given,
-            expected=f"one size for each of its {ndim} axes" if ndim else "a volume with axes",
-            fix="" if ndim else f"Put {word} before FC.",
-        )
+        expected = f"one size for each of its {ndim} axes" if ndim else "a volume with axes"
+        fix, got = "" if ndim else f"Put {word} before FC.", "x".join(map(str, sizes)) or given
+        raise SettingError(f"{what} of {word} on a volume {volume}", got=got, expected=expected, fix=fix)
     return sizes

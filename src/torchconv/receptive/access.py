@@ -93,7 +93,7 @@ class Mix(AccessPattern):
     dims: tuple[int, ...]
 
     def field(self, *fields: Field) -> Field:
-        return union([field.mixed(self.dims) for field in fields], fields[0].shape)
+        return union([field.reduced(self.dims, keep=True).expanded(field.shape) for field in fields], fields[0].shape)
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,7 @@ class Everything(AccessPattern):
     shape: tuple[int, ...]
 
     def field(self, *fields: Field) -> Field:
-        whole = (field.reduced(range(len(field.shape))) for field in fields)
-        return union(list(whole), self.shape)
+        return union([field.reduced(range(len(field.shape))) for field in fields], self.shape)
 
 
 @dataclass(frozen=True)
@@ -313,8 +312,7 @@ class Unshuffle(AccessPattern):
         found = moved.reshaped((*front, channels * r * r, height // r, width // r))
         blocks = fields[0]
         for dim in (n + 1, n + 2):
-            aligned = blocks.moved(dim, lambda known: known.through(Axis(r, stride=r), 0))
-            blocks = replace(blocks, aligned=aligned)
+            blocks = replace(blocks, aligned=blocks.moved(dim, lambda known: known.through(Axis(r, stride=r), 0)))
         return replace(found, aligned=blocks.aligned)
 
 

@@ -31,10 +31,6 @@ class Alignment:
     dim: int
     progression: Progression
 
-    def at(self, dim: int | None) -> Alignment | None:
-        """The same along another axis; None where there is none any more."""
-        return None if dim is None else Alignment(dim, self.progression)
-
 
 Alignments = tuple[Alignment | None, ...]  # of each axis of the input; None where fields do not move along one axis
 
@@ -139,7 +135,9 @@ class Field:
 
     def realigned(self, place: Callable[[int], int | None]) -> Alignments:
         """The alignments once each axis of the tensor has become the one that `place` says, if any."""
-        return tuple(one and one.at(place(one.dim)) for one in self.aligned)
+        dims = [one and place(one.dim) for one in self.aligned]
+        pairs = zip(dims, self.aligned, strict=True)
+        return tuple(None if dim is None or one is None else replace(one, dim=dim) for dim, one in pairs)
 
     def moved(self, dim: int, change: Callable[[Progression], Progression]) -> Alignments:
         """The alignments, those with `dim` changed."""
@@ -187,9 +185,7 @@ class Field:
         shape = (*self.shape[:dim], len(table), *self.shape[dim + 1 :], table.shape[1])
         reads = []
         for array in self.reads:
-            if array.shape[dim] == 1 < self.shape[dim]:
-                array = self._spread(array, [dim])
-            taken = np.take(array, np.maximum(table, 0), axis=dim)
+            taken = np.take(self._spread(array, [dim]), np.maximum(table, 0), axis=dim)
             inside = (table >= 0).reshape([1] * dim + [*table.shape] + [1] * (array.ndim - dim - 1))
             reads.append(np.moveaxis(np.where(inside, taken, self.nothing), dim + 1, -2))
         return Field(shape, self.size, tuple(reads), (None,) * len(self.size)).settled()
@@ -201,10 +197,6 @@ class Field:
         shape = tuple(1 if dim in dims else self.shape[dim] for dim in kept)
         aligned = self.realigned(lambda dim: None if dim in dims else kept.index(dim))
         return self.map(lambda array: array.max(axis=dims, keepdims=keep, initial=self.nothing), shape, aligned)
-
-    def mixed(self, dims: Sequence[int]) -> Field:
-        """The same shape, each element reading all along some axes."""
-        return self.reduced(dims, keep=True).expanded(self.shape)
 
     def expanded(self, shape: Sequence[int]) -> Field:
         """Broadcast to a shape with more axes in front, or longer ones where this is 1 long; else raises ShapeError."""
@@ -237,14 +229,11 @@ class Field:
 
     def settled(self) -> Field:
         """With an element that reads nothing of one axis reading nothing of any, and axes 1 long where they can be."""
-        empty = [
-            ~array.any(-1, keepdims=True) if array.dtype == bool else array[..., -1:] == NOTHING for array in self.reads
-        ]
+        flags, reads = self.reads[0].dtype == bool, self.reads
+        empty = [~array.any(-1, keepdims=True) if flags else array[..., -1:] == NOTHING for array in reads]
         if any(one.any() for one in empty):
             anywhere = reduce(np.logical_or, empty)
-            reads = tuple(np.where(anywhere, self.nothing, array) for array in self.reads)
-        else:
-            reads = self.reads
+            reads = (np.where(anywhere, self.nothing, array) for array in reads)
         return replace(self, reads=tuple(map(folded, reads)))
 
     def _spread(self, array: np.ndarray, dims: Sequence[int]) -> np.ndarray:

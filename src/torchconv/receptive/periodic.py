@@ -7,10 +7,12 @@ Source: Araujo, Norris, Sim 2019, Computing receptive fields of convolutional ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 from math import gcd, lcm
+from operator import or_
 
 from ..description import shapes
 from ..description.axis import Axis
@@ -53,8 +55,7 @@ class Progression:
     @property
     def padding(self) -> int:
         """Samples that the first element's field begins before the first sample."""
-        first = next((at for at in range(self.period) if self.intervals[at].size), None)
-        return 0 if first is None else -self.intervals[first].first
+        return next((-interval.first for interval in self.intervals if interval.size), 0)
 
     @property
     def centre(self) -> Fraction:
@@ -85,7 +86,7 @@ class Progression:
         found = []
         for element in range(elements.period * turns):
             read = elements.at(element)
-            found.append(self._hull(range(read.first, read.last + 1)))
+            found.append(self._hull(_deciding(range(read.first, read.last + 1), self.period)))
         return Progression(tuple(found), elements.step * turns // self.period * self.step).reduced()
 
     def __or__(self, other: Progression) -> Progression | None:
@@ -107,21 +108,15 @@ class Progression:
         return self
 
     def _window(self, axis: Axis, low: int, output: int) -> Interval:
-        positions = (output * axis.stride + tap * axis.dilation - low for tap in self._deciding(axis))
+        taps = _deciding(range(axis.kernel), self.period * axis.input_dilation)
+        positions = (output * axis.stride + tap * axis.dilation - low for tap in taps)
         met = (shapes.spaced(position, axis.input_dilation) for position in positions)
         return self._hull(element for element, is_there in met if is_there)
 
-    def _deciding(self, axis: Axis) -> Iterator[int]:
-        """Taps among which are those that read the first and the last sample: fields move up with the elements."""
-        enough = self.period * axis.input_dilation
-        if axis.kernel <= 2 * enough:
-            return iter(range(axis.kernel))
-        return iter([*range(enough), *range(axis.kernel - enough, axis.kernel)])
+    def _hull(self, elements: Iterable[int]) -> Interval:
+        return reduce(or_, map(self.at, elements), EMPTY)
 
-    def _hull(self, elements: Iterator[int] | range) -> Interval:
-        if isinstance(elements, range) and len(elements) > 2 * self.period:
-            elements = iter([*elements[: self.period], *elements[-self.period :]])
-        found = EMPTY
-        for element in elements:
-            found = found | self.at(element)
-        return found
+
+def _deciding(run: range, enough: int) -> Iterable[int]:
+    """Those of a run among which are the ones that read the first and the last sample: fields move up with elements."""
+    return run if len(run) <= 2 * enough else [*run[:enough], *run[-enough:]]
