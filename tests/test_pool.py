@@ -365,3 +365,15 @@ def test_an_empty_batch_and_no_batch():
     for pool in EVERY[:8]:
         assert pool(torch.zeros(0, 8, 24, 21)).shape[0] == 0
         assert pool(torch.ones(8, 24, 21)).shape == pool(torch.ones(1, 8, 24, 21)).shape[1:]
+
+
+@pytest.mark.parametrize("statistic", ["max", "mean", "l2"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("length", [2, 16])  # by torch's functions, and by the kernels
+def test_narrow_numbers_of_every_rank(rank, dtype, statistic, length):
+    x = torch.randn(2, 8, *[length] * rank, dtype=dtype)
+    pool = (tc.nn.Pool1d, tc.nn.Pool2d, tc.nn.Pool3d)[rank - 1](2, statistic=statistic)
+    y = pool(x.requires_grad_())
+    torch.testing.assert_close(y, pool(x.float()).to(dtype), rtol=0.02, atol=0.02)
+    assert torch.autograd.grad(y.sum(), x)[0].dtype == dtype

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from math import inf, prod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,16 @@ from ...description.pooling import Pooling
 from .. import padding as borders
 from ..tensors import autocast_dtype
 
+
+def _avg_pool3d(x: Tensor, *settings: Any) -> Tensor:
+    """torch's own, which has no kernel for narrow numbers on processors: there they are added up in float32."""
+    if x.is_cpu and x.dtype in (torch.bfloat16, torch.float16):
+        return F.avg_pool3d(x.float(), *settings).to(x.dtype)
+    return F.avg_pool3d(x, *settings)
+
+
 _MAX = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
-_MEAN = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+_MEAN = (F.avg_pool1d, F.avg_pool2d, _avg_pool3d)
 _CONV = (F.conv1d, F.conv2d, F.conv3d)
 LARGE_POWER = 4  # up to which the powers of usual numbers stay within float32
 Pairs = list[tuple[int, int]]
