@@ -24,10 +24,10 @@ from rich.progress import track
 
 from benchmarks.grid import GRID, Shape
 from benchmarks.measure import machine
-from torchconv.compute.algorithms import Problem
 from torchconv.compute.planning import choose
 from torchconv.compute.planning.measure import Bench
 from torchconv.compute.planning.plan import ROLES
+from torchconv.compute.problem import Problem
 
 HOPELESS = 6  # times the least estimate
 TORCH = ("torch", "torch-channels-last")

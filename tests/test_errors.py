@@ -7,11 +7,12 @@ import torch
 
 import oracles
 import torchconv as tc
-from torchconv.compute.algorithms import TABLE, Problem
+from torchconv.compute.algorithms import TABLE
 from torchconv.compute.algorithms.base import PRECISIONS
 from torchconv.compute.native import library
 from torchconv.compute.planning.choose import BY_NAME, ROLES
 from torchconv.compute.planning.measure import Bench
+from torchconv.compute.problem import Problem
 
 TABLES = (torch.arange(128).reshape(16, 8) % 3 > 0).numpy()
 CASES = [

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 import torchconv as tc
-from torchconv.compute.algorithms import Problem
 from torchconv.compute.planning.choose import BY_NAME
+from torchconv.compute.problem import Problem
 from torchconv.errors import SettingError, ShapeError, UnsupportedError
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

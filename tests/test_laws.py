@@ -22,10 +22,10 @@ from laws import (
     shifted,
     unclear,
 )
-from torchconv.compute.algorithms import Problem
 from torchconv.compute.native import library
 from torchconv.compute.operator import Operator
 from torchconv.compute.planning.choose import BY_NAME
+from torchconv.compute.problem import Problem
 from torchconv.description.convolution import Convolution
 
 LESS_EXACT = (

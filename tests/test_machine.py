@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import torchconv as tc
-from torchconv.compute.algorithms import Problem
 from torchconv.compute.planning import choose, cost_model, machine, measure, wisdom
+from torchconv.compute.problem import Problem
 
 
 @pytest.fixture(autouse=True)

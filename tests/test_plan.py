@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import torchconv as tc
-from torchconv.compute.algorithms import Problem
 from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.algorithms.torch_kernels import TorchKernels
 from torchconv.compute.native import library
 from torchconv.compute.planning import choose, machine, measure, wisdom
+from torchconv.compute.problem import Problem
 from torchconv.compute.tensors import INPUT, OUTPUT, WEIGHT
 
 SMALL = tc.Convolution(4, 4, (9, 9), padding="same")

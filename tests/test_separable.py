@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 import torchconv as tc
-from torchconv.compute.algorithms import Problem
 from torchconv.compute.algorithms.separable import Separable, decomposed
 from torchconv.compute.native import library
 from torchconv.compute.planning import choose
+from torchconv.compute.problem import Problem
 from torchconv.compute.tensors import INPUT, OUTPUT, WEIGHT
 from torchconv.compute.weight_cache import CACHE
 

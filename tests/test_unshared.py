@@ -9,9 +9,10 @@ import torch
 from benchmarks.measure import peak_bytes
 
 import torchconv as tc
-from torchconv.compute.algorithms import Problem, reference
+from torchconv.compute.algorithms import reference
 from torchconv.compute.native import library
 from torchconv.compute.planning.choose import BY_NAME
+from torchconv.compute.problem import Problem
 from torchconv.compute.tensors import INPUT, OUTPUT, WEIGHT
 from torchconv.description.convolution import Convolution
 

@@ -15,13 +15,14 @@ from benchmarks.measure import peak_bytes
 from torch import Tensor
 
 import torchconv as tc
-from torchconv.compute.algorithms import Problem, sparse_matrix
+from torchconv.compute.algorithms import sparse_matrix
 from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.native import library
 from torchconv.compute.operator import Operator
 from torchconv.compute.planning import choose
 from torchconv.compute.planning.choose import BY_NAME, ROLES
 from torchconv.compute.planning.measure import Bench
+from torchconv.compute.problem import Problem
 from torchconv.compute.tensors import FEW, WORKSPACE, room
 
 TABLE = (torch.arange(512).reshape(32, 16) % 3 > 0).numpy()

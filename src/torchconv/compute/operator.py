@@ -12,11 +12,11 @@ from ..description import shapes
 from ..description.convolution import Convolution
 from ..errors import ShapeError, UnsupportedError
 from . import layouts, padding
-from .algorithms import Problem
 from .algorithms.torch_kernels import TorchKernels, static_call
 from .autograd import apply
 from .planning import choose
 from .planning.choose import Choice
+from .problem import Problem
 from .tensors import INPUT, OUTPUT, THREAD, WEIGHT, Observer, autocast_dtype, cast, check_tensors
 from .weight_cache import is_frozen
 

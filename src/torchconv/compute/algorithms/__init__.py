@@ -10,7 +10,7 @@ Nothing here is public but the names that `algorithm=` takes.
 
 from __future__ import annotations
 
-from .base import Algorithm, Problem
+from .base import Algorithm
 from .composed import DenseTable, Phases
 from .depthwise import Depthwise
 from .fft.algorithm import Fourier
@@ -39,4 +39,4 @@ TABLE: tuple[Algorithm, ...] = (
     ReferenceLoops(),
 )
 
-__all__ = ["TABLE", "Algorithm", "Problem"]
+__all__ = ["TABLE", "Algorithm"]

@@ -27,8 +27,9 @@ from ...description.connections import Connections
 from ...description.convolution import Convolution
 from .. import layouts, padding
 from ..planning import machine
+from ..problem import Problem
 from ..tensors import INPUT, OUTPUT, has_numbers
-from .base import Algorithm, Problem
+from .base import Algorithm
 from .torch_kernels import KERNELS
 
 

@@ -15,8 +15,9 @@ from .. import layouts
 from ..native import direct, library
 from ..native.library import TYPES, number
 from ..planning import cost_model, machine
+from ..problem import Problem
 from ..tensors import INPUT, WEIGHT
-from .base import Algorithm, Problem
+from .base import Algorithm
 
 FLOAT32_ON_CPU = (torch.float32, "cpu")
 

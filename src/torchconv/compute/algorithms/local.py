@@ -18,8 +18,9 @@ from .. import padding
 from ..native import direct, library
 from ..native.library import number
 from ..planning import cost_model, machine
+from ..problem import Problem
 from ..tensors import INPUT, OUTPUT, WEIGHT
-from .base import Algorithm, Problem
+from .base import Algorithm
 
 
 class _Local(Algorithm):

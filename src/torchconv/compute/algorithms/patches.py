@@ -22,8 +22,9 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import padding
+from ..problem import Problem
 from ..tensors import INPUT, large_like
-from .base import Algorithm, Problem
+from .base import Algorithm
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ...description import shapes
 from ...description.convolution import Convolution
-from .base import Algorithm, Problem
+from ..problem import Problem
+from .base import Algorithm
 
 
 def products(conv: Convolution, input_size: Sequence[int]) -> Iterator[tuple[tuple, tuple, tuple]]:

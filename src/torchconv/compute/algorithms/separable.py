@@ -24,9 +24,10 @@ from ...description.connections import Connections
 from ...description.convolution import Convolution
 from .. import layouts
 from ..planning import cost_model, machine
+from ..problem import Problem
 from ..tensors import INPUT, OUTPUT, has_numbers
 from ..weight_cache import CACHE
-from .base import Algorithm, Problem
+from .base import Algorithm
 from .depthwise import Depthwise
 from .torch_kernels import KERNELS, TorchChannelsLast
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from ...description.convolution import Convolution
-from .base import Algorithm, Problem
+from ..problem import Problem
+from .base import Algorithm
 
 LISTED = 104  # bytes of an entry of the list
 

@@ -18,8 +18,9 @@ from ...description import shapes
 from ...description.convolution import Convolution
 from .. import layouts, padding as borders, torch_bugs
 from ..planning import cost_model, machine
+from ..problem import Problem
 from ..tensors import OUTPUT, has_numbers
-from .base import Algorithm, Problem
+from .base import Algorithm
 
 _PLAIN = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
 _TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}

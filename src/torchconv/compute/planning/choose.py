@@ -9,9 +9,10 @@ from functools import lru_cache
 from ...description.convolution import Convolution
 from ...errors import SettingError, UnsupportedError
 from ...text import megabytes
-from ..algorithms import TABLE, Algorithm, Problem
+from ..algorithms import TABLE, Algorithm
 from ..algorithms.base import PRECISIONS
 from ..algorithms.separable import Separable
+from ..problem import Problem
 from ..tensors import INPUT, OUTPUT, WEIGHT
 from . import machine, wisdom
 

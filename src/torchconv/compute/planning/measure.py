@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ...description.convolution import Convolution
 from .. import layouts
-from ..algorithms import Algorithm, Problem
+from ..algorithms import Algorithm
 from ..algorithms.base import PRECISIONS
 from ..algorithms.torch_kernels import TorchKernels
 from ..operator import Operator
+from ..problem import Problem
 from ..tensors import INPUT, OUTPUT, WEIGHT
 from . import choose, cost_model
 

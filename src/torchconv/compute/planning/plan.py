@@ -12,7 +12,8 @@ import torch
 from ...description.convolution import Convolution
 from ...errors import SettingError, ShapeError
 from ...text import megabytes, milliseconds
-from ..algorithms import TABLE, Problem
+from ..algorithms import TABLE
+from ..problem import Problem
 from ..tensors import INPUT, OUTPUT, WEIGHT
 from . import choose, wisdom
 from .choose import PRECISIONS, ROLES

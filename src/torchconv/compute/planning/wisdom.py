@@ -16,17 +16,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from ...text import write_atomically
 from .. import torch_bugs
 from ..native import library
+from ..problem import Problem
 from ..tensors import INPUT, OUTPUT, WEIGHT
-
-if TYPE_CHECKING:
-    from ..algorithms import Problem
 
 FOLDER_VARIABLE = "TORCHCONV_WISDOM"
 FORMAT = 3

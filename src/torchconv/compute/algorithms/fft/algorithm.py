@@ -24,9 +24,10 @@ from ....description.convolution import Convolution
 from ... import layouts, padding
 from ...native import library, transforms
 from ...planning import cost_model, machine
+from ...problem import Problem
 from ...tensors import INPUT, OUTPUT, WEIGHT, all_finite, has_numbers
 from ...weight_cache import Kernels
-from ..base import Algorithm, Problem
+from ..base import Algorithm
 from ..torch_kernels import KERNELS
 from . import correlation
 from .correlation import NARROW

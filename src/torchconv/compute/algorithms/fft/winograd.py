@@ -17,9 +17,10 @@ from ....description import shapes
 from ....description.convolution import Convolution
 from ...native import library, transforms
 from ...planning import cost_model, machine
+from ...problem import Problem
 from ...tensors import OUTPUT, WEIGHT, all_finite, has_numbers
 from ...weight_cache import Kernels
-from ..base import Algorithm, Problem
+from ..base import Algorithm
 from ..torch_kernels import KERNELS
 from .tiles import Compiled
 
