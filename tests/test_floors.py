@@ -59,7 +59,7 @@ def test_folders_can_be_taken_in_at_a_glance():
             folder = str(path.parent.relative_to(house.SOURCE))
             folders[folder] = folders.get(folder, 0) + 1
     assert max(folders.values()) <= 16, folders
-    assert sum(folders.values()) <= 180, folders
+    assert sum(folders.values()) <= 260, folders  # five rooms are still to be built
 
 
 @pytest.mark.parametrize("module", [m for m, path in house.paths().items() if path.name == "__init__.py"])
