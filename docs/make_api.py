@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "api.md"
 FACES = [
     *("torchconv", "torchconv.nn", "torchconv.signal", "torchconv.inspection", "torchconv.training"),
     *("torchconv.description", "torchconv.network", "torchconv.language", "torchconv.convert", "torchconv.drawing"),
-    "torchconv.errors",
+    *("torchconv.segmentation", "torchconv.errors"),
 ]
 COMMAND = "python docs/make_api.py"
 HEAD = f"""# Every public name

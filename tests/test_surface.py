@@ -17,7 +17,7 @@ from docs import make_api
 import torchconv as tc
 from torchconv import errors
 
-BARE = ("inspection", "nn", "Plan", "TorchconvError")  # no calls: they have no doctest
+BARE = ("inspection", "nn", "segmentation", "Plan", "TorchconvError")  # no calls: they have no doctest
 CONSUMER = """
 import torchconv as tc
 from torchconv.inspection import Report

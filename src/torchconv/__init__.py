@@ -2,8 +2,8 @@
 
 From the ground up: `description` (what one convolution is), `receptive` (what outputs depend on), `network` (many
 descriptions in a graph), `compute` (how one convolution is computed), `signal` (arrays), `nn` (layers), `language`
-(text to network to module), `tracing` (module to network), `convert` (module to an equivalent one), `inspection`,
-`drawing`, `training`, `cli`. A folder imports only what is named before it.
+(text to network to module), `tracing` (module to network), `convert` (module to an equivalent one), `segmentation`,
+`inspection`, `drawing`, `training`, `cli`. A folder imports only what is named before it.
 
 The names below are the usual ones; each folder lists its own. All are imported when they are first used, so that
 `torchconv --help` does not wait for torch. docs/api.md has every public name, docs/glossary.md the words.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .faces import lazy
 
 if TYPE_CHECKING:
-    from . import inspection as inspection, nn as nn
+    from . import inspection as inspection, nn as nn, segmentation as segmentation
     from .compute.functional import (
         conv as conv,
         conv_input_grad as conv_input_grad,
@@ -65,6 +65,7 @@ _PLACES = {
     "plan": "compute.planning.plan",
     "pooling_advice": "nn.pooling.advice",
     "receptive_field": "inspection.receptive_field",
+    "segmentation": "segmentation",
     "tune": "convert.model_tuning",
     "widen": "convert.prior",
 }
