@@ -2,7 +2,7 @@
 
 losses    cross entropy, focal, Dice and Lovasz of scores and labels, with pixels that count for nothing; class weights
 
-Graphical models are to stand here as well. Scores are (batch, classes, *size), labels (batch, *size) numbers of classes.
+Graphical models are to stand here too. Scores are (batch, classes, *size), labels (batch, *size) numbers of classes.
 `torchconv.training` trains networks with these losses; everything here works without it. Public are the names below,
 as `torchconv.segmentation.*`; they are imported when they are first used.
 """
