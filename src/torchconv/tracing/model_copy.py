@@ -63,6 +63,10 @@ class ModelCopy:
         """All copies of this kind."""
         return [made for _, made in self._made.values() if isinstance(made, kind)]
 
+    def originals(self) -> dict[int, Any]:
+        """What was copied, by the identity of its copy, which lives as long as this."""
+        return {id(made): value for value, made in self._made.values()}
+
     def _keep(self, value: Any, made: Any) -> Any:
         self._made[id(value)] = value, made
         return made

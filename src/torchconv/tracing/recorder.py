@@ -28,16 +28,19 @@ from .aten import COUNTED, TABLE
 from .aten.call import Draft, OperatorCall
 from .aten.spectral import Spectra
 from .aten.windows import described_layer, volume_of
-from .model_copy import ModuleCalls
+from .model_copy import ModelCopy, ModuleCalls
 
 _LIBRARY = torch.library.Library("torchconv_trace", "DEF")
+COMPUTES: dict[Any, Callable[..., Any]] = {}  # what each operator of our own computes, which can be differentiated
 
 
 def _operator(schema: str, compute: Callable[..., Any]) -> Any:
     name = schema.partition("(")[0]
     _LIBRARY.define(schema)
     _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")
-    return getattr(torch.ops.torchconv_trace, name).default
+    operator = getattr(torch.ops.torchconv_trace, name).default
+    COMPUTES[operator] = compute
+    return operator
 
 
 def _uncalled(tensors: Sequence[Tensor]) -> Tensor:
@@ -130,6 +133,7 @@ class WholeFunctions(TorchFunctionMode):
         return INSTEAD.get(func, func)(*args, **(kwargs or {}))
 
 
+Layer = tuple[Operation, Callable[..., Tensor]]
 HIDDEN = ("reshape", "permute", "expand", "")
 LOOKS = ("_local_scalar_dense", "nonzero", "is_nonzero")
 MOST_NUMBERS = 2**22  # of constants from which others are computed, so that weights are not
@@ -141,6 +145,22 @@ class Sink(Protocol):
     def node(self, node: Node, tensor: Tensor) -> None:
         """A node of the network, and what came out of it; without numbers where the trace runs without them."""
         ...
+
+
+class CallSink:
+    """A sink that is told of every call of an operator too, in order, also of those that no input reaches."""
+
+    def node(self, node: Node, tensor: Tensor) -> None:
+        """As of any sink."""
+
+    def begin(self, copied: ModelCopy, inputs: list[Tensor]) -> None:
+        """The copy that runs, and what goes into it."""
+
+    def call(self, func: Any, call: OperatorCall, drafts: tuple[Draft, ...], module: str, layer: Layer | None) -> None:
+        """An operator that was called in a module; `layer` is what it computes where it is one of this package."""
+
+    def end(self, answer: Any, results: tuple[Tensor, ...]) -> None:
+        """What the model gave, in any nesting, and the tensors of it, one by one."""
 
 
 class Recorder(TorchDispatchMode):
@@ -173,7 +193,7 @@ class Recorder(TorchDispatchMode):
         self._spectra = Spectra()
         self._names: Counter[str] = Counter()
         self._chance: Tensor | None = None  # the state of the numbers by chance that are drawn here
-        self._layer: tuple[Operation, Callable[..., Tensor]] | None = None
+        self._layer: Layer | None = None
 
     def start(self, x: Tensor) -> None:
         """An input of the network."""
@@ -256,13 +276,15 @@ class Recorder(TorchDispatchMode):
         name = func.overloadpacket.__name__
         call = OperatorCall(name, given, tuple(_tensors(result)), lambda tensor: tensor in self._sources)
         made_of = frozenset().union(*(self._made_of.get(one, ()) for one in leaves if one not in self._sources))
+        if self.looked is None and name in LOOKS and call.inputs:
+            self.looked = self._calls.here or "the model"
+        drafts = self._drafts(call, func) if call.inputs and call.results else ()
         if not call.inputs:
             self._note_constant(call, func, made_of)
-            return
-        if self.looked is None and name in LOOKS:
-            self.looked = self._calls.here or "the model"
-        if call.results:
-            self._record(call, self._drafts(call, func), made_of)
+        elif drafts:
+            self._record(call, drafts, made_of)
+        if isinstance(self._sink, CallSink):
+            self._sink.call(func, call, drafts, self._calls.here, self._layer if func is LAYER else None)
 
     def _note_constant(self, call: OperatorCall, func: Any, made_of: frozenset[str]) -> None:
         """Remember what a tensor is made of that follows from no input: whoever reads it first has done the work."""

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from ..compute.tensors import THREAD, observed
 from ..network.graph import Network, Node
 from .model_copy import ModelCopy, ModelFailed, ModuleCalls, uncached
-from .recorder import MOST_NUMBERS, Recorder, Sink, WholeFunctions
+from .recorder import MOST_NUMBERS, CallSink, Recorder, Sink, WholeFunctions
 
 PATH = "{} looks at numbers, on which its path depends: the one taken for {} is shown"
 FAILS = "{}, with {} for the numbers of the input at which {} looks"
@@ -30,6 +30,10 @@ logging.getLogger(FakeTensorMode.__module__).addFilter(lambda record: THREAD.obs
 
 class NeedsAnotherRun(Exception):
     """A model that must be run in another way: with numbers, or as it is."""
+
+
+class Unrepeatable(Exception):
+    """A call that cannot be written down so that it can be made again."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,26 @@ def trace_values(model: nn.Module, inputs: Any, sink: Sink) -> TraceResult:
     return TraceResult(None, *_run(model, inputs, sink, True, False))
 
 
+def trace_calls(model: nn.Module, inputs: Any, sink: CallSink) -> TraceResult:
+    """Run a copy of a model without numbers, without writing in place, and tell a sink of every call as well.
+
+    Raises ModelFailed where the model fails, or cannot be run so: because its path depends on numbers of its input, or
+    because it writes into tensors that it keeps.
+    """
+    try:
+        return TraceResult(None, *_run(model, inputs, sink, False, True))
+    except NeedsAnotherRun as error:
+        problem: Exception = error
+        looked = isinstance(error.__cause__, LOOKED)
+        got = "one whose path depends on the numbers of its input" if looked else "one that writes into what it keeps"
+    except ModelFailed as error:
+        if not isinstance(error.__cause__, Unrepeatable):
+            raise
+        problem = error
+        got = f"{error.__cause__} writing into a tensor that is read elsewhere"
+    raise ModelFailed("", type(model).__name__, got, "a model that does the same on every input") from problem
+
+
 def _run(model: nn.Module, inputs: Any, sink: Sink, numbers: bool, functional: bool) -> tuple[Any, ...]:
     """One run, with numbers or without; and what writes in place turned into what does not, where a model allows it."""
     fake = None if numbers else FakeTensorMode(allow_non_fake_inputs=True)
@@ -94,19 +118,23 @@ def _run(model: nn.Module, inputs: Any, sink: Sink, numbers: bool, functional: b
     if fake is not None:
         fake.cache_enabled = not copied.of(torch.ScriptObject)  # packed weights, which cannot be compared
     parameters = {name: (copied(one), one) for name, one in model.named_parameters()}
+    told = sink if isinstance(sink, CallSink) else CallSink()
     recorder = Recorder(calls, parameters, sink, fake, functional, copied.of(Tensor))
     given = pytree.tree_map_only(Tensor, lambda one: _input(one, fake), inputs)
     leaves, form = pytree.tree_flatten(given)
+    answers = []
 
     def call(*values: Tensor) -> tuple[Tensor, ...]:
         each = iter(values)
         whole = pytree.tree_unflatten([next(each) if isinstance(one, Tensor) else one for one in leaves], form)
         result = own(**whole) if isinstance(whole, dict) else own(*whole)
+        answers.append(result)
         return tuple(one for one in pytree.tree_leaves(result) if isinstance(one, Tensor))
 
     tensors = [one for one in leaves if isinstance(one, Tensor)]
     for one in tensors:
         recorder.start(one)
+    told.begin(copied, tensors)
     with torch.no_grad(), fake or contextlib.nullcontext(), recorder, observed(recorder), WholeFunctions(), uncached():
         try:
             with contextlib.suppress(NotImplementedError):  # of exported programs, which have one mode
@@ -119,10 +147,10 @@ def _run(model: nn.Module, inputs: Any, sink: Sink, numbers: bool, functional: b
             if recorder.looked:
                 failed.got = FAILS.format(failed.got, _shown(tensors), recorder.looked)
             raise failed from error
+    told.end(answers[0], results)
     outputs = tuple(name for name in map(recorder.source, results) if name is not None)
-    unused = {name: one.numel() for name, (_, one) in parameters.items() if name not in recorder.taken}
     notes = (PATH.format(recorder.looked, _shown(tensors)),) if recorder.looked else ()
-    return outputs, unused, notes
+    return outputs, {name: one.numel() for name, (_, one) in parameters.items() if name not in recorder.taken}, notes
 
 
 def _stand_in(one: Tensor, fake: FakeTensorMode | None, constants: bool) -> Tensor:
