@@ -87,8 +87,10 @@ def test_the_answer_keeps_its_nesting_and_the_model_its_state():
     inputs = {"x": torch.randn(1, 3, 5, 6), "y": torch.randn(1, 3, 5, 6)}
     program = capture(model, inputs)
     expected, found = model(**inputs), program.run(inputs)
-    assert torch.equal(found["z"], expected["z"]) and torch.equal(found["parts"][0], expected["parts"][0])
-    assert found["parts"][1] == 3 and found["none"] is None
+    assert torch.equal(found["z"], expected["z"])
+    assert torch.equal(found["parts"][0], expected["parts"][0])
+    assert found["parts"][1] == 3
+    assert found["none"] is None
     assert all(torch.equal(before[key], one) for key, one in model.state_dict().items())
     used = {one.name for step in program.steps for one in step.references if isinstance(one, FromModel)}
     assert used == {"conv.weight", "conv.bias", "tied.bias", "scale"}
@@ -102,7 +104,8 @@ def test_steps_say_what_they_are_and_where():
     model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
     steps = capture(model, (torch.empty(1, 3, 20_000, 20_000, device="meta"),)).steps
     assert [(step.name, step.module) for step in steps] == [("convolution", "0"), ("relu", "1"), ("convolution", "2")]
-    assert steps[0].shapes == ((1, 4, 10_000, 10_000),) and steps[0].depends == (True,)
+    assert steps[0].shapes == ((1, 4, 10_000, 10_000),)
+    assert steps[0].depends == (True,)
     assert [axis.stride for axis in steps[0].drafts[0].axes] == [2, 2]
     assert steps[2].reads == ((steps[2].arguments["input"],),)
 
