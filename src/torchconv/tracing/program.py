@@ -208,13 +208,14 @@ class _Calls(CallSink):
         reads = tuple(
             tuple(map(self._reference, call.inputs if draft.inputs is None else draft.inputs)) for draft in drafts
         )
+        function: Any = COMPUTES.get(func, func) if layer is None else self._computing(layer[1])
         number = len(self._steps)
         for at, one in enumerate(call.results):
             self._known[id(one)] = FromStep(number, at)
             self._alive.append(one)
         self._steps.append(
             Step(
-                COMPUTES.get(func, func) if layer is None else self._computing(layer[1]),
+                function,
                 call.name,
                 given,
                 tuple(tuple(one.shape) for one in call.results),
