@@ -162,9 +162,141 @@ def test_what_the_caller_says_wins_or_is_refused() -> None:
     assert build(text, input=(1, 28, 28)).network.input == Volume(1, (28, 28))
     assert build(build(text, input=(3, 8, 8)).network, input=(3, 16, 16)).network.input == Volume(3, (16, 16))
     assert build(text, classes=7)(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
-    for given in (text, build(text).network):
-        with pytest.raises(SettingError, match=r"classes: got 5, expected 7, which fc1 gives.*Write a bare FC"):
-            build(given, classes=5)
+    assert build(text, classes=5)(torch.zeros(1, 3, 32, 32)).shape == (1, 5)
+    with pytest.raises(SettingError, match=r"classes: got 5, expected 7, which fc1 gives\. Give the text"):
+        build(build(text).network, classes=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("CONV[16] - CONV[7, 1x1]", 7),
+        ("CONV[16] - CONV[7, 1x1] - SOFTMAX", 7),
+        ("CONV[7] - GLOBALPOOL - SOFTMAX", 7),
+        ("CONV[7] - UPSAMPLE[linear] - MARK[a]", 7),
+        ("CONV[7] - POOL - RELU", 7),
+        ("POOL - LOCAL[7] - SIGMOID", 7),
+        ("CONV - RELU - SOFTMAX", 10),
+        ("CONV - RELU - FC", 10),
+        ("FC - RELU", 128),
+        ("(CONV[7] - RELU)*3 - DROPOUT", 7),
+        ("MARK[a] - SUM(CONV[7] - NORM | FROM[a] - CONV[7, 1x1])", 7),
+        ("MARK[a] - POOL - CONV[7, 4x4, stride=2, padding=1, transposed, to=a] - SOFTMAX", 7),
+        ("CONV[classes, 1x1] - RELU - CONV[8] - CONV[classes, 1x1]", 10),
+    ],
+)
+def test_classes_are_the_outputs_of_the_last_layer(text: str, own: int) -> None:
+    assert build(text).network.output.channels == own
+    network = build(text, classes=5).network
+    assert network.output.channels == 5
+    assert len(network.nodes) == len(build(text).network.nodes)
+
+
+def test_only_the_last_layer_takes_the_classes() -> None:
+    channels = [row.volume.channels for row in build("(CONV[7] - RELU)*3 - DROPOUT", classes=5).network.rows]
+    assert channels == [3, 7, 7, 7, 7, 5, 5, 5]
+    shapes = [tuple(one.shape) for one in build("FC[9] - TANH - FC[8] - SOFTMAX", classes=5).parameters()]
+    assert shapes == [(9, 3072), (9,), (5, 9), (5,)]
+
+
+@pytest.mark.parametrize(
+    "text", ["CONV[7] - CONCAT(CONV | CONV)", "CONV[12] - PIXELSHUFFLE", "MARK[a] - CONV - CONCAT(FROM[a] | IDENTITY)"]
+)
+def test_classes_that_no_layer_sets_are_refused(text: str) -> None:
+    with pytest.raises(
+        SettingError, match=r"classes: got 5, expected \d+, which .* gives\. End the text with FC or CONV"
+    ):
+        build(text, classes=5)
+
+
+def test_filters_wait_for_the_classes() -> None:
+    with pytest.raises(TextError, match=r"filters: got classes, expected their number"):
+        parse("CONV[classes]").network(Volume(3, (8, 8)))
+    assert str(parse("CONV[classes, 3x3]")) == "CONV[classes, 3x3]"
+
+
+SIZES = {1: [(37,), (50,), (16,)], 2: [(37, 52), (16, 33), (41, 17)], 3: [(9, 12, 7), (8, 8, 8), (7, 7, 9)]}
+ANY_SIZE = [
+    "CONV[4] - NORM - RELU - POOL - CONV[4, stride=2] - GLOBALPOOL - FC[3]",
+    "CONV[4, stride=2, transposed] - POOL[3, stride=2, same] - TILED[2]",
+    "MARK[a] - POOL - CONV[4] - UPSAMPLE[to=a] - CONCAT(FROM[a] | IDENTITY) - CONV[2]",
+    "MARK[a] - POOL[same] - MARK[b] - POOL[same] - CONV[4] - UPSAMPLE[to=b, linear] - CONCAT(FROM[b] | IDENTITY)",
+    "MARK[a] - CONV[3, stride=2] - RELU - CONV[3, stride=2] - UPSAMPLE[to=a, linear]",
+    "MARK[a] - POOL - CONV[4, 2, stride=2, valid, transposed, to=a] - SUM(FROM[a] - CONV[4] | IDENTITY)",
+    "MARK[a] - CONV[4, 3, valid] - POOL - UPSAMPLE - CONCAT[crop](FROM[a] | IDENTITY)",
+    "MARK[a] - CONV[3, valid] - CONV[3, valid] - SUM[crop, low=2](FROM[a] - CONV[3] | IDENTITY)",
+    "MARK[a] - CONV[3, valid] - MARK[b] - FROM[a] - CONV[2] - CROP[to=b] - CONCAT(FROM[b] | IDENTITY)",
+    "CONV[3] - GRIDPOOL[2, mean] - FC[4]",
+]
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("text", ANY_SIZE)
+def test_a_built_network_takes_every_size_its_layers_can_take(text: str, ndim: int) -> None:
+    model = build(text, input=(2, *(32, 24, 16)[:ndim])).eval()
+    for size in SIZES[ndim]:
+        volume = model.network.on(Volume(2, size)).output
+        with torch.no_grad():
+            y = model(torch.randn(2, 2, *size))
+        assert tuple(y.shape) == (2, volume.channels, *volume.size)
+        again = build(text, input=(2, *size)).eval()
+        again.load_state_dict(model.state_dict())
+        assert tc.inspect(model, (2, *size)).to_dict()["rows"] == tc.inspect(again).to_dict()["rows"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("CONV[4] - POOL - FC[3]", r"input 11x9x2, at layer fc1: got 5x4x4, expected 4x4x4, as on an input 8x8x2"),
+        ("POOL - LOCAL[3]", r"at layer conv1: got 5x4x2, expected 4x4x2.*Build the network for this input"),
+        ("POOL - CONV[3, bias_sharing=none]", r"at layer conv1: got 5x4x2"),
+        ("(POOL)*3 - UPSAMPLE[8] - CONV[5, 9x9, valid]", r"layer conv1 on a volume 8x8x2.*the window is larger"),
+        (
+            "MARK[a] - POOL - UPSAMPLE - CONCAT(FROM[a] | IDENTITY)",
+            r"concat1 on volumes 11x9x2, 10x8x2.*UPSAMPLE\[to=a\]",
+        ),
+        ("MARK[a] - POOL - UPSAMPLE[3, to=a]", r"upsample1 on volumes 4x4x2, 8x8x2.*factor of 3: got 8"),
+    ],
+)
+def test_sizes_that_a_layer_cannot_take_name_it(text: str, words: str) -> None:
+    with pytest.raises(ShapeError, match=words):
+        build(text, input=(2, 8, 8))(torch.zeros(1, 2, 11, 9))
+
+
+def test_an_input_of_another_kind_is_refused() -> None:
+    model = build("RELU - NORM", input=(2, 8, 8))
+    for shape in [(2, 8, 8), (1, 3, 8, 8), (1, 2, 8, 8, 8), (1, 2, 0, 8)]:
+        with pytest.raises(ShapeError, match=r"input: got .*, expected \(batch, 2, height, width\)"):
+            model(torch.zeros(shape))
+
+
+def test_up_sampling_to_a_size_goes_on_with_the_last_value() -> None:
+    model = build("INPUT[7x1] - MARK[a] - POOL - POOL - UPSAMPLE[to=a]")
+    assert model.network.nodes[-1].operation.factors == (4,)
+    assert model(torch.arange(7.0).view(1, 1, 7)).flatten().tolist() == [3] * 7
+    assert model(torch.arange(10.0).view(1, 1, 10)).flatten().tolist() == [3] * 4 + [7] * 6
+    model = build("INPUT[7x1] - MARK[a] - POOL[same] - POOL[same] - UPSAMPLE[to=a]")
+    assert model(torch.arange(6.0).view(1, 1, 6)).flatten().tolist() == [3, 3, 3, 3, 5, 5]
+    x = torch.randn(1, 1, 9, 12)
+    linear = build("INPUT[8x8x1] - MARK[a] - POOL - UPSAMPLE[to=a, linear]")(x)
+    halved = torch.max_pool2d(x, 2)
+    larger = torch.nn.functional.interpolate(
+        torch.nn.functional.pad(halved, (0, 0, 0, 1), mode="replicate"), scale_factor=2.0, mode="bilinear"
+    )
+    torch.testing.assert_close(linear, larger[:, :, :9])
+
+
+def test_a_transposed_convolution_meets_a_size_as_torchs_output_size_does() -> None:
+    model = build(
+        "INPUT[8x9x2] - MARK[a] - CONV[2, stride=2x3] - CONV[3, 4x5, stride=2x3, padding=1, transposed, to=a, bias=no]"
+    )
+    layer = torch.nn.ConvTranspose2d(2, 3, (4, 5), (2, 3), 1, bias=False)
+    layer.weight.data = model.conv2.weight.detach().flip(2, 3).transpose(0, 1)
+    for size in [(8, 9), (7, 8), (9, 7)]:
+        x = torch.randn(1, 2, *size)
+        rounded_up = [-(-length // step) * step for length, step in zip(size, (2, 3), strict=True)]
+        expected = layer(model.conv1(x), output_size=rounded_up)
+        torch.testing.assert_close(model(x), expected[:, :, : size[0], : size[1]], atol=1e-5, rtol=1e-5)
 
 
 SHUFFLED = "INPUT[6x7x2] - CONV[12, 3x3] - PIXELSHUFFLE - CONV[5, 3x3, valid]"

@@ -88,8 +88,8 @@ MISTAKES = {
     "too small": (["train", "INPUT - CONV[4, 9x9, valid] - FC"], ["layer conv1 on a volume 8x8x1", "at least 9"]),
     "channels of the data": (["train", "INPUT[8x8x3] - FC"], ["got 8x8x3, expected 8x8x1"]),
     "channels of a group": (["train", "INPUT - CONV[4, groups=3] - FC"], ["groups: got 3", "in_channels=1"]),
-    "scores": (["train", "INPUT - CONV - FC[7]"], ["expected 10 scores", "End with FC[10]"]),
-    "no scores": (["train", "INPUT - CONV"], ["an output of 8x8x32", "End with GLOBALPOOL - FC"]),
+    "scores": (["train", "CONCAT(FC[3] | FC[4])"], ["got 10, expected 7, which concat1 gives", "End the text with FC"]),
+    "no scores": (["train", "INPUT - CONV"], ["an output of 8x8x10", "End with GLOBALPOOL - FC"]),
     "unbound": (["train", "INPUT - (CONV)*N - FC"], ["got N", "column 16"]),
     "no epochs": (["train", "--epochs", "0"], ["--epochs", "greater than or equal to 1"]),
     "no number": (

@@ -223,7 +223,11 @@ def test_what_the_caller_says_of_the_input_wins():
         ("resnet18", (4, 3, 64, 64), r"got \(4, 3, 64, 64\), expected \(channels, \*size\): one image"),
         ("resnet18", torch.zeros(2, 3, 64, 64), "one image"),
         ("resnet18", {"x": (1, 3, 64, 64)}, "input_shape of a network: got dict"),
-        (tc.build("INPUT[8x8x3] - CONV[4] - FC"), (3, 16, 16), "layer fc1 would need other weights.* expected 8x8x3"),
+        (
+            tc.build("INPUT[8x8x3] - CONV[4] - FC"),
+            (3, 16, 16),
+            "at layer fc1: got 16x16x4, expected 8x8x4, as on an input 8x8x3",
+        ),
         (tc.build("INPUT[8x8x3] - CONV[4] - GLOBALPOOL"), (1, 8, 8), "conv1"),
     ],
 )

@@ -13,7 +13,7 @@ from torchconv.description.pooling import Pooling
 from torchconv.errors import UnsupportedError
 from torchconv.inspection.network_of import network_of
 from torchconv.language.network_module import made
-from torchconv.network import operations as ops, pooling
+from torchconv.network import branches, operations as ops, pooling
 from torchconv.network.base import Elementwise, Locality, Operation, Recorded, Unlearned, Volume
 from torchconv.network.graph import Network, Node
 from torchconv.network.propagation import propagate, shape_of
@@ -39,10 +39,16 @@ EXAMPLES: list[tuple[Operation, tuple[Volume, ...]]] = [
     (ops.ScaleChannels(), (LINE,)),
     (ops.Dropout(), (WIDE,)),
     (ops.Softmax(), (WIDE,)),
-    (ops.Sum(), (WIDE, WIDE)),
-    (ops.Sum(crop=True), (WIDE, Volume(4, (3, 4)))),
-    (ops.Concat(), (WIDE, Volume(1, (6, 7)))),
-    (ops.Concat(crop=True), (Volume(4, (8, 8)), WIDE)),
+    (branches.Sum(), (WIDE, WIDE)),
+    (branches.Sum(crop=True), (WIDE, Volume(4, (3, 4)))),
+    (branches.Concat(), (WIDE, Volume(1, (6, 7)))),
+    (branches.Concat(crop=True), (Volume(4, (8, 8)), WIDE)),
+    (branches.Concat(crop=True, low=1), (Volume(4, (8, 8)), WIDE)),
+    (branches.Crop(), (WIDE, Volume(2, (3, 5)))),
+    (branches.Crop(1), (LINE, Volume(2, (5,)))),
+    (ops.Upsample((2, 3), to_size=True), (WIDE, Volume(1, (13, 19)))),
+    (ops.Upsample((2,), "linear", to_size=True), (LINE, Volume(1, (19,)))),
+    (ops.Upsample((3,), to_size=True), (LINE, Volume(1, (25,)))),
     (pooling.PoolWindows(Pooling((3, 2), stride=2, padding=((1, 0), (0, 0)))), (WIDE,)),
     (pooling.PoolLearned(Pooling((2, 2), statistic="mean"), per_channel=True), (WIDE,)),
     (pooling.PoolChannels(Pooling((2,), statistic="l2")), (WIDE,)),
@@ -131,13 +137,13 @@ def test_what_it_reads_is_what_changes_it(operation, volumes):
 
 def channels_alike(operation: Operation) -> bool:
     """Whether all channels of an output place read the same places; else fields are compared place by place."""
-    return not isinstance(operation, ops.Concat)
+    return not isinstance(operation, branches.Concat)
 
 
 @pytest.mark.parametrize(("operation", "volumes"), EXAMPLES, ids=NAMES)
 def test_locality_is_what_it_reads(operation, volumes):
     """Pointwise: the same place. Windowed: as much, however large the input. Global: everything."""
-    if not volumes or not volumes[0].size or isinstance(operation, ops.Merge):
+    if not volumes or not volumes[0].size or isinstance(operation, branches.Merge):
         return
     field, size = field_of(operation, volumes), volumes[0].size
     reads = [np.broadcast_to(marks, (*field.shape, length)) for marks, length in zip(field.reads, size, strict=True)]
@@ -152,6 +158,9 @@ def test_locality_is_what_it_reads(operation, volumes):
         assert all(marks.all() for marks in reads)
     elif operation.locality is Locality.WINDOWED:
         larger = tuple(Volume(one.channels, tuple(3 * length for length in one.size)) for one in volumes)
+        if isinstance(operation, ops.Upsample) and operation.to_size:
+            longer = tuple(3 * length * by + 1 for length, by in zip(size, operation.factors, strict=True))
+            larger = (larger[0], Volume(1, longer))
         assert largest(field_of(operation, larger)) == largest(field) < size
 
 
@@ -189,7 +198,9 @@ def test_a_traced_module_has_the_locality_of_its_operation(operation, volumes):
         return
     nodes = network_of(built(operation, volumes), [shape_of(volume) for volume in volumes]).network.nodes
     traced = [node.operation for node in nodes if node.operation.word not in ("input", "reshape", "permute", "slice")]
-    assert traced or isinstance(operation, ops.ShufflePixels)  # made of views where torch has none for the rank
+    assert traced or isinstance(
+        operation, ops.ShufflePixels | branches.Crop
+    )  # made of views where torch has none for the rank
     if len(traced) == 1 and not isinstance(operation, ops.FullyConnected):
-        expected = Locality.POINTWISE if isinstance(operation, ops.Merge) else operation.locality
+        expected = Locality.POINTWISE if isinstance(operation, branches.Merge) else operation.locality
         assert traced[0].locality is expected

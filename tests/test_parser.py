@@ -173,8 +173,14 @@ def test_mutated_texts_are_networks_or_refused() -> None:
     assert all(count > 20 for count in found.values()), found
 
 
-@pytest.mark.parametrize(("text", "meant"), [("resnet19", "resnet18"), ("LeNet5", "lenet5"), ("ResNet18", "resnet18"),
-                                             ("lenet-5", "lenet5")])  # fmt: skip
+@pytest.mark.parametrize("text", ["LeNet5", "ResNet18", " VGG16\n"])
+def test_names_of_the_zoo_in_any_case(text: str) -> None:
+    assert parse(text) == parse(text.strip().lower())
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("resnet19", "resnet18"), ("Resnet-18", "resnet18"), ("lenet-5", "lenet5")]
+)
 def test_mistyped_names_of_the_zoo(text: str, meant: str) -> None:
     with pytest.raises(TextError, match=f"Did you mean {meant}"):
         parse(text)

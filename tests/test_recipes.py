@@ -238,9 +238,9 @@ def test_progressive_resizing_where_the_network_takes_smaller_images(tmp_path: P
     forward = NetworkModule.scores
     with pytest.MonkeyPatch.context() as patch:
 
-        def watched(module: NetworkModule, images: torch.Tensor, any_size: bool = False) -> torch.Tensor:
+        def watched(module: NetworkModule, images: torch.Tensor) -> torch.Tensor:
             seen.append((module.training, images.shape[-1]))
-            return forward(module, images, any_size)
+            return forward(module, images)
 
         patch.setattr(NetworkModule, "scores", watched)
         api.train("digits", text, tmp_path / "run", progress=False, epochs=4, progressive_resizing=0.5, batch_size=512)

@@ -92,6 +92,10 @@ def test_the_other_words() -> None:
     assert made("UPSAMPLE") == ops.Upsample((2, 2), "nearest")
     assert made("UPSAMPLE[2x4, linear]") == ops.Upsample((2, 4), "linear")
     assert made("PIXELSHUFFLE", "8x8x8") == made("PIXELSHUFFLE[2]", "8x8x8") == ops.ShufflePixels(2)
+    assert made("CONV[filters=12, kernel=5x3, padding=valid]") == made("CONV[12, 5x3, valid]")
+    assert made("UPSAMPLE[factor=2x4, mode=linear]") == ops.Upsample((2, 4), "linear")
+    assert made("UPSAMPLE[3, to=a]") == ops.Upsample((3, 3), to_size=True)
+    assert made("UPSAMPLE[to=a]", coarser=(4, 2)) == ops.Upsample((4, 2), to_size=True)
     assert made("SCALE") == ops.ScaleChannels()
     assert made("GELU") == ops.Activation("gelu")
     assert made("FC[7, bias=no]") == ops.FullyConnected(7, bias=False)
@@ -112,6 +116,8 @@ def test_the_other_words() -> None:
         ("POOL[3, ^dilation=0]", "dilation: got 0"),
         ("CONV[transposed, ^padding_mode=reflect]", "padding_mode: got with transposed"),
         ("CONV[^output_padding=1]", "output_padding: got no transposed"),
+        ("CONV[^to=a]", "to: got no transposed"),
+        ("CONV[transposed, to=a, ^output_padding=1]", "output_padding: got one beside to"),
         ("CONV[8, bias=no, ^bias_sharing=2]", "bias_sharing: got one with bias=no"),
         ("UPSAMPLE[^2x2x2]", "factor of UPSAMPLE on a volume 32x32x3: got 2x2x2"),
         ("NORM[group, ^groups=0]", "groups: got 0"),
@@ -134,6 +140,10 @@ def test_settings_that_cannot_be_point_at_themselves(text: str, message: str) ->
         ("CONV[16, 3, 5]", "kernel twice, as 3 and as 5, expected each once. Join the sizes of the axes: 3x5."),
         ("CONV[16, same, valid]", "padding twice, as same and as valid"),
         ("CONV[16, same, padding=1]", "padding twice, as same and as padding=1"),
+        ("CONV[filters=x]", "settings of CONV: got 'filters=x'"),
+        ("CONV[filter=3]", "Did you mean filters?"),
+        ("CONV[kernel=3, 5x5]", "kernel twice"),
+        ("UPSAMPLE[to=2]", "a name: got '2'"),
         ("CONV[stride=1_0]", "got '1_0', expected an integer"),
         ("CONV[stride=+2]", "got '+2', expected an integer"),
         ("CONV[stride=\u0662]", "expected an integer"),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 
 import torchconv as tc
+from torchconv.errors import ShapeError
 from torchconv.language import zoo
 from torchconv.language.network_module import build
 from torchconv.network.operations import Volume
+from torchconv.network.propagation import propagate
 
 # Parameters: of the papers, or, where these give none, of the implementation that the others are checked against
 # (torchvision for the ResNets, the authors' Caffe files for GoogLeNet and FCN-8s).
@@ -25,7 +25,7 @@ PARAMETERS = {
     "unet": 31_030_658,
     "vgg16": 138_357_544,
 }
-CLASSES = {"cifar10": 10, "lenet5": 10}
+CLASSES = {"cifar10": 10, "fcn8s": 21, "lenet5": 10, "unet": 2}
 OUTPUTS = {"fcn8s": "500x500x21", "unet": "388x388x2"}
 # Smaller images for a few steps of training on two cores.
 SMALL = {"alexnet": 99, "fcn8s": 32, "googlenet": 64, "resnet18": 64, "resnet50": 64, "unet": 188, "vgg16": 32}
@@ -63,13 +63,12 @@ def test_volumes_of_the_papers() -> None:
 def test_a_few_steps_lower_the_loss(name: str) -> None:
     torch.manual_seed(0)
     size = SMALL.get(name, 32)
-    text = re.sub(r"INPUT\[\d+x\d+x", f"INPUT[{size}x{size}x", zoo.text(name))
-    model = build(text, classes=None if name in ("fcn8s", "unet") else 4)  # those two say how many
+    model = build(name, input=(3, size, size), classes=4)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # so that one batch tells whether the loss falls
     volume = model.network.input
-    count = 8 if "NORM -" in text else 1  # batch normalisation needs a batch
+    count = 8 if "NORM -" in zoo.text(name) else 1  # batch normalisation needs a batch
     images = torch.randn(count, volume.channels, *volume.size)
     output = model.network.output
     target = torch.randint(0, output.channels, (count, *output.size))
@@ -93,3 +92,39 @@ def test_the_connections_of_c3_are_those_of_table_1() -> None:
 
 def test_the_input_may_still_be_the_datas() -> None:
     assert tc.parse("resnet18").input == Volume(3, (224, 224))
+
+
+@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("input", [(1, 28, 28), (4, 231, 333), (3, 360, 480), (2, 191, 193)])
+def test_every_network_takes_what_the_caller_says_or_names_the_layer(name: str, input: tuple[int, ...]) -> None:
+    """On the meta device: nothing is computed, but every size comes out as told."""
+    if name in ("alexnet", "lenet5", "unet", "vgg16") and input == (1, 28, 28):
+        with pytest.raises(ShapeError, match=r"^layer \w+\d on a volume .*the window is larger than the input"):
+            build(name, input=input, classes=7)
+        return
+    with torch.device("meta"):
+        model = build(name, input=input, classes=7).eval()
+        y = model(torch.empty(1, *input))
+    assert model.network.input == Volume(input[0], input[1:])
+    assert tuple(y.shape) == (1, 7, *model.network.output.size)
+    if name == "fcn8s":
+        assert y.shape[2:] == input[1:]
+
+
+@pytest.mark.parametrize("name", ["fcn8s", "googlenet", "resnet18", "resnet50", "unet"])
+def test_what_has_no_fc_on_places_takes_every_size_once_built(name: str) -> None:
+    with torch.device("meta"):
+        model = build(name, input=(3, 224, 224), classes=5).eval()
+        for size in [(256, 320), (235, 301)]:
+            assert tuple(model(torch.empty(1, 3, *size)).shape[2:]) == model.network.on(Volume(3, size)).output.size
+            with pytest.raises(ShapeError, match=r"at layer fc1: got .* expected 7x7x512, as on an input 224x224x3"):
+                build("vgg16")(torch.empty(1, 3, *size))
+
+
+def test_the_authors_cuts_of_fcn8s() -> None:
+    """Offsets of 5, 9 and 31 keep pixel, pool4 and pool3 above one another, whatever the size."""
+    for size in [(500, 500), (361, 480), (224, 97)]:
+        network = tc.parse("fcn8s").network(Volume(3, size), 21)
+        assert network.output == Volume(21, size)
+        notes = [note for one in propagate(network) for note in one.notes]
+        assert not notes

@@ -6,7 +6,7 @@ Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep lear
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import gcd, prod
 from typing import Any
@@ -303,14 +303,32 @@ def bordered(axis: Axis, size: int) -> int:
     return size if axis.boundary == "zeros" else dilated(axis, size) + sum(padding(axis, size))
 
 
-def central_cut(size: Sequence[int], smaller: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def cuts(
+    size: Sequence[Any], smaller: Sequence[Any], low: int | None = None, least: Callable[[Any, Any], Any] = min
+) -> tuple[tuple[Any, Any], ...]:
     """Samples to cut off at the (low, high) end of each axis, so that the middle is left; the odd one is a high one.
 
-    >>> central_cut((64, 7), (56, 4))
-    ((4, 4), (1, 2))
+    low: how many at the low end instead, where anything is cut. least: `min`, or what does the same with symbols.
+
+    >>> cuts((64, 7), (56, 4)), cuts((64, 7), (56, 7), low=1)
+    (((4, 4), (1, 2)), ((1, 7), (0, 0)))
     """
-    surplus = (have - want for have, want in zip(size, smaller, strict=True))
-    return tuple((more // 2, more - more // 2) for more in surplus)
+    surplus = [have - want for have, want in zip(size, smaller, strict=True)]
+    lows = [more // 2 if low is None else least(low, more) for more in surplus]
+    return tuple((first, more - first) for first, more in zip(lows, surplus, strict=True))
+
+
+def enlarged(size: int, factor: int, target: int | None = None) -> int:
+    """Samples once each has become `factor` of them; with a target that, if it is less than one sample away.
+
+    >>> enlarged(180, 2), enlarged(180, 2, 361)
+    (360, 361)
+    """
+    whole = size * factor
+    if target is None or whole == target or abs(whole - target) < factor:
+        return whole if target is None else target
+    expected = f"{whole}, give or take less than {factor}"
+    raise ShapeError(f"a size to reach from {size} samples by a factor of {factor}", got=target, expected=expected)
 
 
 def weight_shape(

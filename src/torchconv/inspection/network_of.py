@@ -94,7 +94,7 @@ def _of_text(model: Any, input_shape: Any) -> Network:
     if isinstance(model, Architecture):
         said = model.input
         volume = _volume(input_shape, said and len(said.size)) or said or Volume(*DEFAULT_INPUT)
-        return model.network(volume, DEFAULT_CLASSES)
+        return model.network(volume, default_classes=DEFAULT_CLASSES)
     if isinstance(model, Network):
         volume = _volume(input_shape, len(model.input.size))
         return model.on(volume) if volume else model
@@ -106,14 +106,7 @@ def _resized(model: NetworkModule, input_shape: Any) -> Network:
     """The network of a built module on another input; raises ShapeError where its weights are for one size only."""
     network = model.network
     volume = _volume(input_shape, len(network.input.size))
-    if volume is None or volume == network.input:
-        return network
-    changed = network.on(volume)
-    for own, other in zip(network.rows, changed.rows, strict=True):
-        if own.parameters != other.parameters:
-            got = f"{volume}, for which layer {own.node.name} would need other weights"
-            raise ShapeError("an input of this network", got=got, expected=f"{network.input}, which it was built for")
-    return changed
+    return network if volume is None else network.with_weights_on(volume)
 
 
 def _volume(given: Any, ndim: int | None) -> Volume | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -11,10 +12,11 @@ from ..description.axis import integer, plain
 from ..errors import SettingError, TextError, TorchconvError
 from ..network.graph import Growing, Network
 from ..network.operations import Input, Volume
+from ..network.propagation import steps
 from ..text import did_you_mean
 from .semantics import Surroundings
 from .syntax import NOTHING, Branches, Chain, LayerItem, Optional, Repeat, SourceLocation, pointed
-from .words import operations, read
+from .words import WORDS, operations, read
 
 MOST_LAYERS = 10_000  # repeats multiply, so that a short text could ask for more than any memory holds
 
@@ -24,12 +26,14 @@ Leaf = LayerItem | Branches
 class Construction:
     """One network on its way from a chain; `network` is the result.
 
-    input: the volume of the data, by default the text's. classes: their number.
+    input: the volume of the data, by default the text's. classes: their number. default_classes: where nobody says it.
     Raises TextError, SettingError or ShapeError, which name the layer, point at it and tell both sizes.
     """
 
-    def __init__(self, chain: Chain, input: Volume | None, classes: int | None) -> None:
-        self._input, self._classes = input, classes
+    def __init__(
+        self, chain: Chain, input: Volume | None, classes: int | None, default_classes: int | None = None
+    ) -> None:
+        self._input, self._said, self._classes = input, classes, default_classes if classes is None else classes
         self._counts = {"layers": 0, "repeats": 0}
         self._marks: dict[str, str] = {}
         self._marking: dict[str, Leaf] = {}
@@ -42,10 +46,15 @@ class Construction:
         self._growing = Growing(made if input is None else Input(input))  # what the caller says wins
         rest = leaves[1:] if starts else leaves
         last = len(rest) - 1 - bool(rest and rest[-1].word == "SOFTMAX")  # the layer that gives the scores
-        here = made.word
+        here, decides = made.word, None if classes is None else _decides(rest)
         for number, leaf in enumerate(rest):
-            here = self._add(leaf, here, number == last, number == len(rest) - 1)
+            outputs = classes if number == decides else None
+            here = self._add(leaf, here, number == last, number == len(rest) - 1, outputs)
         self.network = self._finished(here, rest[-1].place if rest else first.place)
+        if classes is not None and self.network.output.channels != classes:
+            gives = f"{self.network.output.channels}, which {self.network.without_softmax().nodes[-1].name} gives"
+            fix = "End the text with FC or CONV, or leave classes out."
+            raise SettingError("classes", got=classes, expected=gives, fix=fix)
 
     def _written_out(self, chain: Chain) -> Iterator[Leaf]:
         """The layers one after another, with repeats written out."""
@@ -68,8 +77,8 @@ class Construction:
             error = TextError("an architecture", got=f"more {what}", expected=f"at most {MOST_LAYERS} layers in all")
             raise pointed(error, place)
 
-    def _add(self, leaf: Leaf, here: str, last: bool = False, ends: bool = False) -> str:
-        """The node in which a layer that reads node `here` ends."""
+    def _add(self, leaf: Leaf, here: str, last: bool = False, ends: bool = False, outputs: int | None = None) -> str:
+        """The node in which a layer that reads node `here` ends; outputs: how many it has, whatever it says."""
         if leaf.word == "INPUT":
             error = TextError("the start of the chain", got="INPUT after other layers", expected="INPUT there only")
             raise pointed(error, leaf.place)
@@ -80,21 +89,33 @@ class Construction:
             return self._go(leaf, here)
         sources = [here]
         if isinstance(leaf, Branches):
-            sources = [self._branch(branch, here) for branch in leaf.branches]
+            sources = [self._branch(branch, here, outputs) for branch in leaf.branches]
         before = self._growing.rows[here]
-        around = Surroundings(before.volume, self._input, self._classes, last, before.node.operation)
+        said = read(leaf)
+        target = [self._marked(said["to"], "to", leaf)] if "to" in said else []
+        coarser = self._coarser(target[0], here) if target and "factor" not in said else None
+        around = Surroundings(before.volume, self._input, self._classes, last, before.node.operation, outputs, coarser)
         for operation in operations(leaf, around):
             try:
-                sources = [self._growing.add(operation, sources)]
+                sources = [self._growing.add(operation, sources + target * (operation.reads == 2))]
             except TorchconvError as error:
                 raise pointed(error, leaf.place) from None
             self._places[sources[0]] = leaf.place
         return sources[0] if leaf.word != NOTHING.word else here
 
-    def _branch(self, chain: Chain, here: str) -> str:
-        for leaf in self._written_out(chain):
-            here = self._add(leaf, here)
+    def _branch(self, chain: Chain, here: str, outputs: int | None) -> str:
+        leaves = list(self._written_out(chain))
+        decides = None if outputs is None else _decides(leaves)
+        for number, leaf in enumerate(leaves):
+            here = self._add(leaf, here, outputs=outputs if number == decides else None)
         return here
+
+    def _coarser(self, mark: str, here: str) -> tuple[int, ...] | None:
+        """How many times as far apart samples of a node are as those at a mark; None if that is no whole number."""
+        far = steps(self._growing.network(), [mark, here])
+        ratios = [one / two if one and two else Fraction() for one, two in zip(far[here], far[mark], strict=True)]
+        whole = all(ratio >= 1 and ratio.denominator == 1 for ratio in ratios)
+        return tuple(map(int, ratios)) if whole and ratios else None
 
     def _go(self, leaf: Leaf, here: str) -> str:
         name = read(leaf)["name"]
@@ -102,9 +123,13 @@ class Construction:
             raise pointed(TextError("MARK", got=f"{name} in a second place", expected="another name"), leaf.place)
         if leaf.word == "MARK":
             self._marks[name] = here
-        elif name not in self._marks:
+        return self._marked(name, "FROM", leaf)
+
+    def _marked(self, name: str, what: str, leaf: Leaf) -> str:
+        """The node at a mark; raises TextError unless it stands before."""
+        if name not in self._marks:
             known = ", ".join(self._marks) or "a MARK before it"
-            raise pointed(TextError("FROM", got=name, expected=f"one of the marks before it: {known}"), leaf.place)
+            raise pointed(TextError(what, got=name, expected=f"one of the marks before it: {known}"), leaf.place)
         return self._marks[name]
 
     def _finished(self, end: str, place: SourceLocation | None) -> Network:
@@ -122,6 +147,18 @@ class Construction:
             error = TextError("the end", got=f"going back to {end}", expected="a layer", fix="Leave the last FROM out.")
             raise pointed(error, place)
         return network
+
+
+def _decides(leaves: Sequence[Leaf]) -> int | None:
+    """Which of the layers of a chain sets how many outputs come out at its end; None if it is none of them."""
+    passed = ("scores",) if leaves and leaves[-1].word == "SOFTMAX" else ("scores", "keeps")
+    for number in reversed(range(len(leaves))):
+        outputs = WORDS[leaves[number].word].outputs
+        if outputs in ("sets", "joins"):
+            return number
+        if leaves[number].word != "SOFTMAX" and outputs not in passed:
+            break
+    return None
 
 
 def _number(repeat: Repeat) -> int:
@@ -208,14 +245,17 @@ class Architecture:
                 self.bind(**{name: value})
         return (self.bind(**dict(zip(ranges, chosen, strict=True))) for chosen in product(*ranges.values()))
 
-    def network(self, input: Volume | None = None, classes: int | None = None) -> Network:
+    def network(
+        self, input: Volume | None = None, classes: int | None = None, *, default_classes: int | None = None
+    ) -> Network:
         """The network, without weights.
 
         input: the volume that goes in; by default what the text says of INPUT.
-        classes: outputs of a last FC that does not say how many.
+        classes: outputs of the last FC or CONV, whatever it says, and of all that are written CONV[classes].
+        default_classes: the same where neither the text nor `classes` says how many.
         Raises TextError, SettingError or ShapeError, which name the layer, point at it and tell both sizes.
         """
-        return Construction(self.chain, input, classes).network
+        return Construction(self.chain, input, classes, default_classes).network
 
     def _found(self) -> Mapping[str, type]:
         """The kind of each name: int for a count, bool for an option."""

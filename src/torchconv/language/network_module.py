@@ -1,9 +1,8 @@
-"""From a network to its torch module, freshly initialised; and the few layers that neither torch nor `nn` has."""
+"""From a network to its torch module, freshly initialised."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pkgutil import resolve_name
 from typing import Any
 
@@ -19,68 +18,13 @@ from .architecture import Architecture
 from .parser import parse
 
 
-class FlattenedLinear(torch.nn.Linear):
-    """Every output reads every value of the input, flattened as (channels, *size)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.flatten(1))
-
-
-class ChannelScale(torch.nn.Module):
-    """Every channel times `weight` plus `bias`."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(channels))
-        self.bias = torch.nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        shape = (-1,) + (1,) * (x.dim() - 2)
-        return x * self.weight.view(shape) + self.bias.view(shape)
-
-
-class DepthToSpace(torch.nn.Module):
-    """torch.nn.PixelShuffle for any number of axes."""
-
-    def __init__(self, factor: int) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        size, n = x.shape[2:], x.dim() - 2
-        split = x.unflatten(1, (-1, *[self.factor] * n))
-        moved = split.permute(0, 1, *(dim for axis in range(2, n + 2) for dim in (axis + n, axis)))
-        return moved.reshape(*moved.shape[:2], *(length * self.factor for length in size))
-
-
-class Merging(torch.nn.Module):
-    """The "sum" of several tensors, or the "concat" of their channels, samples at their (low, high) ends cut off."""
-
-    def __init__(self, word: str, cuts: Sequence[Sequence[tuple[int, int]]]) -> None:
-        super().__init__()
-        self._word, self._cuts = word, cuts
-
-    def forward(self, *parts: Tensor) -> Tensor:
-        parts = tuple(_cut(part, cut) for part, cut in zip(parts, self._cuts, strict=True))
-        return torch.cat(parts, 1) if self._word == "concat" else sum(parts[1:], parts[0])
-
-    def extra_repr(self) -> str:
-        return self._word
-
-
-def _cut(x: Tensor, cut: Sequence[tuple[int, int]]) -> Tensor:
-    for axis, (low, high) in enumerate(cut, 2):
-        if low or high:
-            x = x.narrow(axis, low, x.shape[axis] - low - high)
-    return x
-
-
 def made(spec: ModuleSpec) -> torch.nn.Module:
     """The module that a description of one stands for."""
     return resolve_name(spec.path)(*spec.arguments, **dict(spec.settings))
 
 
 DEFAULT_INPUT, DEFAULT_CLASSES = (3, (32, 32)), 10
+MOST_REMEMBERED = 10_000
 RECTIFIERS = ("relu", "leakyrelu", "elu", "gelu", "silu")
 
 
@@ -88,12 +32,14 @@ class NetworkModule(torch.nn.Module):
     """The torch module of a network: (batch, channels, *size) to the output of its last node.
 
     `network` is what it was built from; its children are the network's layers, under the names of their nodes.
-    Raises ShapeError for an input of another volume.
+    It takes images of every size that its layers can take: only weights of fully connected layers on places, and those
+    that are not shared over places, are for one size. Raises ShapeError for others, naming the layer and both sizes.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        self._taken: set[tuple[int, ...]] = set()  # shapes of images that have been looked at
         volumes = {row.node.name: row.volume for row in network.rows}
         last = {name: node.name for node in network.nodes for name in node.inputs}
         self._steps: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []  # node, what it reads, what it reads last
@@ -120,14 +66,28 @@ class NetworkModule(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self._run(x, len(self._steps))
 
-    def scores(self, x: Tensor, any_size: bool = False) -> Tensor:
-        """Everything before a final SOFTMAX: what cross entropy takes; any_size: also of images of another size."""
-        return self._run(x, self._scores, any_size)
+    def scores(self, x: Tensor) -> Tensor:
+        """Everything before a final SOFTMAX: what cross entropy takes."""
+        return self._run(x, self._scores)
 
-    def _run(self, x: Tensor, steps: int, any_size: bool = False) -> Tensor:
+    def _check(self, x: Tensor) -> None:
+        """Raise ShapeError for images that do not fit; each shape is looked at once."""
+        shape = tuple(x.shape[1:])
+        if shape in self._taken or not all(type(length) is int for length in shape):
+            return
         volume = self.network.input
-        if not any_size and tuple(x.shape[1:]) != (volume.channels, *volume.size):
-            raise ShapeError("input", got=tuple(x.shape), expected=f"(batch, {volume.channels}, *{volume.size})")
+        if len(shape) != 1 + len(volume.size) or shape[0] != volume.channels or not all(shape):
+            axes = ", ".join(("height", "width") if len(volume.size) == 2 else ("length",) * len(volume.size))
+            expected = f"(batch, {volume.channels}{axes and ', '}{axes})"
+            raise ShapeError("input", got=tuple(x.shape), expected=expected)
+        self.network.with_weights_on(Volume(shape[0], shape[1:]))
+        if len(self._taken) > MOST_REMEMBERED:
+            self._taken.clear()
+        self._taken.add(shape)
+
+    def _run(self, x: Tensor, steps: int) -> Tensor:
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # where sizes are symbols
+            self._check(x)
         values = {self.network.nodes[0].name: x}
         for name, inputs, done in self._steps[:steps]:
             x = self.get_submodule(name)(*[values[source] for source in inputs])
@@ -146,8 +106,9 @@ def build(
 ) -> NetworkModule:
     """The torch module of a text, a name in the zoo, an architecture or a network, freshly initialised.
 
-    input: (channels, *size), by default what the text says of INPUT, or else (3, 32, 32). classes: outputs of a bare
-        last FC, by default 10; raises SettingError where the last layer says another number.
+    input: (channels, *size), by default what the text says of INPUT, or else (3, 32, 32).
+    classes: outputs of the last FC or CONV, whatever it says, and of all that are written CONV[classes]; by default
+        what the text says, or else 10. Raises SettingError where the text ends in another layer.
     bindings: values for the names in a text: numbers for counts, True or False for what is optional.
     Raises TextError, SettingError or ShapeError for what cannot be read or does not fit together.
 
@@ -190,10 +151,10 @@ def _network(
         found = architecture if isinstance(architecture, Architecture) else parse(architecture)
         found = found.bind(**bindings)
         volume = volume or found.input or Volume(*DEFAULT_INPUT)
-        network = found.network(volume, wanted or DEFAULT_CLASSES)
+        return found.network(volume, wanted, default_classes=DEFAULT_CLASSES)
     if wanted is not None and network.output.channels != wanted:
         last = f"{network.output.channels}, which {network.without_softmax().nodes[-1].name} gives"
-        fix = "Write a bare FC at the end, or leave classes out."
+        fix = "Give the text, or leave classes out."
         raise SettingError("classes", got=wanted, expected=last, fix=fix)
     return network
 

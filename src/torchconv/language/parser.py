@@ -44,8 +44,8 @@ def parse(text: str, /, **bindings: int | bool) -> Architecture:
         raise TextError("an architecture", got=type(text).__name__, expected="a text such as 'INPUT - CONV - FC'")
     if len(text) > LONGEST:
         raise TextError("an architecture", got=f"{len(text)} characters", expected=f"at most {LONGEST}")
-    if text.strip() in zoo.names():
-        text = zoo.text(text.strip())
+    if text.strip().lower() in zoo.names():
+        text = zoo.text(text.strip().lower())
     _check_name(text.strip())
     try:
         tree = _grammar().parse(text)

@@ -3,9 +3,10 @@
 Whatever a layer does not say has its default, and all defaults are here:
 
     word        in brackets                                          what is not said
-    INPUT       height x width x channels, as in 32x32x3             the volume of the data; INPUT may be left out
-    CONV        filters, kernel, same|valid|full, transposed,        32 filters, 3 along each axis, same, stride 1
-                name=value
+    INPUT       height x width x channels, as in 32x32x3; or         the volume of the data; INPUT may be left out
+                size=32x32, channels=3
+    CONV        filters (a number or "classes"), kernel,             32 filters, 3 along each axis, same, stride 1
+                same|valid|full, transposed, name=value
     LOCAL       the same: a kernel of its own at every position      the same
     TILED       the same, period=: kernels that repeat               the same, period 2
     POOL        kernel, max|mean|l2|lp|binomial|gaussian, p=,        2 along each axis, max, valid, stride = kernel
@@ -15,7 +16,10 @@ Whatever a layer does not say has its default, and all defaults are here:
     GLOBALPOOL  max|mean|l2|lp, p=                                   mean
     MAXOUT      channels                                             2
     CHANNELPOOL channels, max|mean|l2|lp|binomial|gaussian, stride=  2, max, stride = channels
-    UPSAMPLE    factor, nearest|linear                               2 along each axis, nearest
+    UPSAMPLE    factor, nearest|linear, to=a: to the size that is    2 along each axis, nearest; with to= what the
+                where MARK[a] stands                                 layers since then took away
+    CROP        to=a: to the size that is where MARK[a] stands;      the middle is left
+                low=: so many samples at the low end
     PIXELSHUFFLE factor: channels to places                          2
     FC          outputs, bias=                                       the number of classes if last, else 128
     NORM        batch|layer|instance|group|local, groups=,           batch, 32 groups, momentum 0.1, eps 1e-5
@@ -26,16 +30,16 @@ Whatever a layer does not say has its default, and all defaults are here:
     SOFTMAX     nothing; it stands at the end only                   FC to the classes first, unless scores are there
     IDENTITY    nothing: it is what a branch without layers says
     MARK, FROM  a name: FROM[a] goes on from where MARK[a] stands
-    SUM(a | b), CONCAT(a | b): branches; in brackets crop            branches of equal sizes
+    SUM(a | b), CONCAT(a | b): branches; in brackets crop, low=      branches of equal sizes
 
 Names that CONV takes: stride, padding, dilation, groups, connections, padding_mode, input_dilation, sharing, bias,
-bias_sharing, output_padding (LOCAL and TILED: but sharing); POOL and LEARNEDPOOL: stride, padding, dilation, ceil_mode,
-POOL also count_include_pad. They are written as `str(Convolution)` writes them:
-stride=2, padding=0:1x1. With `transposed`, stride, padding and output_padding mean what they mean in torch, and same
-makes every sample into `stride` samples. An FC is last if nothing or only SOFTMAX follows. FC, CONV, GLOBALPOOL,
-UPSAMPLE, PIXELSHUFFLE, SUM and CONCAT give scores; after anything else SOFTMAX is a softmax classifier, with an FC of
-its own.
-One number stands for all axes: CONV[16, 5] is 5x5 on images.
+bias_sharing, output_padding, to (LOCAL and TILED: but sharing); POOL and LEARNEDPOOL: stride, padding, dilation,
+ceil_mode, POOL also count_include_pad. They are written as `str(Convolution)` writes them:
+stride=2, padding=0:1x1. With `transposed`, stride, padding and output_padding mean what they mean in torch, same
+makes every sample into `stride` samples, and to=a chooses the output padding that leads to the size at MARK[a]. An FC
+is last if nothing or only SOFTMAX follows. FC, CONV, GLOBALPOOL, UPSAMPLE, CROP, PIXELSHUFFLE, SUM and CONCAT give
+scores; after anything else SOFTMAX is a softmax classifier, with an FC of its own.
+One number stands for all axes: CONV[16, 5] is 5x5 on images. What stands without a name may have one: CONV[filters=16].
 """
 
 from __future__ import annotations
@@ -50,10 +54,11 @@ from ..description import notation
 from ..description.axis import PADDING_WORDS, positive
 from ..errors import TextError, TorchconvError
 from ..network import operations as ops, pooling
+from ..network.branches import Concat, Crop, Sum
 from ..network.operations import Operation
 from ..text import did_you_mean
 from . import semantics
-from .semantics import Surroundings, Values
+from .semantics import Made, Surroundings, Values
 from .syntax import Argument, Branches, LayerItem, SourceLocation, pointed
 
 # What recognises a value without a name: the words that it may be, or what reads it, and gives None for another kind.
@@ -81,6 +86,14 @@ def sizes(text: str) -> int | tuple[int, ...] | None:
     found = notation.read_per_axis(text, notation.read_integer)
     for size in found if isinstance(found, tuple) else (found,):
         positive("a size", size)
+    return found
+
+
+def read_sizes(text: str) -> int | tuple[int, ...]:
+    """Sizes as `sizes` reads them; raises TextError for anything else."""
+    found = sizes(text)
+    if found is None:
+        raise TextError("a size", got=repr(text), expected="sizes joined by x, as in 32x32")
     return found
 
 
@@ -112,7 +125,26 @@ def read_decimal(text: str) -> float:
     return value
 
 
-Made = Operation | list[Operation]
+def filters(text: str) -> int | str | None:
+    """A number, or the word for as many as there are classes.
+
+    >>> filters("16"), filters("classes"), filters("same")
+    (16, 'classes', None)
+    """
+    return text if text == semantics.CLASSES else number(text)
+
+
+def read_name(text: str) -> str:
+    """A name; raises TextError for anything else."""
+    found = name(text)
+    if found is None:
+        raise TextError("a name", got=repr(text), expected="letters, as in MARK[a]")
+    return found
+
+
+def read_count(text: str) -> int:
+    """An integer >= 1."""
+    return positive("a number", notation.read_integer(text))
 
 
 @dataclass(frozen=True)
@@ -121,6 +153,8 @@ class Word:
 
     The first free slot that recognises a value takes it. branches: whether chains stand in round brackets after it.
     needs: a setting that must be there. make is None for the words that only say where things are.
+    outputs: whether it "sets" the number of channels; "keeps" it, or keeps "scores" scores, so that those of the layer
+    before count; or "joins" those of its branches, which must be equal.
     """
 
     make: Callable[[Values, Surroundings], Made] | None = None
@@ -128,6 +162,7 @@ class Word:
     names: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
     branches: bool = False
     needs: str = ""
+    outputs: str = ""
 
     @property
     def accepts(self) -> str:
@@ -141,51 +176,60 @@ _STATISTIC = ("statistic", pooling.SUMMARIES)
 _WEIGHTED = ("statistic", (*pooling.SUMMARIES, *semantics.WEIGHTS))
 _POWER = {"p": read_decimal}
 _CROP = ("crop", ("crop",))
+_LOW = {"low": notation.read_integer}
+_TO = {"to": read_name}
 _GEOMETRY = {name: notation.READERS[name] for name in ("stride", "padding", "dilation")}
 _GEOMETRY["ceil_mode"] = notation.read_switch
-_CONV_SLOTS = (("filters", number), ("kernel", sizes), _PADDING, ("transposed", ("transposed",)))
-_CONV_NAMES = {**notation.READERS, "output_padding": notation.read_steps}
+_CONV_SLOTS = (("filters", filters), ("kernel", sizes), _PADDING, ("transposed", ("transposed",)))
+_CONV_NAMES = {**notation.READERS, "output_padding": notation.read_steps, **_TO}
 _UNSHARED = {name: read for name, read in _CONV_NAMES.items() if name != "sharing"}
 _ACTIVATIONS = {
-    word.upper(): Word(lambda values, around, word=word: ops.Activation(word)) for word in ops.Activation.words
+    word.upper(): Word(lambda values, around, word=word: ops.Activation(word), outputs="keeps")
+    for word in ops.Activation.words
 }
 WORDS: dict[str, Word] = {
-    "INPUT": Word(semantics.make_input, (("height x width x channels", sizes),)),
-    "CONV": Word(semantics.make_conv, _CONV_SLOTS, _CONV_NAMES),
-    "LOCAL": Word(
-        lambda values, around: semantics.make_conv({**values, "sharing": "none"}, around), _CONV_SLOTS, _UNSHARED
+    "INPUT": Word(
+        semantics.make_input, (("height x width x channels", sizes),), {"size": read_sizes, "channels": read_count}
     ),
-    "TILED": Word(semantics.make_tiled, _CONV_SLOTS, {**_UNSHARED, "period": notation.read_steps}),
+    "CONV": Word(semantics.make_conv, _CONV_SLOTS, _CONV_NAMES, outputs="sets"),
+    "LOCAL": Word(semantics.make_local, _CONV_SLOTS, _UNSHARED, outputs="sets"),
+    "TILED": Word(semantics.make_tiled, _CONV_SLOTS, {**_UNSHARED, "period": notation.read_steps}, outputs="sets"),
     "POOL": Word(
         semantics.make_pool,
         (("kernel", sizes), _WEIGHTED, _PADDING),
         {**_GEOMETRY, **_POWER, "count_include_pad": notation.read_switch},
+        outputs="keeps",
     ),
     "LEARNEDPOOL": Word(
-        semantics.make_learned_pool, (("kernel", sizes), _PADDING), {**_GEOMETRY, "per_channel": notation.read_switch}
+        semantics.make_learned_pool,
+        (("kernel", sizes), _PADDING),
+        {**_GEOMETRY, "per_channel": notation.read_switch},
+        outputs="keeps",
     ),
-    "GRIDPOOL": Word(semantics.make_grid_pool, (("grid", grids), _STATISTIC), _POWER),
-    "GLOBALPOOL": Word(lambda values, around: pooling.PoolAll(**values), (_STATISTIC,), _POWER),
+    "GRIDPOOL": Word(semantics.make_grid_pool, (("grid", grids), _STATISTIC), _POWER, outputs="keeps"),
+    "GLOBALPOOL": Word(lambda values, around: pooling.PoolAll(**values), (_STATISTIC,), _POWER, outputs="scores"),
     "MAXOUT": Word(semantics.make_channel_pool, (("channels", number),)),
     "CHANNELPOOL": Word(
         semantics.make_channel_pool, (("channels", number), _WEIGHTED), {"stride": notation.read_steps, **_POWER}
     ),
-    "UPSAMPLE": Word(semantics.make_upsample, (("factor", sizes), ("mode", ops.Upsample.modes))),
+    "UPSAMPLE": Word(semantics.make_upsample, (("factor", sizes), ("mode", ops.Upsample.modes)), _TO, outputs="scores"),
+    "CROP": Word(lambda values, around: Crop(values.get("low")), (), {**_TO, **_LOW}, needs="to", outputs="scores"),
     "PIXELSHUFFLE": Word(lambda values, around: ops.ShufflePixels(**values), (("factor", number),)),
     **_ACTIVATIONS,
     "NORM": Word(
         semantics.make_norm,
         (("kind", ops.Norm.kinds),),
         {"groups": notation.read_integer, "momentum": read_decimal, "eps": read_decimal},
+        outputs="keeps",
     ),
-    "SCALE": Word(lambda values, around: ops.ScaleChannels()),
-    "DROPOUT": Word(lambda values, around: ops.Dropout(**values), (("rate", rate),)),
-    "FC": Word(semantics.make_fc, (("outputs", number),), {"bias": notation.read_switch}),
+    "SCALE": Word(lambda values, around: ops.ScaleChannels(), outputs="keeps"),
+    "DROPOUT": Word(lambda values, around: ops.Dropout(**values), (("rate", rate),), outputs="keeps"),
+    "FC": Word(semantics.make_fc, (("outputs", number),), {"bias": notation.read_switch}, outputs="sets"),
     "SOFTMAX": Word(semantics.make_softmax),
-    "SUM": Word(lambda values, around: ops.Sum("crop" in values), (_CROP,), branches=True),
-    "CONCAT": Word(lambda values, around: ops.Concat("crop" in values), (_CROP,), branches=True),
-    "IDENTITY": Word(),
-    "MARK": Word(None, (("name", name),), needs="name"),
+    "SUM": Word(lambda values, around: semantics.make_branches(Sum, values), (_CROP,), _LOW, True, outputs="joins"),
+    "CONCAT": Word(lambda values, around: semantics.make_branches(Concat, values), (_CROP,), _LOW, True),
+    "IDENTITY": Word(outputs="scores"),
+    "MARK": Word(None, (("name", name),), needs="name", outputs="scores"),
     "FROM": Word(None, (("name", name),), needs="name"),
 }
 
@@ -251,8 +295,10 @@ def _read_setting(text: str, word: Word, setting: Argument, taken: Values) -> tu
         fix = did_you_mean(said, [choice for _, slot in word.slots if isinstance(slot, tuple) for choice in slot])
     elif setting.name in word.names:
         return setting.name, word.names[setting.name](said)
+    elif (slot := dict(word.slots).get(setting.name)) and (value := _recognised(slot, said)) is not None:
+        return setting.name, value
     else:
-        fix = did_you_mean(setting.name, word.names)
+        fix = did_you_mean(setting.name, [*word.names, *dict(word.slots)])
     raise TextError(f"settings of {text}", got=repr(str(setting)), expected=word.accepts, fix=fix)
 
 

@@ -2,7 +2,8 @@
 
 graph        `Network`: nodes in order, volumes, parameters and multiply-accumulates by folding over them
 base         `Operation`: what every operation has to say; `Volume`, `Locality`; operations seen in a model
-operations   convolution, up-sampling, fully connected layers, activations, norms, merges
+operations   convolution, up-sampling, fully connected layers, activations, norms
+branches     volumes that meet: sums, concatenations, cuts
 pooling      windows, channels, grids, clusters, regions, everything at once
 propagation  receptive fields followed from the input, or any node, through the graph
 
@@ -11,10 +12,10 @@ Public are the network and its parts. Texts become networks in `torchconv.langua
 """
 
 from .base import Locality, Operation, Volume
+from .branches import Concat, Crop, Sum
 from .graph import Network, Node, chain
 from .operations import (
     Activation,
-    Concat,
     Convolve,
     Dropout,
     FullyConnected,
@@ -23,7 +24,6 @@ from .operations import (
     ScaleChannels,
     ShufflePixels,
     Softmax,
-    Sum,
     Upsample,
 )
 from .pooling import PoolAll, PoolChannels, PoolGrid, PoolLearned, PoolWindows
@@ -32,6 +32,7 @@ __all__ = [
     "Activation",
     "Concat",
     "Convolve",
+    "Crop",
     "Dropout",
     "FullyConnected",
     "Input",

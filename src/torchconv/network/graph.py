@@ -96,6 +96,32 @@ class Network:
         """
         return Network((Node(self.nodes[0].name, Input(volume)), *self.nodes[1:]))
 
+    def with_weights_on(self, volume: Volume) -> Network:
+        """The same on an input of another volume, if the weights of every layer are the same there.
+
+        A layer takes another volume if the module that it would be there is the one that it is. Only fully connected
+        layers on places, and weights that are not shared over places, are for one size.
+        Raises ShapeError naming the layer and both sizes.
+
+        >>> from torchconv.network.operations import FullyConnected
+        >>> chain([Input(Volume(1, (8, 8))), FullyConnected(2)]).with_weights_on(Volume(1, (9, 9)))
+        Traceback (most recent call last):
+        torchconv.errors.ShapeError: an input 9x9x1, at layer fc1: got 9x9x1, expected 8x8x1, as on an input 8x8x1: \
+its weights are for that size. Build the network for this input.
+        """
+        if volume == self.input:
+            return self
+        changed = self.on(volume)
+        own, other = ({row.node.name: row.volume for row in network.rows} for network in (self, changed))
+        for node in self.nodes[1:]:
+            was, now = ([volumes[name] for name in node.inputs] for volumes in (own, other))
+            if was != now and node.operation.torch_module(*was) != node.operation.torch_module(*now):
+                got, before = (", ".join(map(str, read)) for read in (now, was))
+                expected = f"{before}, as on an input {self.input}: its weights are for that size"
+                fix = "Build the network for this input."
+                raise ShapeError(f"an input {volume}, at layer {node.name}", got=got, expected=expected, fix=fix)
+        return changed
+
     def without_softmax(self) -> Network:
         """The same network up to its scores, for losses that take the logarithm themselves."""
         return Network(self.nodes[:-1]) if isinstance(self.nodes[-1].operation, Softmax) else self

@@ -7,8 +7,8 @@ row in the table of ATen operators.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 from ..description import shapes
@@ -16,7 +16,7 @@ from ..description.axis import Axis, positive
 from ..description.convolution import Convolution
 from ..description.resampling import Resampling
 from ..errors import SettingError, ShapeError
-from ..receptive.access import AccessPattern, Cropped, Everything, Join, Mix, Pointwise, Resize, Shuffle, SlidingWindows
+from ..receptive.access import AccessPattern, Everything, First, Mix, Pointwise, Resize, Shuffle, SlidingWindows
 from .base import Elementwise, Locality, ModuleSpec, Operation, Unlearned, Volume, check_axes
 
 
@@ -73,7 +73,9 @@ class Convolve(Operation):
         return SlidingWindows(self.convolution.axes, self.convolution.channels)
 
     def torch_module(self, volume: Volume) -> ModuleSpec:
-        return ModuleSpec.of("torchconv.nn.conv.Conv.of", self.convolution, input_size=volume.size)
+        conv = self.convolution
+        needs_size = conv.sharing.needs_size or (conv.bias and conv.bias_sharing.needs_size)
+        return ModuleSpec.of("torchconv.nn.conv.Conv.of", conv, input_size=volume.size if needs_size else None)
 
     def __str__(self) -> str:
         return f"{self.convolution}"
@@ -81,10 +83,18 @@ class Convolve(Operation):
 
 @dataclass(frozen=True)
 class Upsample(Unlearned):
-    """Every axis `factors` times as long: each value repeated ("nearest"), or interpolated ("linear")."""
+    """Every axis `factors` times as long: each value repeated ("nearest"), or interpolated ("linear").
+
+    to_size: the output has the size of a second input, less than `factor` samples away, as images have that were halved
+    and rounded: at the high end samples are cut off, or the last one goes on.
+
+    >>> str(Upsample((2, 2), to_size=True).output(Volume(8, (180, 240)), Volume(4, (361, 480))))
+    '361x480x8'
+    """
 
     factors: tuple[int, ...]
     mode: str = "nearest"
+    to_size: bool = False
     word: ClassVar[str] = "upsample"
     locality: ClassVar[Locality] = Locality.WINDOWED
     gives_scores = True
@@ -93,17 +103,26 @@ class Upsample(Unlearned):
     def __post_init__(self) -> None:
         _check_choice("up-sampling mode", self.mode, self.modes)
 
-    def output(self, volume: Volume) -> Volume:
-        check_axes("up-sampling", volume, len(self.factors))
-        size = tuple(length * factor for length, factor in zip(volume.size, self.factors, strict=True))
-        return Volume(volume.channels, size)
+    @property
+    def reads(self) -> int:  # type: ignore[override]
+        return 1 + self.to_size
 
-    def access(self, volume: Volume) -> AccessPattern:
-        sizes = zip(volume.size, self.factors, strict=True)
-        return Resize(tuple(Resampling(size, size * factor, self.mode) for size, factor in sizes))
+    def output(self, volume: Volume, like: Volume | None = None) -> Volume:
+        for one in (volume, like or volume):
+            check_axes("up-sampling", one, len(self.factors))
+        targets = like.size if like else (None,) * len(self.factors)
+        each = zip(volume.size, self.factors, targets, strict=True)
+        return Volume(volume.channels, tuple(shapes.enlarged(*one) for one in each))
 
-    def torch_module(self, volume: Volume) -> ModuleSpec:
+    def access(self, volume: Volume, like: Volume | None = None) -> AccessPattern:
+        sizes = zip(volume.size, self.factors, self.output(volume, like).size, strict=True)
+        way = Resize(tuple(Resampling(size, out, self.mode, scale=Fraction(1, by)) for size, by, out in sizes))
+        return First(way) if like else way
+
+    def torch_module(self, volume: Volume, like: Volume | None = None) -> ModuleSpec:
         path, factors = "torch.nn.Upsample", tuple(map(float, self.factors))
+        if like:
+            path = "torchconv.language.modules.UpsampleTo"
         if self.mode == "nearest":
             return ModuleSpec.of(path, scale_factor=factors)
         mode = ("linear", "bilinear", "trilinear")[len(volume.size) - 1]
@@ -140,7 +159,7 @@ class ShufflePixels(Unlearned):
         return Shuffle(self.factor, len(volume.size))
 
     def torch_module(self, volume: Volume) -> ModuleSpec:
-        own = "torchconv.language.network_module.DepthToSpace"
+        own = "torchconv.language.modules.DepthToSpace"
         return ModuleSpec.of("torch.nn.PixelShuffle" if len(volume.size) == 2 else own, self.factor)
 
 
@@ -167,7 +186,7 @@ class FullyConnected(Operation):
         return Everything((1, self.features))
 
     def torch_module(self, volume: Volume) -> ModuleSpec:
-        path = "torchconv.language.network_module.FlattenedLinear"
+        path = "torchconv.language.modules.FlattenedLinear"
         return ModuleSpec.of(path, volume.numel, self.features, self.bias)
 
 
@@ -263,7 +282,7 @@ class ScaleChannels(Elementwise):
         return volume.numel
 
     def torch_module(self, volume: Volume) -> ModuleSpec:
-        return ModuleSpec.of("torchconv.language.network_module.ChannelScale", volume.channels)
+        return ModuleSpec.of("torchconv.language.modules.ChannelScale", volume.channels)
 
 
 @dataclass(frozen=True)
@@ -292,67 +311,3 @@ class Softmax(Elementwise):
 
     def torch_module(self, *volumes: Volume) -> ModuleSpec:
         return ModuleSpec.of("torch.nn.Softmax", dim=1)
-
-
-@dataclass(frozen=True)
-class Merge(Unlearned):
-    """Volumes of equal sizes into one; with `crop`, larger ones lose what they have more, as much at either side."""
-
-    crop: bool = False
-    reads = None
-    gives_scores = True
-    pattern: ClassVar[AccessPattern]  # of volumes of equal sizes
-
-    @property
-    def locality(self) -> Locality:
-        return Locality.POSITIONAL if self.crop else Locality.POINTWISE
-
-    def output(self, *volumes: Volume) -> Volume:
-        sizes = {volume.size for volume in volumes}
-        if len(sizes) > 1 and (not self.crop or len({len(size) for size in sizes}) > 1):
-            fix = "" if self.crop else f"{self.word.upper()}[crop] cuts them to the smallest."
-            shown = ", ".join(str(volume) for volume in volumes)
-            raise ShapeError(self.word, got=f"volumes {shown}", expected="equal sizes", fix=fix)
-        smallest = tuple(map(min, zip(*sizes, strict=True)))
-        return Volume(self._channels([volume.channels for volume in volumes]), smallest)
-
-    def access(self, *volumes: Volume) -> AccessPattern:
-        cuts = self._cuts(*volumes)
-        return Cropped(cuts, self.pattern) if any(any(pair) for cut in cuts for pair in cut) else self.pattern
-
-    def torch_module(self, *volumes: Volume) -> ModuleSpec:
-        return ModuleSpec.of("torchconv.language.network_module.Merging", self.word, self._cuts(*volumes))
-
-    def _cuts(self, *volumes: Volume) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """For each volume how many samples go at the (low, high) end of each axis; the odd one at the high end."""
-        size = self.output(*volumes).size
-        return tuple(shapes.central_cut(volume.size, size) for volume in volumes)
-
-    @abstractmethod
-    def _channels(self, channels: list[int]) -> int:
-        """Of the output."""
-
-
-@dataclass(frozen=True)
-class Sum(Merge):
-    """Values added place by place: a residual connection (He et al. 2016)."""
-
-    word: ClassVar[str] = "sum"
-    pattern: ClassVar[AccessPattern] = Pointwise()
-
-    def _channels(self, channels: list[int]) -> int:
-        if len(set(channels)) > 1:
-            got = " and ".join(map(str, channels))
-            raise ShapeError("sum", got=f"{got} channels", expected="as many in every branch")
-        return channels[0]
-
-
-@dataclass(frozen=True)
-class Concat(Merge):
-    """Channels of one after those of the other (Szegedy et al. 2015; Ronneberger et al. 2015)."""
-
-    word: ClassVar[str] = "concat"
-    pattern: ClassVar[AccessPattern] = Join(1)
-
-    def _channels(self, channels: list[int]) -> int:
-        return sum(channels)

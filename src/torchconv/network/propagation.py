@@ -54,6 +54,19 @@ def propagate(
                 known.pop(name, None)
 
 
+def steps(network: Network, names: Sequence[str]) -> dict[str, tuple[Fraction | None, ...]]:
+    """How many samples of the input the outputs of nodes are apart along each axis; None where they move along none.
+
+    >>> from .graph import chain
+    >>> from .operations import Input, Upsample
+    >>> steps(chain([Input(Volume(1, (8,))), Upsample((2,))]), ["upsample1"])
+    {'upsample1': (Fraction(1, 2),)}
+    """
+    unknown = dict.fromkeys(names, (None,) * field_axes(network))
+    found = {one.node.name: one.field.aligned for one in propagate(network) if one.node.name in unknown}
+    return unknown | {name: tuple(way and way.progression.stride for way in ways) for name, ways in found.items()}
+
+
 def field_axes(network: Network, start: str | None = None) -> int:
     """How many axes fields have: all after batch and channels; of raw sound, (batch, samples), the samples."""
     first = next(row for row in network.rows if start in (None, row.node.name))

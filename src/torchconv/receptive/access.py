@@ -148,6 +148,19 @@ class Composed(AccessPattern):
 
 
 @dataclass(frozen=True)
+class First(AccessPattern):
+    """The first input, in a way of its own; of the others nothing but their size counts."""
+
+    way: AccessPattern
+
+    def field(self, *fields: Field) -> Field:
+        return self.way.field(fields[0])
+
+    def parts(self, *fields: Field) -> tuple[Field, ...]:
+        return fields[:1]
+
+
+@dataclass(frozen=True)
 class Cropped(AccessPattern):
     """Inputs cut at the (low, high) ends of their last axes, then read in another way."""
 

@@ -79,7 +79,7 @@ class Learner(pl.LightningModule):
             torch.manual_seed(seed + rank)  # for DROPOUT
         if self.current_epoch < round(self.recipe.progressive_resizing * self.recipe.epochs):
             images = resized(images, PROGRESSIVE_SIZE)
-        outputs = self.module.scores(self._laid_out(images), any_size=True)
+        outputs = self.module.scores(self._laid_out(images))
         total = self.objective.loss(outputs, targets, self.recipe.label_smoothing)
         self._measure("train", total, outputs, targets)
         return total * (world / whole)  # Lightning's mean over processes makes it the mean over the images

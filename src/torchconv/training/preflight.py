@@ -125,7 +125,7 @@ def takes_any_size(network: Network, share: float) -> bool:
     with torch.device("meta"):
         try:
             module = build(network).eval()
-            module.scores(resized(torch.empty(1, network.input.channels, *network.input.size), share), any_size=True)
+            module.scores(resized(torch.empty(1, network.input.channels, *network.input.size), share))
         except (RuntimeError, ValueError):
             return False
     return True

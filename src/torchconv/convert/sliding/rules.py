@@ -11,7 +11,7 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from ...description.pooling import Pooling
-from ...language import network_module
+from ...language import modules
 from ...network.operations import Volume
 from ...network.pooling import Summary
 from ...nn.conv import Conv
@@ -127,7 +127,7 @@ VALUES = _named(
 CHANNELS = [
     *_named("LocalResponseNorm CrossMapLRN2d ChannelShuffle"),
     *_all_ranks("Dropout"),
-    network_module.ChannelScale,
+    modules.ChannelScale,
 ]
 WINDOWS = _named("Upsample PixelShuffle PixelUnshuffle") + _all_ranks(
     *("Conv", "ConvTranspose", "LPPool"), *("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad")
@@ -136,7 +136,7 @@ RULES: dict[type, Callable[..., Slid]] = {
     **dict.fromkeys(VALUES, slide.keep),
     **dict.fromkeys(CHANNELS, slide.keep_channels),
     **dict.fromkeys(WINDOWS, slide.windows),
-    **dict.fromkeys([ChannelPool, network_module.Merging], slide.keep_windows),
+    **dict.fromkeys([ChannelPool, modules.Merging], slide.keep_windows),
     **dict.fromkeys([*_all_ranks("BatchNorm"), nn.SyncBatchNorm], _batch_norm),
     **dict.fromkeys(_all_ranks("InstanceNorm"), _statistics),
     **dict.fromkeys(_all_ranks("MaxPool", "AvgPool"), _torch_pool),
@@ -144,7 +144,7 @@ RULES: dict[type, Callable[..., Slid]] = {
     **dict.fromkeys(_all_ranks("AdaptiveAvgPool", "AdaptiveMaxPool"), _adaptive),
     **dict.fromkeys([GridPool1d, GridPool2d, GridPool3d], slide.grid),
     **dict.fromkeys([Pool, LearnedPool], slide.pool),
-    **dict.fromkeys([nn.Linear, network_module.FlattenedLinear], slide.linear),
+    **dict.fromkeys([nn.Linear, modules.FlattenedLinear], slide.linear),
     **dict.fromkeys([nn.Softmax, nn.LogSoftmax, nn.Softmin], _softmax),
     nn.Softmax2d: slide.keep_channels,
     nn.LayerNorm: _layer_norm,
