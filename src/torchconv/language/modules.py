@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..compute.tensors import recording
 from ..description import shapes
 
 
@@ -55,7 +56,8 @@ class Merging(torch.nn.Module):
 
     def forward(self, *parts: Tensor) -> Tensor:
         if self._crop:
-            smallest = [torch.sym_min(*lengths) for lengths in zip(*(part.shape[2:] for part in parts), strict=True)]
+            axes = zip(*(part.shape[2:] for part in parts), strict=True)
+            smallest: list[Any] = [torch.sym_min(*lengths) for lengths in axes]
             parts = tuple(cropped(part, smallest, self._low) for part in parts)
         return torch.cat(parts, 1) if self._word == "concat" else sum(parts[1:], parts[0])
 
@@ -96,7 +98,7 @@ def cropped(x: Tensor, size: Sequence[int], low: int | None) -> Tensor:
 def _extended(x: Tensor, axis: int, want: int) -> Tensor:
     """So many samples of an axis: the high end cut off, or the last one repeated."""
     have = x.shape[axis]
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # one way for all sizes
+    if recording():  # one way for all sizes
         return x.index_select(axis, torch.arange(want, device=x.device).clamp(max=have - 1))
     if have >= want:
         return x.narrow(axis, 0, want)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..compute.tensors import recording
 from ..description.axis import LARGEST, plain, positive
 from ..errors import SettingError, ShapeError
 from ..network.base import ModuleSpec, Volume
@@ -86,7 +87,7 @@ class NetworkModule(torch.nn.Module):
         self._taken.add(shape)
 
     def _run(self, x: Tensor, steps: int) -> Tensor:
-        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # where sizes are symbols
+        if not recording():  # where sizes are symbols
             self._check(x)
         values = {self.network.nodes[0].name: x}
         for name, inputs, done in self._steps[:steps]:
