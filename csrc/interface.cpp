@@ -172,3 +172,18 @@ EXPORT int torchconv_pool_max_grad(const Pooling *problem, const void *grad, con
   if (problem->beside) return AT_LEVEL(planes_max_grad, here(problem), grad, x, y, to);
   return AT_LEVEL(pool_max_grad, here(problem), grad, x, y, to);
 }
+
+// To every place the sum over its pairs of weight times the other place's numbers.
+EXPORT int torchconv_pair_messages(const Pairs *problem, const void *weights, const void *x, void *y) {
+  return AT_LEVEL(pair_messages, here(problem), weights, x, y);
+}
+
+// For every pair the sum over channels of a at one place times b at the other, both ways; zero where there is no pair.
+EXPORT int torchconv_pair_products(const Pairs *problem, const void *a, const void *b, void *to) {
+  return AT_LEVEL(pair_products, here(problem), a, b, to);
+}
+
+// For every pair the squared distance of its places' numbers; zero where there is no pair.
+EXPORT int torchconv_pair_distances(const Pairs *problem, const void *x, void *to) {
+  return AT_LEVEL(pair_distances, here(problem), x, to);
+}

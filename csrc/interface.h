@@ -57,6 +57,14 @@ struct Pooling {
   int64_t size[3], outputs[3], kernel[3], stride[3], dilation[3], low[3];
 };
 
+// Pairs of places at most `radius` steps of `dilation` samples apart on each axis; arrays are contiguous: x (batch, channels,
+// *size), what belongs to pairs (batch, taps, *size), where the taps are the later half of a window's, and a pair lies at
+// the earlier of its places. Numbers are float32 or float64.
+struct Pairs {
+  int64_t type, threads, batch, channels;
+  int64_t size[3], radius[3], dilation[3];
+};
+
 // The functions of one instruction set; the families define them in its namespace.
 #define TORCHCONV_DECLARE(level)                                                                                     \
   namespace level {                                                                                                  \
@@ -81,6 +89,9 @@ struct Pooling {
   int tiled_output(const Tiled &, const void *x, const void *weight, void *y);                                       \
   int tiled_input(const Tiled &, const void *grad, const void *weight, void *x);                                     \
   int tiled_weight(const Tiled &, const void *x, const void *grad, void *weight);                                    \
+  int pair_messages(const Pairs &, const void *weights, const void *x, void *y);                                     \
+  int pair_products(const Pairs &, const void *a, const void *b, void *to);                                          \
+  int pair_distances(const Pairs &, const void *x, void *to);                                                        \
   int unshared_output(const Local &, const void *x, const void *weight, void *y);                                    \
   int unshared_input(const Local &, const void *grad, const void *weight, void *x);                                  \
   int unshared_weight(const Local &, const void *x, const void *grad, void *weight);                                 \

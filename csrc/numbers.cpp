@@ -33,6 +33,7 @@ constexpr Number kNumbers[] = {
     {"sizeof Local", sizeof(Local)},
     {"sizeof Tiled", sizeof(Tiled)},
     {"sizeof Pooling", sizeof(Pooling)},
+    {"sizeof Pairs", sizeof(Pairs)},
 };
 
 bool same(const char *one, const char *other) {

@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 import torchconv as tc
-from torchconv.compute.native import direct, library, pooling, transforms
+from torchconv.compute.native import direct, library, pairs, pooling, transforms
 from torchconv.compute.operator import Operator
 
 compiled = pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")
@@ -258,6 +258,7 @@ STRUCTS = {
     "Tiled": direct.TiledArguments,
     "Transform": transforms.TransformArguments,
     "Pooling": pooling.PoolingArguments,
+    "Pairs": pairs.PairArguments,
 }
 
 

@@ -131,11 +131,16 @@ library()  # now: what is loaded before a fork knows of it, and does not wait fo
 _OPERATIONS = torch.library.Library("torchconv", "FRAGMENT")
 
 
-def register(schema: str, compute: Callable[..., Tensor], empty: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The operation of a schema such as "name(Tensor x) -> Tensor"; `empty` gives the result without its numbers."""
+def register(
+    schema: str, compute: Callable[..., Tensor], empty: Callable[..., Tensor], device: str = "CPU"
+) -> Callable[..., Tensor]:
+    """The operation of a schema such as "name(Tensor x) -> Tensor"; `empty` gives the result without its numbers.
+
+    device: torch's dispatch key of those that `compute` computes on.
+    """
     name = schema.partition("(")[0]
     _OPERATIONS.define(schema, tags=[torch.Tag.pt2_compliant_tag])
-    _OPERATIONS.impl(name, compute, "CPU")
+    _OPERATIONS.impl(name, compute, device)
     torch.library.register_fake(f"torchconv::{name}", empty, lib=_OPERATIONS)
     return getattr(torch.ops.torchconv, name).default
 

@@ -76,6 +76,7 @@ DEPTHWISE_PLANE = {OUTPUT: 0.12e-6, INPUT: 0.15e-6, WEIGHT: 0.35e-6}
 DEPTHWISE_NUMBER, DEPTHWISE_CALL = 0.4e-9, 15e-6
 DEPTHWISE_TYPE = {torch.float32: 1.0, torch.float64: 2.0, torch.bfloat16: 1.2}  # bfloat16 is widened first
 DEPTHWISE_BYTE, DEPTHWISE_PRODUCT_BYTE = 0.06e-9, 0.005e-9  # seconds, roughly, to decide on threads
+PAIR = 0.05e-9  # seconds for a pair and channel, roughly, to decide on threads
 # Unshared: multiply-adds, bytes of weights read, and bytes written to memory that is new.
 UNSHARED_RATE, UNSHARED_READ, UNSHARED_WRITTEN = 60e9, 25e9, 13e9
 # Tiled: multiply-adds in full vectors of channels, and weights that are brought into order.
