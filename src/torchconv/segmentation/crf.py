@@ -49,6 +49,13 @@ class CRF(torch.nn.Module):
     tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1]])
     """
 
+    smoothness: Tensor | None
+    appearance: Tensor | None
+    compatibility: Tensor | None
+    log_smoothness_width: Tensor
+    log_appearance_width: Tensor
+    log_color_width: Tensor
+
     def __init__(
         self,
         classes: int,
