@@ -118,9 +118,9 @@ def test_processes_share_a_batch() -> None:
     samples = Samples(torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1), torch.arange(7))
     whole = list(Batches(samples, 3))
     parts = [list(Batches(samples, 3, rank, 2)) for rank in range(2)]
-    for (_, labels, rows, count), *own in zip(whole, *parts, strict=True):
-        assert sorted(int(label) for part in own for label in part[1]) == labels.tolist() == rows.tolist()
-        assert all(part[3] == count for part in own)
+    for (taken, rows, count), *own in zip(whole, *parts, strict=True):
+        assert sorted(int(label) for part in own for label in part[0].labels) == taken.labels.tolist() == rows.tolist()
+        assert all(part[2] == count for part in own)
 
 
 def test_norm_that_is_synchronised_on_gpus_keeps_its_weights() -> None:

@@ -262,11 +262,12 @@ def test_damaged_bytes_are_one_error_or_none(tmp_path: Path) -> None:
                 found.read(part, SMALL)
 
 
-def test_a_folder_of_parquet_files_names_the_file(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "train.parquet", [0, 1], names=NAMES)
+def test_a_folder_of_parquet_files_is_its_train_file_or_names_one(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", [0, 1], names=NAMES)
-    with pytest.raises(DataError, match=r"no class folders.*Name the file: .*/train.parquet"):
+    with pytest.raises(DataError, match=r"no class folders.*Name the file: .*/a.parquet"):
         source(str(tmp_path))
+    write_parquet(tmp_path / "train.parquet", [0, 1], names=NAMES)
+    assert source(str(tmp_path)).name == str(tmp_path / "train.parquet")
 
 
 def hub(monkeypatch: pytest.MonkeyPatch, splits: dict[str, list[int]]) -> list[tuple[str, str | None]]:

@@ -16,7 +16,7 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the accuracy of a run on images it has not learned from, in all and for every class.
+    """Print how good a run is on images it has not learned from, in all and for every class.
 
     torchconv evaluate runs/digits-1
 

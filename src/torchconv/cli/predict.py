@@ -13,18 +13,33 @@ from . import AsJson, RunFolder, json_text, show_table
 def predict(
     run: RunFolder,
     image: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One image file or more.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to print for each image.")] = 3,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="How many classes to print for each image. [default: 3]")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where labels of pixels are written to. [default: predictions]"),
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write those of each pixel and class, as .npy.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the likeliest classes of images.
+    """Print the likeliest classes of images, or write the classes of their pixels.
 
     torchconv predict runs/digits-1 runs/digits-1/examples/7.png
 
     torchconv predict runs/pets-1 photo.jpg other.jpg --json --top 1
-    """
-    from ..training import predict as classify
 
-    found = classify(run, image, top)
+    torchconv predict runs/camvid-1 street.png --out labelled --probabilities
+    """
+    from ..training import predict as ask
+    from ..training.run.run_folder import Description
+
+    folder = out
+    if out is None and Description.read(run).config.labels is not None:
+        folder = Path("predictions")
+    found = ask(run, image, top, folder, probabilities)
     if as_json:
         typer.echo(json_text([one.to_dict() for one in found]))
     else:

@@ -27,7 +27,7 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        str, typer.Option(metavar=DATA, help="The embedded digits, or images and their classes.")
+        str, typer.Option(metavar=DATA, help="The embedded digits, or images and their classes, or their masks.")
     ] = "digits",
     epochs: Annotated[
         int | None,
@@ -48,6 +48,28 @@ def train(
     precision: Annotated[
         str | None, typer.Option(metavar="32-true|bf16-mixed", help="Numbers to compute with. [default: 32-true]")
     ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(metavar="LOSS", help="Of masks: cross-entropy, focal, dice, lovasz, or some with + between."),
+    ] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(metavar="none|balanced|median-frequency|log", help="Of masks: what rare classes count."),
+    ] = None,
+    resolution: Annotated[
+        float | None, typer.Option(help="Of masks: share of the sides of images at which the network sees them.")
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Of masks: parts to learn from, at that resolution.")
+    ] = None,
+    ignore: Annotated[
+        str | None,
+        typer.Option(metavar="LABELS", help="Of masks: labels of no class, by name or value. [default: found]"),
+    ] = None,
+    augmentation: Annotated[
+        str | None,
+        typer.Option(metavar="STEPS", help="Changes of training images, as in scale:2-flip-colour, or none."),
+    ] = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs to use, or processes on CPU cores.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines, where torchrun or SLURM starts the processes.")] = 1,
     resume: Annotated[
@@ -64,6 +86,8 @@ def train(
 
     torchconv train --data cifar10/train.parquet --recipe fast --precision bf16-mixed
 
+    torchconv train unet --data camvid    (images in camvid/images/*.png, masks in camvid/masks/*.png)
+
     torchconv train --resume runs/digits-1
     """
     if resume is not None:
@@ -71,6 +95,7 @@ def train(
     from ..training import train as run
 
     optional = ("epochs", "batch_size", "learning_rate", "patience", "precision")
+    optional += ("loss", "class_weights", "resolution", "crop", "ignore", "augmentation")
     settings = {name: context.params[name] for name in optional if context.params[name] is not None}
     return _show(run(data, text, out, recipe=recipe, devices=devices, nodes=nodes, seed=seed, **settings))
 
@@ -96,10 +121,11 @@ def _show(result: Result) -> None:
     """Print what a training came to and what to do next, in the first of its processes."""
     if any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID")):
         return
-    tested = "no test images" if result.test_accuracy is None else f"{result.test_accuracy:.4f}"
+    tested = "no test images" if result.test_score is None else f"{result.test_score:.4f}"
+    name = {"mean_iou": "mean IoU"}.get(result.score, result.score)
     rows = [
-        ("validation accuracy", f"{result.validation_accuracy:.4f} (epoch {result.best_epoch})"),
-        ("test accuracy", tested),
+        (f"validation {name}", f"{result.validation_score:.4f} (epoch {result.best_epoch})"),
+        (f"test {name}", tested),
         ("parameters", f"{result.parameters:,}"),
         ("model", megabytes(result.model_bytes)),
         ("training", duration(result.seconds)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 440, 250, 44, 28, 12, 12
 MOST_POINTS = 300
 MOST_CLASSES, SHOWN_CLASSES, NUMBERED = 50, 30, 20
 LONGEST_NAME = 18
+JPEG_QUALITY = 80
 
 
 def curves(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], best: int | None, label: str) -> Markup:
@@ -61,8 +64,11 @@ def curves(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], best: int
     return _figure(WIDTH, HEIGHT, shapes, label)
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup:
-    """True classes down, predicted classes across; a cell is the darker, the larger its share of the true class."""
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], shares: bool = False) -> Markup:
+    """True classes down, predicted classes across; a cell is the darker, the larger its share of the true class.
+
+    shares: write the shares in percent in place of the counts, where there are millions.
+    """
     side = 32 if len(classes) <= NUMBERED else 14
     names = [short(name) for name in classes]
     margin = 14 + 7 * max(map(len, names))
@@ -87,6 +93,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup
             if len(classes) <= NUMBERED:
                 strong = "count strong" if strength > 0.6 else "count"
                 number = str(value) if value < 10_000 else f"{value / 1000:.0f}k"
+                number = f"{100 * value / total:.0f}" if shares else number
                 shapes.append(styled("text", strong, number, x=x + side / 2 - 0.5, y=y + side / 2 + 3))
     return _figure(size, size, shapes, "confusion matrix, true classes down, predicted classes across")
 
@@ -148,6 +155,13 @@ def png(pixels: Tensor) -> str:
         image.thumbnail((MOST_SIDE, MOST_SIDE), Image.Resampling.LANCZOS)
         array = np.asarray(image)
     return data_uri(png_of(array))
+
+
+def jpeg(pixels: Tensor) -> str:
+    """uint8 (3, height, width) as a JPEG in a data URI, of its own size."""
+    content = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(content, format="JPEG", quality=JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def filters(module: NetworkModule) -> Filters | None:

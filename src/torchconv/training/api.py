@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import shlex
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import DataError
+from .data.parts import Samples
 from .fit import fit
 from .learner import Learner
 from .objectives import Evaluation
@@ -28,15 +30,50 @@ from .task import Task
 
 @dataclass(frozen=True)
 class Result:
-    """What a training came to. Accuracies are shares from 0 to 1; test_accuracy is None without test images."""
+    """What a training came to.
+
+    score: what was measured, accuracy or, of labelled pixels, mean_iou. validation_score, test_score: shares from 0 to
+    1; the second is None without test images.
+    """
 
     path: Path
     best_epoch: int
-    validation_accuracy: float
-    test_accuracy: float | None
+    score: str
+    validation_score: float
+    test_score: float | None
     parameters: int
     model_bytes: int
     seconds: float
+
+    @property
+    def validation_accuracy(self) -> float:
+        """The score, where it is an accuracy."""
+        return self._accuracy(self.validation_score)
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """The score on test images, where it is an accuracy."""
+        return self._accuracy(self.test_score)
+
+    def _accuracy(self, value: Any) -> Any:
+        if self.score != "accuracy":
+            raise AttributeError(f"this training measured {self.score}: see validation_score and test_score")
+        return value
+
+    def final(self) -> dict[str, Any]:
+        """The numbers for metrics.json, by the name of the score."""
+        splits = {"validation": self.validation_score, "test": self.test_score}
+        rest = ("parameters", "model_bytes", "seconds")
+        scores = {f"{split}_{self.score}": value for split, value in splits.items()}
+        return {"best_epoch": self.best_epoch, **scores, **{name: getattr(self, name) for name in rest}}
+
+    @classmethod
+    def of(cls, path: Path, score: str, final: Mapping[str, Any]) -> Result:
+        """From these numbers; raises TypeError or LookupError for others."""
+        rest = {name: value for name, value in final.items() if name not in (f"validation_{score}", f"test_{score}")}
+        return cls(
+            path, score=score, validation_score=final[f"validation_{score}"], test_score=final[f"test_{score}"], **rest
+        )
 
 
 class Interrupted(KeyboardInterrupt):
@@ -85,7 +122,7 @@ def resume(path: str | Path, progress: bool = True) -> Result:
     run = NewRun.again(found.path)
     try:
         if (final := found.final()) is not None:
-            return _finished(run, final)
+            return _finished(run, found.objective.score, final)
         task = Task.again(found, processes, progress)
         return _lead(task, Learner(task), run, progress)
     finally:
@@ -96,8 +133,9 @@ def _describe(run: NewRun, task: Task) -> None:
     """Write what is known before the training; the configuration last, with which the folder is one to go on with."""
     if task.source.kind == "digits":
         test = task.samples["test"]
+        assert isinstance(test, Samples)
         for number, example in enumerate(task.source.classes):  # to try `torchconv predict` on
-            run.example(example, test.images[test.labels == number][0])
+            run.example(example, test.images[int((test.labels == number).nonzero()[0])])
     run.describe(task.config, task.text, task.source.classes)
 
 
@@ -156,13 +194,14 @@ def _finish(task: Task, learner: Learner, keep: Keep) -> tuple[Result, Evaluatio
     result = Result(
         path=keep.path,
         best_epoch=keep.best_epoch or 0,
-        validation_accuracy=validation.score,
-        test_accuracy=evaluation.score if task.tested == "test" else None,
+        score=task.objective.score,
+        validation_score=validation.score,
+        test_score=evaluation.score if task.tested == "test" else None,
         parameters=task.network.parameters,
         model_bytes=weights.stat().st_size,
         seconds=round(seconds, 3),
     )
-    keep.write(final={name: value for name, value in asdict(result).items() if name != "path"})
+    keep.write(final=result.final())
     (keep.path / CHECKPOINT).unlink(missing_ok=True)
     return result, evaluation
 
@@ -176,11 +215,11 @@ def _report(path: Path, evaluation: Evaluation | None = None) -> None:
         print(f"torchconv: no report was written: {reason}", file=sys.stderr)
 
 
-def _finished(run: NewRun, final: dict[str, Any]) -> Result:
+def _finished(run: NewRun, score: str, final: dict[str, Any]) -> Result:
     """The result of a training that is complete, and what it came too late for when it was interrupted."""
     try:
-        result = Result(path=run.path, **final)
-    except TypeError as error:
+        result = Result.of(run.path, score, final)
+    except (TypeError, LookupError) as error:
         reason = str(error).removeprefix("Result.__init__() ")
         raise DataError(f"{run.path / METRICS} is damaged", got=reason, fix="Train again.") from None
     (run.path / CHECKPOINT).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,9 +28,13 @@ class Scaling:
     std: tuple[float, ...]
 
     @classmethod
-    def of(cls, images: Tensor) -> Scaling:
-        """From uint8 images (N, channels, *size); a channel without any contrast keeps its scale."""
-        counts = torch.stack([torch.bincount(part.reshape(-1), minlength=256) for part in images.unbind(1)]).double()
+    def of(cls, images: Tensor | Sequence[Tensor]) -> Scaling:
+        """From uint8 images (channels, *size); a channel without any contrast keeps its scale."""
+        if isinstance(images, Tensor):
+            counts = torch.stack([torch.bincount(one.reshape(-1), minlength=256) for one in images.unbind(1)]).double()
+        else:
+            every = [[torch.bincount(one.reshape(-1), minlength=256) for one in image] for image in images]
+            counts = torch.stack([torch.stack(channels) for channels in every]).sum(0).double()
         values = torch.arange(256, dtype=torch.float64) / 255
         mean, square = ((counts * powers).sum(1) / counts.sum(1) for powers in (values, values**2))
         spread = (square - mean**2).clamp_min(0).sqrt()
@@ -46,18 +50,19 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Draw:
-    """Where the chance of one call comes from.
+    """Where the chance of one batch comes from.
 
-    indices: int64 (N,), the images' numbers in the training set, or None. whole: images in the whole batch, of which
-    `rows` are here.
+    whole: images in the whole batch, of which `rows` are here, where several processes share one. indices: int64 (N,),
+    the images' numbers in the training set, or None; epoch: from 0; both decide about mirror images. generator: where
+    all else is drawn, torch's own by default.
     """
 
-    indices: Tensor | None
-    epoch: int
-    generator: torch.Generator | None
     whole: int
     rows: slice | Tensor
     device: torch.device
+    indices: Tensor | None = None
+    epoch: int = 0
+    generator: torch.Generator | None = None
 
     def uniform(self, *shape: int) -> Tensor:
         """Numbers from 0 to 1, (*shape, N) for the images that are here; drawn on the generator's device."""
@@ -154,12 +159,32 @@ class Cutout:
         return (-half <= away) & (away < half)
 
 
+@dataclass(frozen=True)
+class ColourShift:
+    """Each image a little brighter or darker, with more or less contrast, and each channel stronger or fainter.
+
+    strength: largest change of the contrast, and of the brightness in standard deviations; half of it of a channel.
+    Plain torch, as kornia's ColorJiggle wants colours from 0 to 1.
+    """
+
+    strength: float = 0.3
+
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+        channels = images.shape[1]
+        drawn = ((draw.uniform(2 + channels) * 2 - 1) * self.strength).to(images.dtype)
+        contrast, brightness = (part.view(-1, 1, 1, 1) for part in drawn[:2])
+        gains = (drawn[2:] / 2).T.reshape(len(images), channels, 1, 1)
+        middle = images.mean((1, 2, 3), keepdim=True)
+        return ((images - middle) * (1 + contrast) + middle + brightness) * (1 + gains)
+
+
 # By name, from a seed and what was written after ":", if anything was.
 STEPS: dict[str, Callable[..., Change]] = {
     "affine": lambda seed: Affine(),
     "flip": lambda seed: Flip(seed),
     "shift": lambda seed, pixels=2: Shift(int(pixels)),
     "cutout": lambda seed, side=0.25: Cutout(float(side)),
+    "colour": lambda seed, strength=0.3: ColourShift(float(strength)),
 }
 
 
@@ -171,8 +196,9 @@ class Augmentation:
 
     @classmethod
     def named(cls, kind: str, *, seed: int = 0) -> Augmentation:
-        """By name: "affine", "flip", "shift:2" (pixels), "cutout:0.25" (of a side), several joined by "-", or "none".
+        """By name: "affine", "flip", "shift:2" (pixels), "cutout:0.25" (of a side), "colour:0.3", or "none".
 
+        Several are joined by "-". colour changes brightness, contrast and the strength of channels.
         Raises SettingError for what is none of these.
 
         >>> Augmentation.named("flip-shift:3-cutout").steps
@@ -188,7 +214,7 @@ class Augmentation:
         try:
             return cls(tuple(STEPS[word](seed, *([amount] if colon else [])) for word, colon, amount in parts))
         except (TypeError, ValueError):
-            expected = "a whole number of pixels after shift: and a share of the side after cutout:"
+            expected = "a whole number of pixels after shift:, a share after cutout: and colour:"
             raise SettingError("augmentation", got=repr(kind), expected=expected) from None
 
     def __call__(
@@ -201,13 +227,11 @@ class Augmentation:
         whole: int | None = None,
         rows: slice | Tensor = slice(None),
     ) -> Tensor:
-        """Scaled images (N, channels, height, width) to the same shape.
+        """Scaled images (N, channels, height, width) to the same shape; the rest is as of `Draw`."""
+        return self.changed(images, Draw(whole or len(images), rows, images.device, indices, epoch, generator))
 
-        indices: the images' numbers in the training set; epoch: from 0; both decide about mirror images. generator:
-        where all else is drawn, torch's own by default. whole, rows: the size of the whole batch and which of it these
-        images are, where several processes share one.
-        """
-        draw = Draw(indices, epoch, generator, whole or len(images), rows, images.device)
+    def changed(self, images: Tensor, draw: Draw) -> Tensor:
+        """The same, where what is drawn is said."""
         with torch.autocast(images.device.type, enabled=False):  # places in bfloat16 would be wrong by parts of a pixel
             for step in self.steps:
                 images = step(images, draw)

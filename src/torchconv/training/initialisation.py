@@ -20,8 +20,8 @@ WHITENING_NOISE = 5e-4  # variance below which a direction of the patches counts
 WHITENING_EPOCHS = 3  # for which the bias of the whitening layer learns
 
 
-def prepare(module: NetworkModule, recipe: Recipe, images: Tensor) -> None:
-    """Change a freshly built network as the recipe says; images: scaled training images (N, channels, *size)."""
+def prepare(module: NetworkModule, recipe: Recipe, images: Tensor | None = None) -> None:
+    """Change a freshly built network as the recipe says; images: scaled ones (N, channels, *size), to whiten."""
     for child in normalised(module):
         # NORM takes the bias away again, so that its gradient is noise of rounding, which AdamW would blow up
         if isinstance(bias := getattr(child, "bias", None), Tensor):
@@ -31,8 +31,8 @@ def prepare(module: NetworkModule, recipe: Recipe, images: Tensor) -> None:
             child.momentum = recipe.norm_momentum
             if child.weight is not None:
                 child.weight.requires_grad_(recipe.norm_scales)
-    first = whitened(module, images.shape[2:]) if recipe.whitening else None
-    if first is not None:
+    first = whitened(module, images.shape[2:]) if recipe.whitening and images is not None else None
+    if first is not None and images is not None:
         whiten(first, images[:IMAGES], WHITENING_NOISE)
     if recipe.identity:
         for child in module.modules():

@@ -12,13 +12,10 @@ from torchmetrics import MeanMetric
 
 from ..language.network_module import NetworkModule, build
 from . import optimisation
-from .augmentation import Augmentation, resized
+from .augmentation import Draw
 from .data.parts import Batches, Minibatch, derived
 from .initialisation import IMAGES, WHITENING_EPOCHS, prepare
-from .recipes import PROGRESSIVE_SIZE
 from .task import Task
-
-VALIDATION_BATCH = 256
 
 
 class Learner(pl.LightningModule):
@@ -35,12 +32,14 @@ class Learner(pl.LightningModule):
         recipe = task.recipe
         pl.seed_everything(derived(recipe.seed, "weights", 0), workers=True, verbose=False)
         self.module = build(task.network)
-        prepare(self.module, recipe, task.scaling(task.samples["train"].images[:IMAGES]))
+        images = task.samples["train"].images
+        prepare(self.module, recipe, task.scaling(images[:IMAGES]) if isinstance(images, Tensor) else None)
         if recipe.precision != "32-true":
             self.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.task, self.recipe, self.objective = task, recipe, task.objective
         self._average = optimisation.Average(self.module, recipe.averaging)
-        self._augmentation = Augmentation.named(recipe.augmentation, seed=recipe.seed)
+        self._prepared = self.objective.preparation(recipe, task.network, task.scaling)
+        self._criterion = self.objective.criterion(recipe, task.samples["train"])
         self.steps = len(self.train_batches()) * recipe.epochs
         self.metrics: Any = torch.nn.ModuleDict()
         for split in ("train", "validation"):
@@ -61,7 +60,7 @@ class Learner(pl.LightningModule):
         return self.train_batches(**self._place())
 
     def val_dataloader(self) -> Any:
-        size = max(VALIDATION_BATCH, self.trainer.world_size)
+        size = max(self.objective.at_once, self.trainer.world_size)
         return Batches(self.task.samples["validation"], size, **self._place())
 
     def _place(self) -> dict[str, Any]:
@@ -69,18 +68,17 @@ class Learner(pl.LightningModule):
         return {"rank": trainer.global_rank, "world": trainer.world_size, "device": trainer.strategy.root_device}
 
     def training_step(self, batch: Minibatch, index: int) -> Tensor:
-        images, targets, rows, whole = batch
+        samples, rows, whole = batch
         world, rank = self.trainer.world_size, self.trainer.global_rank
         seed = derived(self.recipe.seed, "step", self.trainer.global_step)
         torch.manual_seed(seed)  # the same in all processes: each takes its share of what is drawn for the whole batch
-        images, share = self.task.scaling(images), slice(rank, None, world)
-        images = self._augmentation(images, indices=rows, epoch=self.current_epoch, whole=whole, rows=share)
+        draw = Draw(whole, slice(rank, None, world), self.device, rows, self.current_epoch)
+        images, targets = self._prepared(samples.to(self.device), draw)
         if rank:
             torch.manual_seed(seed + rank)  # for DROPOUT
-        if self.current_epoch < round(self.recipe.progressive_resizing * self.recipe.epochs):
-            images = resized(images, PROGRESSIVE_SIZE)
         outputs = self.module.scores(self._laid_out(images))
-        total = self.objective.loss(outputs, targets, self.recipe.label_smoothing)
+        outputs = self.objective.trained(self.module.network, outputs)
+        total = self._criterion(outputs, targets)
         self._measure("train", total, outputs, targets)
         return total * (world / whole)  # Lightning's mean over processes makes it the mean over the images
 
@@ -100,10 +98,15 @@ class Learner(pl.LightningModule):
                 dist.broadcast(buffer, 0)
 
     def validation_step(self, batch: Minibatch, index: int) -> None:
-        images, targets, *_ = batch
-        if len(targets):  # other processes may have taken all of a small batch
-            outputs = self.averaged.scores(self._laid_out(self.task.scaling(images)))
+        samples = batch[0]
+        if len(samples):  # other processes may have taken all of a small batch
+            samples = samples.to(self.device)
+            targets = self.objective.targets(samples)
+            outputs = self.objective.outputs(self.averaged.network, self._ask, samples.images, self.task.scaling)
             self._measure("validation", self.objective.loss(outputs, targets), outputs, targets)
+
+    def _ask(self, images: Tensor) -> Tensor:
+        return self.averaged.scores(self._laid_out(images))
 
     def on_validation_epoch_end(self) -> None:
         name = self.objective.score

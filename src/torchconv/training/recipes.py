@@ -20,6 +20,7 @@ CHOICES = {
     "schedule": ("one-cycle", "triangular"),
     "averaging": ("ema", "lookahead"),
     "test_time_augmentation": ("none", "mirror", "mirror-shift"),
+    "class_weights": ("none", "balanced", "median-frequency", "log"),
 }
 # smallest and largest; what must be above 0 begins just there
 TINY = 1e-12
@@ -36,6 +37,7 @@ RANGES = {
     "norm_momentum": (TINY, 1),
     "score_scale": (TINY, 1e6),
     "progressive_resizing": (0, 1),
+    "resolution": (0.01, 1),
 }
 
 
@@ -62,6 +64,13 @@ class Recipe:
     takes less time (Howard 2018); for networks that take any size, such as those that end with GLOBALPOOL and FC.
     test_time_augmentation: what the trained network is asked about besides an image: its mirror image, or both moved.
     score_scale: what the initial scores of the last layer are multiplied by, its steps along with them.
+
+    Of networks that give a class to each pixel, learned from masks:
+    loss: cross-entropy, focal, dice, lovasz, or a sum, as of `segmentation.SegmentationLoss`. class_weights: what
+    pixels of rare classes count, as of `segmentation.class_weights`. resolution: share of the sides of images at which
+    the network looks at them; scores are those of all pixels nevertheless. crop: height and width of the parts it
+    learns from, at that resolution, as in 160x160; empty takes the size of the first image. ignore: labels of masks
+    that are of no class, by names or values with commas between; empty finds them.
     """
 
     text: str
@@ -90,9 +99,14 @@ class Recipe:
     progressive_resizing: float = 0.0
     test_time_augmentation: str = "none"
     score_scale: float = 1.0
+    loss: str = "cross-entropy"
+    class_weights: str = "none"
+    resolution: float = 1.0
+    crop: str = ""
+    ignore: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("text", "augmentation"):
+        for name in ("text", "augmentation", "loss", "crop", "ignore"):
             if not isinstance(getattr(self, name), str):
                 raise SettingError(name, got=repr(getattr(self, name)), expected="a text")
         for name, most in MOST.items():
@@ -187,7 +201,24 @@ FAST = Recipe(
     test_time_augmentation="mirror-shift",
     score_scale=1 / 9,
 )
-RECIPES = {"digits": DIGITS, "folder": FOLDER}  # by the kind of the data
+MASKS = Recipe(
+    "INPUT - (CONV[24, bias=no] - NORM - RELU)*2 - MARK[a] - POOL"
+    " - (CONV[48, bias=no] - NORM - RELU)*2 - MARK[b] - POOL - (CONV[96, bias=no] - NORM - RELU)*2 - MARK[c] - POOL"
+    " - (CONV[192, bias=no] - NORM - RELU)*2"
+    " - UPSAMPLE[to=c] - CONV[96, bias=no] - NORM - RELU - CONCAT(FROM[c] | IDENTITY) - (CONV[96, bias=no] - NORM - RELU)*2"
+    " - UPSAMPLE[to=b] - CONV[48, bias=no] - NORM - RELU - CONCAT(FROM[b] | IDENTITY) - (CONV[48, bias=no] - NORM - RELU)*2"
+    " - UPSAMPLE[to=a] - CONV[24, bias=no] - NORM - RELU - CONCAT(FROM[a] | IDENTITY) - (CONV[24, bias=no] - NORM - RELU)*2"
+    " - CONV[classes, 1x1] - SOFTMAX",
+    epochs=40,
+    batch_size=8,
+    learning_rate=0.005,
+    label_smoothing=0.0,
+    weight_decay=0.01,
+    augmentation="scale:2-flip-colour",
+    class_weights="log",
+    resolution=0.5,
+)
+RECIPES = {"digits": DIGITS, "folder": FOLDER, "masks": MASKS}  # by the kind of the data
 NAMED = {"fast": FAST}
 
 
@@ -200,4 +231,7 @@ def named(name: str, kind: str) -> Recipe:
     known = ("default", *NAMED)
     if name not in known:
         raise SettingError("recipe", got=name, expected=_any_of(known), fix=did_you_mean(name, known))
+    if kind == "masks" and name != "default":
+        expected = "default, as the data have masks"
+        raise SettingError("recipe", got=f"{name}, which is for a class of each image", expected=expected)
     return RECIPES.get(kind, FOLDER) if name == "default" else NAMED[name]

@@ -16,8 +16,8 @@ from ..errors import DataError, SettingError, TextError
 from ..language.parser import parse
 from ..network.graph import Network
 from . import recipes
-from .augmentation import Augmentation, Scaling
-from .data.parts import Samples, Source, Split
+from .augmentation import Scaling
+from .data.parts import Source, Split, Stored
 from .data.source import source as find
 from .objectives import Objective
 from .preflight import Processes, check_memory, takes_any_size
@@ -37,7 +37,7 @@ class Task:
     network: Network
     text: str
     counts: dict[str, int]
-    samples: dict[str, Samples]
+    samples: dict[str, Stored]
     scaling: Scaling
     processes: Processes
 
@@ -47,10 +47,10 @@ class Task:
         progress: bool = False,
     ) -> Task:  # fmt: skip
         """From what the user says; text: an architecture, or the name of a .net or .txt file that holds one."""
-        source = find(name)
+        source = find(name, str(settings.get("ignore", "")))
         found = recipes.named(recipe, source.kind)
         found = found.changed({**settings, "text": found.text if text is None else written(text)})
-        network, canonical = _network(found.text, source)
+        network, canonical = _network(found, source)
         if "progressive_resizing" not in settings and not takes_any_size(network, PROGRESSIVE_SIZE):
             found = found.changed({"progressive_resizing": 0.0})
         parts = source.parts(found.seed)
@@ -67,8 +67,8 @@ class Task:
         except TypeError as error:
             reason = str(error).removeprefix("Recipe.__init__() ")
             raise DataError(f"{found.path / CONFIG} is damaged", got=reason, fix="Train again.") from None
-        source = find(found.config.data)
-        network, text = _network(recipe.text, source)
+        source = find(found.config.data, recipe.ignore)
+        network, text = _network(recipe, source)
         parts = found.parts(source, "the training began", "Put the images back, or train anew.")
         return cls._read(source, recipe, network, text, parts, processes, progress)
 
@@ -79,7 +79,6 @@ class Task:
     ) -> Task:  # fmt: skip
         counts = {name: len(part) for name, part in parts.items()}
         processes.check(min(recipe.batch_size, counts["train"]))
-        Augmentation.named(recipe.augmentation)
         if recipe.progressive_resizing and not takes_any_size(network, PROGRESSIVE_SIZE):
             expected = "0, or a network for any size, such as one that ends with GLOBALPOOL - FC"
             raise SettingError("progressive resizing", got=recipe.progressive_resizing, expected=expected)
@@ -88,7 +87,8 @@ class Task:
         shown = progress and processes.rank == 0
         samples = {name: source.read(part, network.input, shown) for name, part in parts.items() if len(part)}
         scaling = Scaling.of(samples["train"].images)
-        return cls(source, objective(source.classes), recipe, network, text, counts, samples, scaling, processes)
+        learned = _objective(recipe, source)
+        return cls(source, learned, recipe, network, text, counts, samples, scaling, processes)
 
     @property
     def tested(self) -> str:
@@ -111,6 +111,7 @@ class Task:
             settings=settings,
             files=self.source.digest(),
             versions={**versions, "python": platform.python_version()},
+            labels=None if self.source.labels is None else self.source.labels.to_dict(),
         )
 
 
@@ -125,11 +126,14 @@ def written(text: str) -> str:
         raise TextError(f"text {text} cannot be read", got=reason, expected="a file with an architecture") from None
 
 
-def _network(text: str, source: Source) -> tuple[Network, str]:
-    """The network of a text on this data, and the canonical text."""
-    architecture = parse(text)
-    volume = architecture.input or source.volume
-    source.check(volume)
-    network = architecture.network(volume, len(source.classes))
-    objective(source.classes).check(network, str(architecture), source.name)
+def _objective(recipe: Recipe, source: Source) -> Objective:
+    return objective(source.classes, source.labels, asdict(recipe))
+
+
+def _network(recipe: Recipe, source: Source) -> tuple[Network, str]:
+    """The network of a recipe on this data, and the canonical text."""
+    architecture, learned = parse(recipe.text), _objective(recipe, source)
+    learned.accept(recipe)
+    network = learned.network(architecture, source, recipe)
+    learned.check(network, str(architecture), source.name)
     return network, str(architecture)

@@ -17,10 +17,11 @@ from ...errors import DataError
 from ...network.operations import Volume
 from ...text import some
 from . import images
-from .images import Encoded
+from .images import Encoded, Named
 from .parts import SPLITS, Samples, Source, Split
 
-IMAGES = ("image", "img", "images", "picture", "photo")
+IMAGES = ("image", "img", "images", "picture", "photo", "pixel_values")
+MASKS = ("mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "segmentation_mask", "gt")
 LABELS = ("label", "labels", "class", "fine_label", "target", "category")
 MOST_ROWS = 2**26
 
@@ -55,6 +56,14 @@ def image_column(table: Table) -> str:
     if len(found) != 1 and len(named) != 1:
         raise _unclear(table, "image", found, "one column of encoded images: binary, or a struct of bytes and path")
     return found[0] if len(found) == 1 else named[0]
+
+
+def mask_column(table: Table) -> str | None:
+    """The column of masks beside that of images; None where there is none, or the classes are numbers or words."""
+    found = [field.name for field in table.schema if _holds_images(field.type)]
+    masks = [name for name in found if name.lower() in MASKS]
+    images = [name for name in found if name.lower() in IMAGES]
+    return masks[0] if len(masks) == 1 and len(images) == 1 else None
 
 
 def label_column(table: Table) -> str:
@@ -205,22 +214,23 @@ class TableImages(Source):
         # files hold the rows in their own order, and are read once from the start to the end
         return Samples(found[places], torch.tensor(part.labels, dtype=torch.int64))
 
-    def _encoded(self, rows: np.ndarray) -> Iterator[tuple[str, Encoded]]:
+    def _encoded(self, rows: np.ndarray) -> Iterator[Named]:
         """The name and the bytes of the image in each of some rows, which are in order."""
         first = 0
         for split, table in self._tables.items():
             own = rows[(rows >= first) & (rows < first + table.rows)] - first
             first += table.rows
-            yield from _images(table, self._columns[split], own)
+            yield from encoded_images(table, self._columns[split], own)
 
 
-def _images(table: Table, column: str, rows: np.ndarray) -> Iterator[tuple[str, Encoded]]:
+def encoded_images(table: Table, column: str, rows: np.ndarray, what: str = "image") -> Iterator[Named]:
+    """The name and the bytes of what stands in a column in some rows, which are in order."""
     if not len(rows):
         return
     start, done = 0, 0
     for piece in table.column(column):
         for row in rows[(rows >= start) & (rows < start + len(piece))]:
-            where = f"image in row {row} of {table.place}"
+            where = f"{what} in row {row} of {table.place}"
             yield where, _bytes(table, where, piece, int(row) - start)
             done += 1
         start += len(piece)

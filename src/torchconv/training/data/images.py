@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -40,6 +40,9 @@ def bar(what: str, total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
 
 
 Encoded: TypeAlias = "str | Path | bytes"
+Named: TypeAlias = "tuple[str, Encoded]"  # a name for errors, and the file
+Taken = TypeVar("Taken")
+Made = TypeVar("Made")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 MOST_PIXELS = 64 * 2**20
@@ -63,42 +66,61 @@ def read_images(paths: Sequence[str | Path], volume: Volume, progress: bool = Fa
     return decode(((f"image {path}", path) for path in paths), len(paths), volume, progress)
 
 
-def decode(named: Iterable[tuple[str, Encoded]], count: int, volume: Volume, progress: bool = False) -> Tensor:
+def decode(named: Iterable[Named], count: int, volume: Volume, progress: bool = False) -> Tensor:
     """`count` images, each a name for errors and a path or the bytes of a file, as uint8 (N, channels, height, width).
 
-    They are taken from the iterable and decoded a thousand at a time, so that their files need not all be in memory.
     progress: show a bar on a terminal where there are many.
     """
     check_volume(volume)
     images = torch.empty(count, volume.channels, *volume.size, dtype=torch.uint8)
-    # pillow warns of sizes, which are refused below, and of damaged tags; threads share the filters
-    with quiet(), ThreadPoolExecutor() as pool, bar("reading images", count, progress) as advance:
+    found = each(named, count, lambda one: pixels(one[0], one[1], volume.channels, volume.size), progress)
+    for number, image in enumerate(found):
+        images[number] = torch.from_numpy(image)
+    return images
+
+
+def each(
+    named: Iterable[Taken], count: int, read: Callable[[Taken], Made], progress: bool = False, what: str = "images"
+) -> Iterator[Made]:
+    """What `read` makes of each of `count` files, in order and in threads.
+
+    They are taken from the iterable a thousand at a time, so that their files need not all be in memory.
+    """
+    # pillow warns of sizes, which are refused, and of damaged tags; threads share the filters
+    with quiet(), ThreadPoolExecutor() as pool, bar(f"reading {what}", count, progress) as advance:
         try:
-            done, left = 0, iter(named)
+            left = iter(named)
             while taken := list(islice(left, WINDOW)):
                 # one image at a time would cost more for the handing over than a small one takes to decode
                 blocks = [taken[start : start + BLOCK] for start in range(0, len(taken), BLOCK)]
-                for block in pool.map(lambda block: [_read(where, file, volume) for where, file in block], blocks):
-                    images[done : done + len(block)] = torch.from_numpy(np.stack(block))
-                    done += len(block)
+                for block in pool.map(lambda block: [read(one) for one in block], blocks):
+                    yield from block
                 advance(len(taken))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return images
 
 
-def _read(where: str, file: Encoded, volume: Volume) -> np.ndarray:
-    height, width = volume.size
+def pixels(where: str, file: Encoded, channels: int, size: Sequence[int] | None = None) -> np.ndarray:
+    """One image as uint8 (channels, height, width), of its own size or stretched to another one."""
+    with opened(where, file) as image:
+        wide = image.format in ("PNG", "PPM")  # whose mode I comes from files of sixteen bits
+        turned = _on_white(_eight_bits(ImageOps.exif_transpose(image), wide)).convert(MODES[channels])
+        if size is not None and turned.size != (size[1], size[0]):
+            turned = turned.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        found = np.array(turned, dtype=np.uint8)  # a copy, as torch wants to write
+    return found.reshape(*found.shape[:2], channels).transpose(2, 0, 1)
+
+
+@contextmanager
+def opened(where: str, file: Encoded, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
+    """An image file, whose pixels are counted before it is decoded; what is raised inside becomes DataError."""
     try:
-        with Image.open(file if isinstance(file, str | Path) else BytesIO(file), formats=FORMATS) as image:
+        with Image.open(file if isinstance(file, str | Path) else BytesIO(file), formats=formats) as image:
             if image.width * image.height > MOST_PIXELS:
                 got = f"{image.width}x{image.height} pixels"
                 raise DataError(where, got=got, expected=f"at most {MOST_PIXELS}")
-            wide = image.format in ("PNG", "PPM")  # whose mode I comes from files of sixteen bits
-            turned = _on_white(_eight_bits(ImageOps.exif_transpose(image), wide)).convert(MODES[volume.channels])
-        if turned.size != (width, height):
-            turned = turned.resize((width, height), Image.Resampling.BILINEAR)
+            yield image
     except FileNotFoundError:
         raise DataError(where, got="no such file", expected="an image file") from None
     except DataError:
@@ -107,10 +129,8 @@ def _read(where: str, file: Encoded, volume: Volume) -> np.ndarray:
         raise DataError(where, got=str(error), expected=f"at most {MOST_PIXELS} pixels") from None
     except Exception as error:  # decoders raise anything on a damaged file
         reason = (str(error) or type(error).__name__).partition(" <_io.BytesIO")[0]
-        raise DataError(
-            f"{where} cannot be read", got=reason, expected=f"one of {', '.join(FORMATS)}", fix="Repair or remove it."
-        ) from error
-    return np.asarray(turned, dtype=np.uint8).reshape(height, width, volume.channels).transpose(2, 0, 1)
+        expected = f"one of {', '.join(formats)}"
+        raise DataError(f"{where} cannot be read", got=reason, expected=expected, fix="Repair or remove it.") from error
 
 
 def write_image(path: Path, pixels: Tensor) -> None:

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from ...network.operations import Volume
+from ...segmentation.losses import IGNORED
 from .images import check_volume
+from .labels import PixelLabels
 
 Item = TypeVar("Item")
 SPLITS = ("train", "validation", "test")
@@ -48,26 +50,91 @@ class Samples:
     images: Tensor
     labels: Tensor
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     def __reduce__(self) -> Any:
         """By value: shared memory, by which torch hands tensors to other processes, is small in containers."""
         return _samples, (self.images.numpy(), self.labels.numpy())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images."""
+        return self.images.nbytes
+
+    def take(self, rows: Tensor) -> Samples:
+        """Those of these numbers."""
+        return Samples(self.images[rows], self.labels[rows])
+
+    def to(self, device: torch.device) -> Samples:
+        """On another device."""
+        return Samples(self.images.to(device), self.labels.to(device))
+
+    def renumbered(self, numbers: Sequence[int]) -> Samples:
+        """With numbers[k] in place of class k."""
+        return Samples(self.images, torch.tensor(numbers)[self.labels])
 
 
 def _samples(images: np.ndarray, labels: np.ndarray) -> Samples:
     return Samples(torch.from_numpy(images), torch.from_numpy(labels))
 
 
+@dataclass(frozen=True)
+class MaskedSamples:
+    """Images uint8 (channels, height, width), each of its own size, and the class of each pixel, uint8 (height, width).
+
+    A pixel of no class has the label IGNORED.
+    """
+
+    images: Sequence[Tensor]
+    labels: Sequence[Tensor]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __reduce__(self) -> Any:
+        return _masked, ([one.numpy() for one in self.images], [one.numpy() for one in self.labels])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images."""
+        return sum(one.nbytes for one in self.images)
+
+    def take(self, rows: Tensor) -> MaskedSamples:
+        """Those of these numbers."""
+        return MaskedSamples([self.images[row] for row in rows.tolist()], [self.labels[row] for row in rows.tolist()])
+
+    def to(self, device: torch.device) -> MaskedSamples:
+        """On another device."""
+        return MaskedSamples([one.to(device) for one in self.images], [one.to(device) for one in self.labels])
+
+    def renumbered(self, numbers: Sequence[int]) -> MaskedSamples:
+        """With numbers[k] in place of class k."""
+        table = torch.full((256,), IGNORED, dtype=torch.uint8)
+        table[: len(numbers)] = torch.tensor(numbers, dtype=torch.uint8)
+        return MaskedSamples(self.images, [table[one.long()] for one in self.labels])
+
+
+def _masked(images: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> MaskedSamples:
+    return MaskedSamples([torch.from_numpy(one) for one in images], [torch.from_numpy(one) for one in labels])
+
+
+Stored: TypeAlias = Samples | MaskedSamples
+
+
 class Source(ABC):
     """Data of one kind: what there is, before anything is decoded, and the decoding.
 
-    numbered: whether the classes are bare numbers, for which the data have no names. volume: what goes into a network
-    whose text does not say it. _given: the splits that the data have; `train` is always there.
+    numbered: whether the classes are bare numbers, for which the data have no names. labels: how masks say the classes
+    of pixels; None where each image has a class. volume: what goes into a network whose text does not say it.
+    _given: the splits that the data have; `train` is always there.
     """
 
     kind: str
     name: str
     classes: tuple[str, ...]
     numbered = False
+    labels: PixelLabels | None = None
     volume = Volume(3, (32, 32))
     _given: dict[str, Split]
 
@@ -96,7 +163,7 @@ class Source(ABC):
         return "all" if split == "train" else split, self._given[split]
 
     @abstractmethod
-    def read(self, part: Split, volume: Volume, progress: bool = False) -> Samples:
+    def read(self, part: Split, volume: Volume, progress: bool = False) -> Stored:
         """The images of a part; progress: show a bar on a terminal where there are many."""
 
     @abstractmethod
@@ -133,12 +200,11 @@ def derived(seed: int, purpose: str, number: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=4).digest(), "big")
 
 
-# images, classes, the images' numbers, and how many images the batch has in all processes together
-Minibatch: TypeAlias = "tuple[Tensor, Tensor, Tensor, int]"
+Minibatch: TypeAlias = "tuple[Any, Tensor, int]"  # samples, their numbers, and how many are in all processes together
 
 
 class Batches:
-    """The images of a split, a batch by one indexing: they lie in memory as bytes, and workers would only copy them.
+    """The samples of a split, a batch by one indexing: they lie in memory as bytes, and workers would only copy them.
 
     size: images of a batch, in all processes together; this one takes each `world`-th, beginning with the `rank`-th.
     seed: None goes through the images in their order; otherwise each epoch has its own order, and a last batch of fewer
@@ -148,7 +214,7 @@ class Batches:
 
     def __init__(
         self,
-        stored: Samples,
+        stored: Stored,
         size: int,
         rank: int = 0,
         world: int = 1,
@@ -156,21 +222,21 @@ class Batches:
         epoch: Callable[[], int] = lambda: 0,
         device: torch.device | None = None,
     ) -> None:
-        self.images, self.labels = stored.images, stored.labels
-        if device and device.type == "cuda" and self.images.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
-            self.images, self.labels = self.images.to(device), self.labels.to(device)
-        self.size = min(size, len(self.labels))
+        self.stored = stored
+        if device and device.type == "cuda" and stored.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
+            self.stored = stored.to(device)
+        self.size = min(size, len(stored))
         self._own, self._seed, self._epoch = slice(rank, None, world), seed, epoch
 
     def __len__(self) -> int:
-        count = len(self.labels)
+        count = len(self.stored)
         return count // self.size if self._seed is not None else -(-count // self.size)
 
     def __iter__(self) -> Iterator[Minibatch]:
-        order = torch.arange(len(self.labels))
+        order = torch.arange(len(self.stored))
         if self._seed is not None:
             generator = torch.Generator().manual_seed(derived(self._seed, "order", self._epoch()))
             order = torch.randperm(len(order), generator=generator)
-        for rows in order.to(self.labels.device).split(self.size)[: len(self)]:
+        for rows in order.split(self.size)[: len(self)]:
             own = rows[self._own]
-            yield self.images[own], self.labels[own], own, len(rows)
+            yield self.stored.take(own), own, len(rows)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import DataError
+from ...errors import DataError, SettingError
 from ...network.operations import Volume
 from ...text import did_you_mean
-from .folder import ImageFolder
+from .folder import SPLIT_FOLDERS, ImageFolder, subfolders
+from .mask_folder import MaskFolder, mask_folders
 from .parts import SPLITS, Samples, Source, Split
 
 DIGITS_SPLIT = {"train": 1257, "validation": 180, "test": 360}
@@ -64,33 +65,68 @@ class Digits(Source):
         return load_digits()
 
 
-EXPECTED = "digits, a folder with a folder of images for each class, a FILE.parquet, or hf:NAME"
+EXPECTED = "digits, a folder of images and masks or with a folder of images for each class, a FILE.parquet, or hf:NAME"
 
 
-def source(name: str) -> Source:
+def source(name: str, ignore: str = "") -> Source:
     """The data of a name; raises DataError where there are none.
 
-    `digits`; the path of a folder with a folder of images for each class (`ImageFolder`); the path of a `.parquet` file
-    (`parquet.ParquetImages`); or `hf:NAME` or `hf:NAME:CONFIG`, a dataset of the Hugging Face hub (`hub.HubImages`).
+    `digits`; the path of a folder with images and masks (`mask_folder.MaskFolder`), or with a folder of images for each
+    class (`ImageFolder`); the path of a `.parquet` file, or of a folder that holds one called train; or `hf:NAME` or
+    `hf:NAME:CONFIG`, a dataset of the Hugging Face hub. Tables have images and classes (`tabular`) or images and masks
+    (`mask_tables`). ignore: labels of masks that are of no class, by names or values with commas between.
 
     >>> source("digits").classes[:3]
     ('0', '1', '2')
     """
     if not name:
         raise DataError("data", got="an empty name", expected=EXPECTED)
-    if name == "digits":
-        return Digits()
-    if name.startswith("hf:"):
-        from .tabular import HubImages
-
-        return HubImages(name)
     path = Path(name)
-    if path.is_dir():
-        return ImageFolder(path)
-    is_table = path.suffix.lower() == ".parquet"
-    if not is_table or not path.exists():
-        got = "a file" if path.exists() else f"no such {'file' if is_table else 'folder'}"
-        raise DataError(f"data {name}", got=got, expected=EXPECTED, fix=did_you_mean(name, ["digits"]))
-    from .tabular import ParquetImages
+    if name == "digits":
+        found: Source = Digits()
+    elif name.startswith("hf:"):
+        found = _of_hub(name, ignore)
+    elif path.is_dir():
+        found = _of_folder(path, ignore)
+    else:
+        is_table = path.suffix.lower() == ".parquet"
+        if not is_table or not path.exists():
+            got = "a file" if path.exists() else f"no such {'file' if is_table else 'folder'}"
+            raise DataError(f"data {name}", got=got, expected=EXPECTED, fix=did_you_mean(name, ["digits"]))
+        found = _of_parquet(path, ignore)
+    if ignore and found.labels is None:
+        raise SettingError("ignore", got=repr(ignore), expected=f"nothing, as data {name} has no masks")
+    return found
 
-    return ParquetImages(path)
+
+def _of_folder(path: Path, ignore: str) -> Source:
+    if folders := mask_folders(path):
+        return MaskFolder(path, folders, ignore)
+    tables = [one for one in path.glob("*.parquet") if SPLIT_FOLDERS.get(one.stem.lower()) == "train"]
+    if len(tables) == 1 and not subfolders(path):
+        return _of_parquet(tables[0], ignore)
+    return ImageFolder(path)
+
+
+def _of_parquet(path: Path, ignore: str) -> Source:
+    from .columns import mask_column
+    from .tabular import ParquetImages, parquet_tables
+
+    _, files, tables = parquet_tables(path)
+    if mask_column(tables["train"]) is None:
+        return ParquetImages(path)
+    from .mask_tables import ParquetMasks
+
+    return ParquetMasks(path, files, tables, ignore)
+
+
+def _of_hub(name: str, ignore: str) -> Source:
+    from .columns import mask_column
+    from .tabular import HubImages, hub_tables
+
+    tables = hub_tables(name)
+    if mask_column(tables["train"]) is None:
+        return HubImages(name, tables)
+    from .mask_tables import MaskTables
+
+    return MaskTables(name, tables, None, ignore)

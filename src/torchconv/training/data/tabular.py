@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,8 @@ class ParquetImages(TableImages):
     kind = "parquet"
 
     def __init__(self, path: str | Path) -> None:
-        resolved = Path(path).resolve()
-        folder.readable(str(resolved), resolved)
-        self._files = folder.split_files(resolved)
-        super().__init__(str(resolved), {split: table(file) for split, file in self._files.items()})
+        name, self._files, tables = parquet_tables(path)
+        super().__init__(name, tables)
 
     def whole(self) -> tuple:
         """Every row of the file that was named, whatever lies beside it."""
@@ -47,11 +45,24 @@ class ParquetImages(TableImages):
 
     def digest(self) -> str:
         """Of the sizes and the footers, which say how long each column of images and classes is."""
-        found = hashlib.sha256()
-        for split, path in self._files.items():
-            found.update(f"{split} {path.stat().st_size}\0".encode())
-            found.update(_footer(path))
-        return found.hexdigest()
+        return parquet_digest(self._files)
+
+
+def parquet_tables(path: str | Path) -> tuple[str, dict[str, Path], dict[str, Table]]:
+    """The name of a parquet file, the file of each split, and what it holds."""
+    resolved = Path(path).resolve()
+    folder.readable(str(resolved), resolved)
+    files = folder.split_files(resolved)
+    return str(resolved), files, {split: table(file) for split, file in files.items()}
+
+
+def parquet_digest(files: Mapping[str, Path]) -> str:
+    """Changes when parquet files do: of their sizes and their footers, which say how long each column is."""
+    found = hashlib.sha256()
+    for split, path in files.items():
+        found.update(f"{split} {path.stat().st_size}\0".encode())
+        found.update(_footer(path))
+    return found.hexdigest()
 
 
 def table(path: Path) -> Table:
@@ -101,23 +112,29 @@ class HubImages(TableImages):
 
     kind = "hub"
 
-    def __init__(self, name: str) -> None:
-        found = NAME.fullmatch(name)
-        if found is None or ".." in name:
-            expected = "hf:NAME or hf:NAME:CONFIG, as in hf:uoft-cs/cifar10"
-            raise DataError(f"data {name}", got="no name of a dataset", expected=expected)
-        splits: dict[str, Table] = {}
-        loaded = _load(name, *found.groups())
-        for split, rows in loaded.items():
-            known = SPLIT_FOLDERS.get(str(split).lower())
-            if known and known not in splits:
-                table = _table(f"{name} ({split})", rows)
-                if known == "train" or not _without_classes(table):
-                    splits[known] = table
-        if "train" not in splits:
-            got = f"splits {', '.join(map(str, loaded))}"
-            raise DataError(f"data {name}", got=got, expected="one that is called train")
-        super().__init__(name, splits)
+    def __init__(self, name: str, tables: Mapping[str, Table] | None = None) -> None:
+        found = hub_tables(name) if tables is None else tables
+        super().__init__(
+            name, {split: one for split, one in found.items() if split == "train" or not _without_classes(one)}
+        )
+
+
+def hub_tables(name: str) -> dict[str, Table]:
+    """The tables of a dataset of the hub by their splits; raises DataError for a name that is none."""
+    found = NAME.fullmatch(name)
+    if found is None or ".." in name:
+        expected = "hf:NAME or hf:NAME:CONFIG, as in hf:uoft-cs/cifar10"
+        raise DataError(f"data {name}", got="no name of a dataset", expected=expected)
+    splits: dict[str, Table] = {}
+    loaded = _load(name, *found.groups())
+    for split, rows in loaded.items():
+        known = SPLIT_FOLDERS.get(str(split).lower())
+        if known and known not in splits:
+            splits[known] = _table(f"{name} ({split})", rows)
+    if "train" not in splits:
+        got = f"splits {', '.join(map(str, loaded))}"
+        raise DataError(f"data {name}", got=got, expected="one that is called train")
+    return splits
 
 
 def _load(name: str, path: str, config: str | None) -> Any:

@@ -2,77 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ...description.axis import positive
 from ...errors import DataError
 from ...language.network_module import NetworkModule
 from ...text import some
 from ..augmentation import Scaling
-from ..data.images import bar, read_images
-from ..data.parts import Samples, Source, Split
+from ..data.images import bar
+from ..data.labels import PixelLabels
+from ..data.parts import Source, Split, Stored
 from ..data.source import source as find
 from ..objectives import Evaluation, Objective, Prediction
 from ..preflight import check_memory
 from ..run.run_folder import Run, load
-
-BATCH = 256
-MOVED, MOVED_SHARE = 1, 0.25  # pixels, and what the scores of one moved image count
-
-
-def scores(score: Callable[[Tensor], Tensor], images: Tensor, augmentation: str = "none") -> Tensor:
-    """The mean scores of scaled images (N, channels, *size) and of the changes of them that a recipe asks about.
-
-    augmentation: none; mirror: also left for right; mirror-shift: both also moved by a pixel, up and left or down and
-    right, which together count as much as what was not moved (Jordan 2024, "94% on CIFAR-10", section 3.5).
-    """
-    if augmentation == "none":
-        return score(images)
-    sides = [images, images.flip(-1)]
-    whole = torch.stack([score(side) for side in sides]).mean(0)
-    if augmentation == "mirror":
-        return whole
-    moved = torch.stack([score(one) for side in sides for one in _moved(side)]).mean(0)
-    return whole * (1 - 2 * MOVED_SHARE) + moved * (2 * MOVED_SHARE)
-
-
-def _moved(images: Tensor) -> Iterator[Tensor]:
-    """Up and left, and down and right, by MOVED pixels; what enters is the image's own reflection."""
-    axes = images.ndim - 2
-    padded = functional.pad(images, (MOVED, MOVED) * axes, mode="reflect")
-    for start in (0, 2 * MOVED):
-        yield padded[(..., *(slice(start, start + size) for size in images.shape[2:]))]
 
 
 def answers(
     module: NetworkModule,
     objective: Objective,
     scaling: Scaling,
-    images: Tensor,
+    images: Any,
     augmentation: str = "none",
     progress: bool = False,
-) -> Tensor:
-    """What a network answers to uint8 images (N, channels, *size); leaves the module in evaluation mode.
+) -> Iterator[Tensor]:
+    """What a network answers to stored images, batch by batch; leaves the module in evaluation mode.
 
-    augmentation: at test time, as of `scores`. progress: show a bar on a terminal.
+    augmentation: at test time, as of a recipe. progress: show a bar on a terminal.
     """
     module.eval()
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-    parts = []
-    with torch.inference_mode(), bar("evaluating", len(images), progress) as advance:
-        for part in images.split(BATCH):
-            found = scores(module.scores, scaling(part.to(device)), augmentation)
-            parts.append(objective.answers(found).cpu())
+
+    def ask(found: Tensor) -> Tensor:
+        return module.scores(found.to(device))
+
+    with bar("evaluating", len(images), progress) as advance:
+        for start in range(0, len(images), objective.at_once):
+            part = images[start : start + objective.at_once]
+            with torch.inference_mode():
+                outputs = objective.outputs(module.network, ask, part, scaling, augmentation)
+                found = objective.answers(outputs).cpu()
+            yield found.clone()  # a plain tensor, where those made in inference mode are none
             advance(len(part))
-    return torch.cat(parts).clone()  # a plain tensor, where those made in inference mode are none
 
 
-def answers_of(run: Run, images: Tensor, progress: bool = False) -> Tensor:
+def answers_of(run: Run, images: Any, progress: bool = False) -> Iterator[Tensor]:
     """What a run answers to images, scaled and augmented as it is told to."""
     config = run.config
     return answers(run.module, run.objective, config.scaling, images, config.test_time_augmentation, progress)
@@ -96,19 +74,26 @@ def evaluation_of(run: Run, name: str | None = None, progress: bool = False) -> 
     return run.objective.evaluation(split, answers_of(run, samples.images, progress), samples)
 
 
-def known_images(run: Run, name: str | None, progress: bool = False) -> tuple[str, Samples]:
+def known_images(run: Run, name: str | None, progress: bool = False) -> tuple[str, Stored]:
     """Images a run has not learned from, with the run's numbers of their classes, and a word for where they are from.
 
     name: as of `evaluate`.
     """
-    source = find(run.config.data if name is None else name)
-    number = torch.tensor(_numbers(source, run.classes))
+    ignore = str(run.config.settings.get("ignore", ""))
+    source = find(run.config.data, ignore) if name is None else find(name)
+    if (source.labels is None) != (run.config.labels is None):
+        kinds = ("a class for each image", "masks")
+        got, expected = (kinds[found is not None] for found in (source.labels, run.config.labels))
+        raise DataError(f"data {source.name}", got=got, expected=f"{expected}, as in the training")
+    if source.labels is not None and source.labels.numbered and run.config.labels is not None:
+        source.labels = PixelLabels.from_dict(run.classes, run.config.labels)  # values mean what they did
+        source.classes = run.classes
+    numbers = _numbers(source, run.classes)
     split, part = _held_out(source, run)
     if not len(part):
         raise DataError(f"data {source.name}", got="no images to evaluate on", expected="one at least")
     check_memory(run.module.network, len(part))
-    batch = source.read(part, run.config.volume, progress)
-    return split, Samples(batch.images, number[batch.labels])
+    return split, source.read(part, run.config.volume, progress).renumbered(numbers)
 
 
 def _numbers(source: Source, classes: Sequence[str]) -> list[int]:
@@ -132,9 +117,19 @@ def _held_out(source: Source, run: Run) -> tuple[str, Split]:
     return split, parts[split]
 
 
-def predict(path: str | Path, paths: Sequence[str | Path], top: int = 3) -> list[Prediction]:
-    """The likeliest classes of each image file; raises DataError for a run or an image that cannot be used."""
-    top = positive("top", top)
+def predict(
+    path: str | Path,
+    paths: Sequence[str | Path],
+    top: int | None = None,
+    out: str | Path | None = None,
+    probabilities: bool = False,
+) -> Sequence[Prediction]:
+    """What a run says of each image file: its likeliest classes, or the class of each of its pixels.
+
+    top: how many classes of an image, by default 3. For a run that gives a class to each pixel: out, a folder for label
+    images, and overlays of them; probabilities: also arrays of them, float32 (classes, height, width), as .npy.
+    Raises DataError for a run or an image that cannot be used, SettingError for what is not of this kind of run.
+    """
     run = load(path)
-    found = answers_of(run, read_images(paths, run.config.volume))
-    return [run.objective.prediction(image, answer, top) for image, answer in zip(paths, found, strict=True)]
+    asked = {"top": top, "out": out, "probabilities": probabilities}
+    return run.objective.predictions(paths, run.config.volume, lambda images: answers_of(run, images), **asked)

@@ -29,9 +29,11 @@ from ...language.network_module import NetworkModule, build
 from ...language.parser import parse
 from ...network.operations import Volume
 from ..augmentation import Scaling
+from ..data.labels import PixelLabels
 from ..data.parts import Source, Split
 from ..objectives import Objective
 from ..objectives.classification import Classification
+from ..objectives.segmentation import Segmentation
 
 FORMAT = 1
 RESTORE = "Train again, or restore the file."
@@ -53,6 +55,7 @@ class Config:
     settings: dict[str, Any]
     files: str = ""  # a digest of the paths and sizes of a folder's images
     versions: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, Any] | None = None  # what masks say, as of `PixelLabels.to_dict`; None for a class of each image
     format: int = FORMAT
 
     @property
@@ -71,9 +74,9 @@ class Config:
         return Scaling(tuple(self.mean), tuple(self.std))
 
 
-def objective(classes: Sequence[str]) -> Objective:
-    """What networks are trained for: one class for each image."""
-    return Classification(classes)
+def objective(classes: Sequence[str], labels: PixelLabels | None, settings: Mapping[str, Any]) -> Objective:
+    """What networks are trained for: one class for each image, or where masks have labels one for each pixel."""
+    return Classification(classes) if labels is None else Segmentation(labels, settings)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ class Description:
     @property
     def objective(self) -> Objective:
         """What it is trained for."""
-        return objective(self.classes)
+        found = self.config.labels
+        labels = None if found is None else PixelLabels.from_dict(self.classes, found)
+        return objective(self.classes, labels, self.config.settings)
 
     def parts(self, source: Source, since: str, fix: str) -> dict[str, Split]:
         """The splits of its data; raises DataError where they have changed since."""
@@ -166,7 +171,7 @@ def _config(path: Path) -> Config:
         config = Config(**found)
         _check_values(config)
         return config
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
         reason = str(error).removeprefix("Config.__init__() ")
         raise DataError(f"{path} is damaged", got=reason, fix=RESTORE) from None
 
@@ -189,6 +194,8 @@ def _check_values(config: Config) -> None:
         raise ValueError(f"seed {seed!r:.60}")
     if not all(type(value) is int for value in config.images.values()):
         raise ValueError("images")
+    if config.labels is not None:
+        PixelLabels.from_dict([""] * len(config.labels["values"]), config.labels)
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -1,0 +1,219 @@
+"""A class for each pixel: losses of masks, mean intersection over union, label images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...errors import SettingError, ShapeError, TorchconvError
+from ...language.architecture import Architecture
+from ...network.graph import Network
+from ...network.operations import Volume
+from ...segmentation.losses import IGNORED, SegmentationLoss, class_weights
+from ..augmentation import Augmentation, Draw, Scaling
+from ..crops import Crops
+from ..data.labels import PixelLabels
+from ..data.parts import MaskedSamples, Source
+from ..recipes import Recipe
+from . import Ask, Objective, Preparation
+from .label_images import SegmentPrediction, predictions
+from .pixel_scores import SHARES, PixelScores, resampled
+from .segment_evaluation import SegmentEvaluation, mean_iou
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+CROP = re.compile(r"(\d{1,5})x(\d{1,5})")
+ALONE = ("affine", "shift")  # steps that would change the images and not their masks
+
+
+class Segmentation(Objective):
+    """The network has scores for each class on a grid; every pixel gets those of its place.
+
+    labels: what masks say. settings: those of the recipe.
+    """
+
+    score = "mean_iou"
+    at_once = 1
+
+    def __init__(self, labels: PixelLabels, settings: Mapping[str, Any]) -> None:
+        super().__init__(labels.names)
+        self.labels, self._resolution = labels, float(settings.get("resolution", 1.0))
+        self._pixels: PixelScores | None = None
+
+    def pixels(self, network: Network) -> PixelScores:
+        """Where the outputs of a network lie in images."""
+        if self._pixels is None or self._pixels.source is not network:
+            self._pixels = PixelScores(network, self._resolution)
+        return self._pixels
+
+    def accept(self, recipe: Recipe) -> None:
+        for name, plain in (("whitening", False), ("progressive_resizing", 0)):
+            if (value := getattr(recipe, name)) != plain:
+                expected = f"{plain}, as the data have a class for each pixel"
+                raise SettingError(name.replace("_", " "), got=value, expected=expected)
+        if recipe.test_time_augmentation == "mirror-shift":
+            expected = "none or mirror, as the data have a class for each pixel"
+            raise SettingError("test time augmentation", got=recipe.test_time_augmentation, expected=expected)
+        SegmentationLoss(recipe.loss)
+        if (recipe.crop and (found := CROP.fullmatch(recipe.crop)) is None) or (
+            recipe.crop and min(map(int, found.groups())) < 1
+        ):
+            expected = "height x width in pixels, as in 160x160"
+            raise SettingError("crop", got=repr(recipe.crop), expected=expected)
+        _steps(recipe)
+
+    def check(self, network: Network, place: str, data: str) -> None:
+        output, count = network.output, len(self.classes)
+        if len(output.size) != 2:
+            got, expected = f"an output of {output}", "a grid of scores"
+            raise ShapeError("training on masks", got=got, expected=expected, fix=f"End with CONV[{count}, 1x1].")
+        if output.channels != count:
+            raise ShapeError(
+                f"the last layer of {place}",
+                got=f"{output.channels} channels",
+                expected=f"{count}, one for each class of {data}",
+                fix=f"End with CONV[{count}, 1x1].",
+            )
+
+    def network(self, architecture: Architecture, source: Source, recipe: Recipe) -> Network:
+        """The network, on an input for which it has scores of a crop at least; the text's own size is only shown."""
+        channels, own = source.volume.channels, architecture.input
+        source.check(source.volume)
+        found = CROP.fullmatch(recipe.crop)
+        size = tuple(map(int, found.groups())) if found else source.volume.size
+        if not found:
+            size = tuple(max(1, round(length * recipe.resolution)) for length in size)
+        candidates = [tuple(-(-length // share) * share for length in size) for share in SHARES]
+        first: TorchconvError | None = None
+        for tried in [*candidates, *([own.size] if own else [])]:
+            try:
+                network = architecture.network(Volume(channels, tried), len(self.classes))
+                if len(network.output.size) != 2:
+                    return network  # which `check` refuses
+                fitted = PixelScores(network).fitted(size[0], size[1])
+                return network.on(Volume(channels, fitted.size))
+            except TorchconvError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+    def preparation(self, recipe: Recipe, network: Network, scaling: Scaling) -> Preparation:
+        crops, augmentation = _steps(recipe)
+        height, width = network.input.size
+        axes = self.pixels(network).axes_of(height, width)
+        covered = axes[0].covered, axes[1].covered
+        made = crops(size=(height, width), inside=covered)
+        return partial(_prepared, made, augmentation, scaling)
+
+    def trained(self, network: Network, outputs: Tensor) -> Tensor:
+        axes = self.pixels(network).axes_of(*network.input.size)
+        return resampled(outputs, axes, [axis.covered for axis in axes])
+
+    def criterion(self, recipe: Recipe, samples: MaskedSamples) -> Callable[[Tensor, Tensor], Tensor]:
+        weights = None
+        if recipe.class_weights != "none":
+            weights = class_weights(samples.labels, len(self.classes), recipe.class_weights)
+        loss = SegmentationLoss(recipe.loss, weights, recipe.label_smoothing)
+        return partial(_summed, loss)
+
+    def outputs(
+        self, network: Network, ask: Ask, images: Sequence[Tensor], scaling: Scaling, augmentation: str = "none"
+    ) -> Tensor:
+        """Scores of every pixel of images of one size, (N, classes, height, width)."""
+        pixels, stored = self.pixels(network), torch.stack(list(images))
+        found = pixels(lambda shown: ask(scaling(shown)), stored)
+        if augmentation == "none":
+            return found
+        mirrored = pixels(lambda shown: ask(scaling(shown)), stored.flip(-1))
+        return (found + mirrored.flip(-1)) / 2
+
+    def targets(self, samples: MaskedSamples) -> Tensor:
+        return torch.stack(list(samples.labels)).long()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        found = functional.cross_entropy(outputs, targets, ignore_index=IGNORED, reduction="none")
+        return found.flatten(1).mean(1).sum()
+
+    def metric(self) -> Metric:
+        from torchmetrics.classification import MulticlassConfusionMatrix
+
+        return MulticlassConfusionMatrix(len(self.classes), ignore_index=IGNORED, validate_args=False)
+
+    def value(self, metric: Metric) -> float:
+        with metric.sync_context():
+            return mean_iou(metric.confmat)  # pyright: ignore
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Probabilities (N, classes, height, width)."""
+        return outputs.softmax(1)
+
+    def evaluation(self, split: str, answers: Iterable[Tensor], samples: MaskedSamples) -> SegmentEvaluation:
+        return SegmentEvaluation.of(split, answers, samples, self.labels)
+
+    def predictions(
+        self,
+        paths: Sequence[str | Path],
+        volume: Volume,
+        answered: Callable[[list[Tensor]], Iterable[Tensor]],
+        *,
+        top: int | None = None,
+        out: str | Path | None = None,
+        probabilities: bool = False,
+    ) -> list[SegmentPrediction]:
+        if top is not None:
+            fix = "It is for networks that give one class to an image."
+            raise SettingError("top", got=top, expected="none, as each pixel gets its class", fix=fix)
+        return predictions(paths, volume.channels, answered, self.labels, out, probabilities)
+
+
+def _prepared(
+    crops: Crops, augmentation: Augmentation, scaling: Scaling, samples: MaskedSamples, draw: Draw
+) -> tuple[Tensor, Tensor]:
+    """Scaled and changed crops, and the classes of those of their pixels for which there are scores."""
+    images, masks = crops(samples, draw)
+    (top, bottom), (left, right) = crops.inside
+    return augmentation.changed(scaling(images), draw), masks[:, top:bottom, left:right].long()
+
+
+def _summed(loss: SegmentationLoss, outputs: Tensor, targets: Tensor) -> Tensor:
+    return loss.to(outputs.device)(outputs, targets).sum()
+
+
+def _steps(recipe: Recipe) -> tuple[Callable[..., Crops], Augmentation]:
+    """What changes images and masks alike, and what changes the colours of images alone."""
+    parts = [] if recipe.augmentation == "none" else recipe.augmentation.split("-")
+    scale, flip, others = (1.0, 1.0), False, []
+    for part in parts:
+        word, _, amount = part.partition(":")
+        if word in ALONE:
+            expected = "none, or some of scale, flip, colour, cutout, each once, joined by -"
+            raise SettingError("augmentation", got=f"{word}, which masks do not follow", expected=expected)
+        if word == "scale" and scale == (1.0, 1.0):
+            scale = _scale(amount)
+        elif word == "flip" and not amount and not flip:
+            flip = True
+        else:
+            others.append(part)
+    augmentation = Augmentation.named("-".join(others) or "none", seed=recipe.seed)
+    return partial(Crops, resolution=recipe.resolution, scale=scale, flip=flip), augmentation
+
+
+def _scale(amount: str) -> tuple[float, float]:
+    """Smallest and largest factor: "2" is 0.5 to 2, "0.75:2" says both."""
+    try:
+        found = [float(part) for part in (amount or "2").split(":")]
+        low, high = found if len(found) == 2 else (1 / found[0], found[0])
+        if len(found) > 2 or not 0.05 <= low <= high <= 20:
+            raise ValueError
+    except (ValueError, ZeroDivisionError):
+        expected = "a factor above 1, or the smallest and the largest, as in scale:2 or scale:0.75:2"
+        raise SettingError("augmentation", got=f"scale:{amount}", expected=expected) from None
+    return low, high
