@@ -205,9 +205,12 @@ MASKS = Recipe(
     "INPUT - (CONV[24, bias=no] - NORM - RELU)*2 - MARK[a] - POOL"
     " - (CONV[48, bias=no] - NORM - RELU)*2 - MARK[b] - POOL - (CONV[96, bias=no] - NORM - RELU)*2 - MARK[c] - POOL"
     " - (CONV[192, bias=no] - NORM - RELU)*2"
-    " - UPSAMPLE[to=c] - CONV[96, bias=no] - NORM - RELU - CONCAT(FROM[c] | IDENTITY) - (CONV[96, bias=no] - NORM - RELU)*2"
-    " - UPSAMPLE[to=b] - CONV[48, bias=no] - NORM - RELU - CONCAT(FROM[b] | IDENTITY) - (CONV[48, bias=no] - NORM - RELU)*2"
-    " - UPSAMPLE[to=a] - CONV[24, bias=no] - NORM - RELU - CONCAT(FROM[a] | IDENTITY) - (CONV[24, bias=no] - NORM - RELU)*2"
+    " - UPSAMPLE[to=c] - CONV[96, bias=no] - NORM - RELU"
+    " - CONCAT(FROM[c] | IDENTITY) - (CONV[96, bias=no] - NORM - RELU)*2"
+    " - UPSAMPLE[to=b] - CONV[48, bias=no] - NORM - RELU"
+    " - CONCAT(FROM[b] | IDENTITY) - (CONV[48, bias=no] - NORM - RELU)*2"
+    " - UPSAMPLE[to=a] - CONV[24, bias=no] - NORM - RELU"
+    " - CONCAT(FROM[a] | IDENTITY) - (CONV[24, bias=no] - NORM - RELU)*2"
     " - CONV[classes, 1x1] - SOFTMAX",
     epochs=40,
     batch_size=8,
