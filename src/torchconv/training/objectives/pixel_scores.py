@@ -106,7 +106,7 @@ class PixelScores:
         own = self._sound_axes()
         around = [(axis.covered[0], axis.pixels - axis.covered[1]) for axis in own]
         sizes = [self._length(axis, length, *around[axis]) for axis, length in enumerate((height, width))]
-        axes = self._axes(*sizes)
+        axes = self._axes(sizes[0], sizes[1])
         if axes is None:
             raise ShapeError(f"an image of {height}x{width} pixels", got="no size near it that the network takes")
         return Fitted((around[0][0], around[1][0]), axes)
