@@ -1,6 +1,7 @@
 """Labels for every place: what turns the scores of a network into a labelling, and what is learned from one.
 
 crf       `CRF`: the scores of a network refined by the image, a conditional random field that is dense within a window
+spatial_model   `SpatialModel`: heat maps of parts refined by where parts lie around each other
 losses    cross entropy, focal, Dice and Lovasz of scores and labels, with pixels that count for nothing; class weights
 
 Scores are (batch, classes, *size), labels (batch, *size) numbers of classes. `torchconv.training` trains networks with
@@ -17,9 +18,11 @@ from ..faces import lazy
 if TYPE_CHECKING:
     from .crf import CRF as CRF
     from .losses import SegmentationLoss as SegmentationLoss, class_weights as class_weights
+    from .spatial_model import SpatialModel as SpatialModel
 
 _PLACES: dict[str, str] = {
     "CRF": "crf",
+    "SpatialModel": "spatial_model",
     **dict.fromkeys(("SegmentationLoss", "class_weights"), "losses"),
 }
 
