@@ -74,6 +74,14 @@ class Pooling:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    def on(self, axes: Sequence[Axis]) -> Pooling:
+        """The same statistic of windows on other axes, whose padding is no data."""
+        made = Pooling.__new__(Pooling)
+        values = {"kind": self.kind, "p": self.p, "weights": self.weights}
+        for name, value in {"axes": tuple(axes), **values, "count_include_pad": False}.items():
+            object.__setattr__(made, name, value)
+        return made
+
     @property
     def ndim(self) -> int:
         """Number of axes that the window slides over."""

@@ -6,6 +6,7 @@ earlier results, of inputs, and of the model's own tensors.
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -84,7 +85,7 @@ class Step:
         """All tensors among the arguments, in order."""
         return tuple(one for one in pytree.tree_leaves(self.arguments, _is_reference) if _is_reference(one))
 
-    def run(self, value: Callable[[Reference], Tensor], device: torch.device | None = None, **instead: Any) -> Any:
+    def run(self, value: Callable[[Reference], Tensor], device: torch.device | None = None, /, **instead: Any) -> Any:
         """The results, a tuple; `value` gives the tensors of references; instead: other arguments by name.
 
         device: where tensors are made that the model makes anew; None: where they were.
@@ -93,6 +94,11 @@ class Step:
         if device is not None:
             given = {name: device if isinstance(one, torch.device) else one for name, one in given.items()}
         return self.call(given)
+
+    @property
+    def layer(self) -> Any:
+        """What computes a layer of this package from its tensors, such as its `Operator`."""
+        return self.function.args[0] if isinstance(self.function, functools.partial) else None
 
     def call(self, given: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """The results for arguments by name, tensors in the place of references."""
@@ -255,14 +261,9 @@ class _Calls(CallSink):
 
     def _computing(self, compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """What computes a layer of this package: of the model itself, and not of the copy that runs."""
-
-        def computed(tensors: list[Tensor]) -> Tensor:
-            return original(*tensors)
-
         owner = self._originals.get(id(getattr(compute, "__self__", compute)), None)
         method = isinstance(compute, types.MethodType) and owner is not None
-        original = types.MethodType(compute.__func__, owner) if method else (owner or compute)
-        return computed
+        return functools.partial(_computed, types.MethodType(compute.__func__, owner) if method else owner or compute)
 
     def end(self, answer: Any, results: tuple[Tensor, ...]) -> None:
         leaves, self._form = pytree.tree_flatten(answer)
@@ -289,6 +290,10 @@ class _Calls(CallSink):
     def _moved(step: Step, moved: Callable[[Any], Any]) -> Step:
         arguments = pytree.tree_map_only(FromStep, moved, step.arguments, is_leaf=_is_reference)
         return replace(step, arguments=arguments, reads=tuple(tuple(map(moved, ones)) for ones in step.reads))
+
+
+def _computed(layer: Callable[..., Tensor], tensors: list[Tensor]) -> Tensor:
+    return layer(*tensors)
 
 
 def _memory(tensor: Tensor) -> int:
