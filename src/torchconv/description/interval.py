@@ -65,7 +65,7 @@ def read_by(axis: Axis, output: int, size: int | None = None) -> Interval:
 
 
 @dataclass(frozen=True)
-class Section:
+class Excerpt:
     """Some outputs of an axis, next to each other, as an axis of their own: on the samples start..stop, and no others.
 
     numbers: for a border that is not zeros, the sample at each position from the first that is read to the last; then
@@ -78,14 +78,14 @@ class Section:
     numbers: np.ndarray | None = None
 
 
-def section(axis: Axis, size: int, first: int, stop: int) -> Section:
+def excerpt(axis: Axis, size: int, first: int, stop: int) -> Excerpt:
     """What outputs first..stop, the last left out, read of an input of `size` samples, and the windows that read it.
 
     Padding is left where these outputs reach over the border of the input; samples that none of them reads are cut off
     (as negative padding), for one sample is taken at least.
 
-    >>> section(Axis(3, stride=2, padding=1), 8, 0, 2)
-    Section(start=0, stop=4, axis=Axis(kernel=3, stride=2, dilation=1, padding=(1, 0), boundary='zeros', \
+    >>> excerpt(Axis(3, stride=2, padding=1), 8, 0, 2)
+    Excerpt(start=0, stop=4, axis=Axis(kernel=3, stride=2, dilation=1, padding=(1, 0), boundary='zeros', \
 input_dilation=1, ceil=False), numbers=None)
     """
     low, _ = padding(axis, size)
@@ -95,11 +95,11 @@ input_dilation=1, ceil=False), numbers=None)
         bare = replace(axis, padding=(0, 0), boundary="zeros", input_dilation=1, ceil=False)
         inside = numbers[numbers >= 0]
         least = int(inside.min()) if len(inside) else 0
-        return Section(least, int(inside.max()) + 1 if len(inside) else 1, bare, numbers - least)
+        return Excerpt(least, int(inside.max()) + 1 if len(inside) else 1, bare, numbers - least)
     start = min(max(-spaced(-begin, axis.input_dilation)[0], 0), size - 1)
     after = min(max(spaced(end - 1, axis.input_dilation)[0] + 1, start + 1), size)
     sides = start * axis.input_dilation - begin, end - dilated(axis, after)
-    return Section(start, after, replace(axis, padding=sides, ceil=False))
+    return Excerpt(start, after, replace(axis, padding=sides, ceil=False))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...tracing.program import FromInput, FromModel, FromNowhere, FromStep, Reference
 from .blocks import Block
-from .plan import Plan
+from .plan import BlockPlan
 from .rules import Blocks, Given, Rule
 from .statistics import State
 
@@ -29,7 +29,7 @@ class Needs:
 class Evaluator:
     """A plan with the values that are known: constants, and after every pass what follows from its statistics."""
 
-    def __init__(self, plan: Plan, device: torch.device) -> None:
+    def __init__(self, plan: BlockPlan, device: torch.device) -> None:
         self.plan, self.device = plan, device
         self.known: dict[Reference, Tensor] = {}
         self.passes = 0  # that are finished

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from ...errors import UnsupportedError
 from ...text import some
 from ...tracing.program import FromInput, FromModel, FromNowhere, FromStep, ModelProgram, Reference, Step
-from .blocks import Axes, NotLocal, untiled
+from .blocks import Axes, NotLocal, length_of, untiled
 from .letters import letters
-from .measured import Measured, measured
 from .moves import moves
+from .reducing import Measured, measured
 from .resizing import resizing
 from .rules import Rule
 from .statistics import Statistic
@@ -21,7 +21,7 @@ FILLED |= {"new_empty_strided": 0, "zeros": 0, "ones": 1, "empty": 0}
 VALUES = {"full": "fill_value", "full_like": "fill_value", "new_full": "fill_value", "fill": "value"}
 
 
-class Plan:
+class BlockPlan:
     """A program sorted, for an image of which the axes `axes` can be had in part.
 
     axes: of every value. rules: the steps in blocks, in order. constants: steps that need no image. statistics: of each

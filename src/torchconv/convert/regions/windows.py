@@ -20,7 +20,7 @@ from ...compute.pooling.operator import PoolOperator
 from ...description import shapes
 from ...description.axis import Axis
 from ...description.convolution import Convolution
-from ...description.interval import Section, section
+from ...description.interval import Excerpt, excerpt
 from ...network.operations import Convolve
 from ...network.pooling import PoolWindows
 from ...receptive import access
@@ -28,7 +28,7 @@ from ...tracing.program import Reference, Step
 from .blocks import Axes, Block, NotLocal, Part, is_tiled, length_of
 from .rules import Blocks, Given, Known, Rule
 
-Sections = list[tuple[int, Section]]  # the axis of the tensor, and what is read of it
+Excerpts = list[tuple[int, Excerpt]]  # the axis of the tensor, and what is read of it
 
 
 class Windows(Rule):
@@ -46,7 +46,7 @@ class Windows(Rule):
         one: Reference,
         sliding: Sequence[dict[int, Axis]],
         mixed: int | None,
-        compute: Callable[[Windows, Tensor, Sections, Given], Tensor],
+        compute: Callable[[Windows, Tensor, Excerpts, Given], Tensor],
     ) -> None:
         super().__init__(step, number)
         self._one, self._sliding, self._compute, self._known = one, sliding, compute, known[one]
@@ -73,7 +73,7 @@ class Windows(Rule):
         found: Block | None = None
         for one, block in wanted.items():
             spans = list(block.spans)
-            for dim, part in self._sections(one, block):
+            for dim, part in self._excerpts(one, block):
                 spans[dim] = ((part.start, part.stop),)
             whole = Block.whole(self._known).spans
             cut = (span if is_tiled(axis) else full for span, full, axis in zip(spans, whole, self._known, strict=True))
@@ -92,20 +92,20 @@ class Windows(Rule):
                 found[one] = self.call(given)[at]
                 continue
             own = self.reads({one: wanted[one]})[self._one]
-            sections = self._sections(one, wanted[one])
-            x = _bordered(own.of(given[self._one], have), sections)
-            found[one] = self._compute(self, x, sections, given)
+            excerpts = self._excerpts(one, wanted[one])
+            x = _bordered(own.of(given[self._one], have), excerpts)
+            found[one] = self._compute(self, x, excerpts, given)
         return found
 
-    def _sections(self, one: Reference, block: Block) -> Sections:
+    def _excerpts(self, one: Reference, block: Block) -> Excerpts:
         axes = self._sliding[next(at for at in range(len(self._sliding)) if self.result(at) == one)]
         spans = {dim: (0, 0) if not block.spans[dim] else block.spans[dim][0] for dim in axes}
-        return [(dim, section(axis, self.sizes[dim], *spans[dim])) for dim, axis in axes.items()]
+        return [(dim, excerpt(axis, self.sizes[dim], *spans[dim])) for dim, axis in axes.items()]
 
 
-def _bordered(x: Tensor, sections: Sections) -> Tensor:
+def _bordered(x: Tensor, excerpts: Excerpts) -> Tensor:
     """With the samples that a border holds which is not zeros."""
-    for dim, part in sections:
+    for dim, part in excerpts:
         if part.numbers is not None:
             places = torch.from_numpy(part.numbers).to(x.device)
             x = x.index_select(dim, places.clamp(min=0))
@@ -114,27 +114,27 @@ def _bordered(x: Tensor, sections: Sections) -> Tensor:
     return x
 
 
-def _sides(part: Section) -> tuple[int, int]:
+def _sides(part: Excerpt) -> tuple[int, int]:
     """Samples to add (low, high)."""
     assert part.axis.padding != "same"
     return part.axis.padding
 
 
-def _taken(sections: Sections, most: Sequence[int]) -> tuple[list[int], list[tuple[int, int]]]:
+def _taken(excerpts: Excerpts, most: Sequence[int]) -> tuple[list[int], list[tuple[int, int]]]:
     """Which padding torch's operator does itself, for it is the same on both sides and not too much; and the rest."""
-    sides = [_sides(part) for _, part in sections]
+    sides = [_sides(part) for _, part in excerpts]
     own = [low if low == high and 0 <= low <= least else 0 for (low, high), least in zip(sides, most, strict=True)]
     rest = [(0, 0) if low == mine == high else (low, high) for (low, high), mine in zip(sides, own, strict=True)]
     return own, rest
 
 
-def convolve(rule: Windows, x: Tensor, sections: Sections, given: Given) -> Tensor:
+def convolve(rule: Windows, x: Tensor, excerpts: Excerpts, given: Given) -> Tensor:
     """Any of torch's convolutions."""
     bias = rule.step.arguments["bias"]
     if not rule.step.arguments["transposed"]:
-        own, rest = _taken(sections, [x.shape[dim] for dim, _ in sections])
+        own, rest = _taken(excerpts, [x.shape[dim] for dim, _ in excerpts])
         return rule.call(given, input=pad(x, rest), padding=own)[0]
-    pairs = [tuple(side - part.axis.span + 1 for side in _sides(part)) for _, part in sections]
+    pairs = [tuple(side - part.axis.span + 1 for side in _sides(part)) for _, part in excerpts]
     zeros = [0] * len(pairs)
     beyond = bias is not None and any(side > 0 for pair in pairs for side in pair)  # outputs of nothing but the bias
     more: dict[str, Any] = {"bias": None} if beyond else {}
@@ -145,9 +145,9 @@ def convolve(rule: Windows, x: Tensor, sections: Sections, given: Given) -> Tens
     return y + given[bias].view(-1, *(1 for _ in zeros))
 
 
-def largest(rule: Windows, x: Tensor, sections: Sections, given: Given) -> Tensor:
+def largest(rule: Windows, x: Tensor, excerpts: Excerpts, given: Given) -> Tensor:
     """torch's max pooling."""
-    own, rest = _taken(sections, [int(0.5 * part.axis.kernel) for _, part in sections])
+    own, rest = _taken(excerpts, [int(0.5 * part.axis.kernel) for _, part in excerpts])
     least = -float("inf") if x.is_floating_point() else torch.iinfo(x.dtype).min
     return rule.call(given, self=_filled(x, rest, least), padding=own, ceil_mode=False)[0]
 
@@ -159,14 +159,14 @@ def _filled(x: Tensor, pairs: Sequence[tuple[int, int]], value: Any) -> Tensor:
     return pad(x, [(min(low, 0), min(high, 0)) for low, high in pairs])
 
 
-def average(rule: Windows, x: Tensor, sections: Sections, given: Given) -> Tensor:
+def average(rule: Windows, x: Tensor, excerpts: Excerpts, given: Given) -> Tensor:
     """torch's mean pooling; at borders windows hold fewer samples, and padding counts only where that was asked for."""
     arguments = rule.step.arguments
-    y = rule.call(given, self=pad(x, [_sides(part) for _, part in sections]), padding=[0], ceil_mode=False)[0]
-    if arguments.get("divisor_override") or not any(side for _, part in sections for side in _sides(part)):
+    y = rule.call(given, self=pad(x, [_sides(part) for _, part in excerpts]), padding=[0], ceil_mode=False)[0]
+    if arguments.get("divisor_override") or not any(side for _, part in excerpts for side in _sides(part)):
         return y
-    paddings = arguments["padding"] if len(arguments["padding"]) > 1 else [*arguments["padding"]] * len(sections)
-    for (dim, part), size in zip(sections, paddings, strict=True):
+    paddings = arguments["padding"] if len(arguments["padding"]) > 1 else [*arguments["padding"]] * len(excerpts)
+    for (dim, part), size in zip(excerpts, paddings, strict=True):
         low, high = _sides(part)
         given_low, given_high = (
             min(max(side, 0), size) if arguments["count_include_pad"] else 0 for side in (low, high)
@@ -178,33 +178,33 @@ def average(rule: Windows, x: Tensor, sections: Sections, given: Given) -> Tenso
     return y
 
 
-def padded(rule: Windows, x: Tensor, sections: Sections, given: Given) -> Tensor:
+def padded(rule: Windows, x: Tensor, excerpts: Excerpts, given: Given) -> Tensor:
     """Padding of any kind; borders that are not zeros are there already."""
-    return _filled(x, [_sides(part) for _, part in sections], rule.step.arguments.get("value", 0))
+    return _filled(x, [_sides(part) for _, part in excerpts], rule.step.arguments.get("value", 0))
 
 
-def sliced(rule: Windows, x: Tensor, sections: Sections, given: Given) -> Tensor:
+def sliced(rule: Windows, x: Tensor, excerpts: Excerpts, given: Given) -> Tensor:
     """Every so-many-th place of one axis."""
-    ((dim, part),) = sections
+    ((dim, part),) = excerpts
     low, high = _sides(part)
     x = x.narrow(dim, -low, x.shape[dim] + low + high)
     return x[(slice(None),) * dim + (slice(None, None, part.axis.stride),)]
 
 
-def layer(rule: Windows, x: Tensor, sections: Sections, given: Given) -> Tensor:
+def layer(rule: Windows, x: Tensor, excerpts: Excerpts, given: Given) -> Tensor:
     """A convolution of this package."""
     operator, conv = rule.step.layer, rule.step.layer.convolution
-    axes = [part.axis for _, part in sections]
+    axes = [part.axis for _, part in excerpts]
     local = Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
     own = Operator(local, operator.algorithm, operator.layout, operator.precision, operator.workspace)
     return own(x, *map(given.__getitem__, rule.step.references[1:]))
 
 
-def layer_pool(rule: Windows, x: Tensor, sections: Sections, given: Given) -> Tensor:
+def layer_pool(rule: Windows, x: Tensor, excerpts: Excerpts, given: Given) -> Tensor:
     """A pooling of this package; padding that counts as data is put there as zeros."""
     pooling = rule.step.layer.pooling
     axes, zeros = [], []
-    for (dim, part), axis in zip(sections, pooling.axes, strict=True):
+    for (dim, part), axis in zip(excerpts, pooling.axes, strict=True):
         low, high = _sides(part)
         counts = pooling.count_include_pad
         data = (max(low, 0), min(max(high, 0), shapes.padding(replace(axis, ceil=False), rule.sizes[dim])[1]))
@@ -237,7 +237,7 @@ def windows(step: Step, number: int, known: Known) -> Windows | None:
     return Windows(step, number, known, one, [dict(enumerate(pattern.axes, first))], mixed, compute)
 
 
-COMPUTES: dict[str, Callable[[Windows, Tensor, Sections, Given], Tensor]] = {
+COMPUTES: dict[str, Callable[[Windows, Tensor, Excerpts, Given], Tensor]] = {
     "convolution": convolve,
     "_convolution": convolve,
     "max_pool": largest,

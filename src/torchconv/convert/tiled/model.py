@@ -17,7 +17,7 @@ from ...tracing.model_copy import ModelFailed
 from ...tracing.program import FromInput, FromStep, ModelProgram, Reference, capture
 from ..regions.blocks import Axes, Block, Part
 from ..regions.evaluate import Evaluator
-from ..regions.plan import Plan
+from ..regions.plan import BlockPlan
 from ..regions.rules import Given
 from ..regions.statistics import State
 
@@ -73,7 +73,7 @@ class TiledModel:
         program = _captured(model, self.input_shape, dtype)
         self._output = _output_of(program, output, name)
         axes: Axes = tuple((Part(length, dim > 1 and length > 1),) for dim, length in enumerate(self.input_shape))
-        self._plan = Plan(program, axes, self._output)
+        self._plan = BlockPlan(program, axes, self._output)
         self._plan.check(name, statistics is not None)
         device = next((one.device for one in program.tensors.values()), torch.device("cpu"))
         self._evaluator = Evaluator(self._plan, device)
