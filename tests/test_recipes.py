@@ -203,6 +203,13 @@ def test_muon_turns_kernels_and_leaves_the_rest_to_sgd() -> None:
     torch.testing.assert_close(after["fc1.weight"], expected)
 
 
+def test_muon_leaves_the_scores_of_a_last_convolution_free() -> None:
+    module = build("INPUT[8x8x3] - CONV[4] - NORM - RELU - CONV[2, 1x1]")
+    *_, turned = optimisation.groups(module, FAST)
+    assert turned["orthogonal"]
+    assert [tuple(kernel.shape) for kernel in turned["params"]] == [(4, 3, 3, 3)]
+
+
 @pytest.mark.parametrize("kind", ["mirror", "mirror-shift"])
 def test_augmentation_at_test_time_looks_at_both_sides(kind: str) -> None:
     torch.manual_seed(0)

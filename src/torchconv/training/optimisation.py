@@ -150,8 +150,11 @@ def groups(module: torch.nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def _kernels(module: torch.nn.Module) -> list[Tensor]:
-    """The weights of convolutions, but for those of special ones, which are no matrix with a row for each output."""
-    convolutions = (child for child in module.modules() if isinstance(child, Conv))
+    """The weights of convolutions, but for those of special ones, which are no matrix with a row for each output.
+
+    Nor those of a last layer: nothing normalises the scores after it, and with a kept norm they could not grow.
+    """
+    convolutions = (child for child in layers(module)[:-1] if isinstance(child, Conv))
     return [conv.weight for conv in convolutions if len(conv.weight) == conv.out_channels]
 
 
