@@ -9,6 +9,7 @@ import itertools
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import kornia  # noqa: F401  (imported here once, and not by every training)
 import sklearn.model_selection  # noqa: F401
 import torch
 
+from masked import NET
 from torchconv.cli import app
 from torchconv.training import api  # noqa: F401
 
@@ -85,8 +87,21 @@ def by_write(run: Path, epochs: int) -> None:
         status = ended(started(go_on(run, epochs), dying(number)))
 
 
+def with_masks(folder: str) -> None:
+    """The same of a class for each pixel: killed at random moments."""
+    START[1:] = [NET, "--data", folder, "--augmentation", "scale:2-flip-colour", "--loss", "cross-entropy+lovasz"]
+    START.extend(["--seed", "3", "--epochs"])
+    begun = time.monotonic()
+    assert ended(started([*START, "2", "--out", "short"])) == 0
+    longest = 1.2 * (time.monotonic() - begun)
+    by_clock(Path("killed"), signal.SIGKILL, 3, 2, longest)
+
+
 def main() -> None:
     torch.set_num_threads(1)  # or forks would wait for threads that they do not have
+    if len(sys.argv) > 1:
+        with_masks(sys.argv[1])
+        return
     assert ended(started([*START, "12", "--out", "whole"])) == 0
     begun = time.monotonic()
     assert ended(started([*START, "2", "--out", "short"])) == 0

@@ -20,33 +20,39 @@ class Crops:
 
     size: of a crop, in pixels of the resolution, which is a share of the sides of images. inside: the pixels of a crop
     along each axis for which a network has scores; the image is there, as far as it goes, and its own mirror image
-    around it. scale: smallest and largest factor of the sides, drawn evenly on a logarithmic scale. flip: whether every
-    second one is mirrored. Masks take the nearest pixel, and what enters from outside is of no class.
+    around it. scale: smallest and largest factor of the sides, drawn evenly on a logarithmic scale. aspect: largest
+    relative change of the width to the height. flip: whether every second one is mirrored.
+    Masks take the nearest pixel, and what enters from outside is of no class.
     """
 
     size: tuple[int, int]
     inside: tuple[tuple[int, int], tuple[int, int]]
     resolution: float = 1.0
     scale: tuple[float, float] = (1.0, 1.0)
+    aspect: float = 0.0
     flip: bool = False
 
     def __call__(self, samples: MaskedSamples, draw: Draw) -> tuple[Tensor, Tensor]:
         """Images uint8 (N, channels, *size), and classes uint8 (N, *size)."""
-        factors, down, right, turned = draw.uniform(4).double().tolist()
+        factors, wider, down, right, turned = draw.uniform(5).double().tolist()
         images, masks = [], []
-        for image, mask, factor, *place, side in zip(
-            samples.images, samples.labels, factors, down, right, turned, strict=True
+        low, high = (math.log(bound) for bound in self.scale)
+        for image, mask, factor, wide, *place, side in zip(
+            samples.images, samples.labels, factors, wider, down, right, turned, strict=True
         ):
-            low, high = (math.log(bound) for bound in self.scale)
-            cut = self._cut(image, mask, math.exp(low + factor * (high - low)) * self.resolution, place)
+            sides = math.exp(low + factor * (high - low)) * self.resolution
+            half = (2 * wide - 1) * math.log1p(self.aspect) / 2
+            cut = self._cut(image, mask, (sides * math.exp(-half), sides * math.exp(half)), place)
             image, mask = (one.flip(-1) for one in cut) if self.flip and side < 0.5 else cut
             images.append(image)
             masks.append(mask)
         return torch.stack(images), torch.stack(masks)
 
-    def _cut(self, image: Tensor, mask: Tensor, factor: float, place: list[float]) -> tuple[Tensor, Tensor]:
-        """One part; factor: pixels of it in one of the image. place: 0 to 1, from the first to the last that fits."""
-        rows, columns = (self._window(axis, mask.shape[axis], factor, place[axis]) for axis in range(2))
+    def _cut(
+        self, image: Tensor, mask: Tensor, factors: tuple[float, float], place: list[float]
+    ) -> tuple[Tensor, Tensor]:
+        """One part; factors: pixels of it in one of the image. place: 0 to 1, from the first to the last that fits."""
+        rows, columns = (self._window(axis, mask.shape[axis], factors[axis], place[axis]) for axis in range(2))
         found = image
         for axis, (first, length) in enumerate((rows, columns), 1):
             if first >= 0 and first + length <= image.shape[axis]:

@@ -56,6 +56,11 @@ class Learner(pl.LightningModule):
         samples, seed = self.task.samples["train"], self.recipe.seed
         return Batches(samples, self.recipe.batch_size, seed=seed, epoch=lambda: self.current_epoch, **place)
 
+    def on_fit_start(self) -> None:
+        """Metrics count in tensors of their own: a new process gets those of the one that started it, as one memory."""
+        for metric in self.metrics.values():
+            metric.reset()
+
     def train_dataloader(self) -> Any:
         return self.train_batches(**self._place())
 

@@ -21,6 +21,7 @@ CHOICES = {
     "averaging": ("ema", "lookahead"),
     "test_time_augmentation": ("none", "mirror", "mirror-shift"),
     "class_weights": ("none", "balanced", "median-frequency", "log"),
+    "targets": ("pixels", "outputs"),
 }
 # smallest and largest; what must be above 0 begins just there
 TINY = 1e-12
@@ -59,7 +60,8 @@ class Recipe:
     2024); its bias is, for three epochs.
     identity: further convolutions begin by passing channels on.
     averaging: an exponential moving average, or lookahead (Zhang et al. 2019), which the learning goes on from.
-    augmentation: light changes of the images, by the names of `augmentation.Augmentation`.
+    augmentation: light changes of the images, by the names of `augmentation.Augmentation`; of images with masks also
+    scale:2 (half to twice as large) and aspect:0.1 (a tenth wider or narrower), and not affine and shift.
     progressive_resizing: share of the epochs, from the first on, on images of three quarters of their sides, which
     takes less time (Howard 2018); for networks that take any size, such as those that end with GLOBALPOOL and FC.
     test_time_augmentation: what the trained network is asked about besides an image: its mirror image, or both moved.
@@ -67,10 +69,12 @@ class Recipe:
 
     Of networks that give a class to each pixel, learned from masks:
     loss: cross-entropy, focal, dice, lovasz, or a sum, as of `segmentation.SegmentationLoss`. class_weights: what
-    pixels of rare classes count, as of `segmentation.class_weights`. resolution: share of the sides of images at which
-    the network looks at them; scores are those of all pixels nevertheless. crop: height and width of the parts it
-    learns from, at that resolution, as in 160x160; empty takes the size of the first image. ignore: labels of masks
-    that are of no class, by names or values with commas between; empty finds them.
+    pixels of rare classes count, as of `segmentation.class_weights`. targets: whether the loss is that of all pixels,
+    or of the network's outputs alone, where they are fewer: each has the label in the middle of its field.
+    resolution: share of the sides of images at which the network looks at them; scores are those of all pixels
+    nevertheless. crop: height and width of the parts it learns from, at that resolution, as in 160x160; empty takes the
+    size of the first image. ignore: labels of masks that are of no class, by names or values with commas between;
+    empty finds them.
     """
 
     text: str
@@ -101,6 +105,7 @@ class Recipe:
     score_scale: float = 1.0
     loss: str = "cross-entropy"
     class_weights: str = "none"
+    targets: str = "pixels"
     resolution: float = 1.0
     crop: str = ""
     ignore: str = ""

@@ -41,8 +41,8 @@ def mask_values(where: str, file: images.Encoded, colours: Mapping[Colour, int] 
         return found.astype(np.uint8)
     if found.ndim == 3:
         fix = "Name the classes of the colours in classes.txt beside the data, a line `red green blue name` each."
-        raise DataError(f"mask {where}", got="colours", expected="numbers of classes, or a table of colours", fix=fix)
-    raise DataError(f"mask {where}", got=f"values {found.min()} to {found.max()}", expected="0 to 255", fix=FIX)
+        raise DataError(where, got="colours", expected="numbers of classes, or a table of colours", fix=fix)
+    raise DataError(where, got=f"values {found.min()} to {found.max()}", expected="0 to 255", fix=FIX)
 
 
 def _by_colour(where: str, pixels: np.ndarray, colours: Mapping[Colour, int]) -> np.ndarray:

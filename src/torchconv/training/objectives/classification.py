@@ -221,7 +221,8 @@ class Classification(Objective):
         )
 
     def accept(self, recipe: Recipe) -> None:
-        for name, plain in (("loss", "cross-entropy"), ("class_weights", "none"), ("crop", ""), ("resolution", 1.0)):
+        plains = {"loss": "cross-entropy", "class_weights": "none", "targets": "pixels", "crop": "", "resolution": 1.0}
+        for name, plain in plains.items():
             if (value := getattr(recipe, name)) != plain:
                 expected = f"{plain or 'none'}, as the data have a class for each image"
                 raise SettingError(name.replace("_", " "), got=repr(value), expected=expected)

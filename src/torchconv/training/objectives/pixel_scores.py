@@ -39,6 +39,11 @@ class PixelAxis:
         last = self.centre + (self.outputs - 1) * self.apart
         return max(0, math.ceil(self.centre - half)), min(self.pixels, math.floor(last + half) + 1)
 
+    def nearest(self) -> Tensor:
+        """The pixel nearest to each output, int64."""
+        places = self.centre + torch.arange(self.outputs, dtype=torch.float64) * self.apart
+        return places.round().long().clamp(0, self.pixels - 1)
+
     @property
     def plain(self) -> bool:
         """Whether outputs are pixels, so that nothing is to be resampled."""

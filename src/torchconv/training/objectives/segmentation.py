@@ -46,6 +46,7 @@ class Segmentation(Objective):
     def __init__(self, labels: PixelLabels, settings: Mapping[str, Any]) -> None:
         super().__init__(labels.names)
         self.labels, self._resolution = labels, float(settings.get("resolution", 1.0))
+        self._grid_only = settings.get("targets") == "outputs"
         self._pixels: PixelScores | None = None
 
     def pixels(self, network: Network) -> PixelScores:
@@ -109,11 +110,15 @@ class Segmentation(Objective):
         crops, augmentation = _steps(recipe)
         height, width = network.input.size
         axes = self.pixels(network).axes_of(height, width)
-        covered = axes[0].covered, axes[1].covered
-        made = crops(size=(height, width), inside=covered)
-        return partial(_prepared, made, augmentation, scaling)
+        made = crops(size=(height, width), inside=(axes[0].covered, axes[1].covered))
+        places = [torch.arange(*axis.covered) for axis in axes]
+        if self._grid_only:
+            places = [axis.nearest() for axis in axes]
+        return partial(_prepared, made, augmentation, scaling, places)
 
     def trained(self, network: Network, outputs: Tensor) -> Tensor:
+        if self._grid_only:
+            return outputs
         axes = self.pixels(network).axes_of(*network.input.size)
         return resampled(outputs, axes, [axis.covered for axis in axes])
 
@@ -175,12 +180,17 @@ class Segmentation(Objective):
 
 
 def _prepared(
-    crops: Crops, augmentation: Augmentation, scaling: Scaling, samples: MaskedSamples, draw: Draw
+    crops: Crops,
+    augmentation: Augmentation,
+    scaling: Scaling,
+    places: Sequence[Tensor],
+    samples: MaskedSamples,
+    draw: Draw,
 ) -> tuple[Tensor, Tensor]:
-    """Scaled and changed crops, and the classes of those of their pixels for which there are scores."""
+    """Scaled and changed crops, and the classes of those of their pixels, by places on both axes, that are learned."""
     images, masks = crops(samples, draw)
-    (top, bottom), (left, right) = crops.inside
-    return augmentation.changed(scaling(images), draw), masks[:, top:bottom, left:right].long()
+    down, across = (one.to(masks.device) for one in places)
+    return augmentation.changed(scaling(images), draw), masks[:, down[:, None], across].long()
 
 
 def _summed(loss: SegmentationLoss, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -190,30 +200,55 @@ def _summed(loss: SegmentationLoss, outputs: Tensor, targets: Tensor) -> Tensor:
 def _steps(recipe: Recipe) -> tuple[Callable[..., Crops], Augmentation]:
     """What changes images and masks alike, and what changes the colours of images alone."""
     parts = [] if recipe.augmentation == "none" else recipe.augmentation.split("-")
-    scale, flip, others = (1.0, 1.0), False, []
+    alike: dict[str, Any] = {}
+    others = []
     for part in parts:
         word, _, amount = part.partition(":")
-        if word in ALONE:
-            expected = "none, or some of scale, flip, colour, cutout, each once, joined by -"
-            raise SettingError("augmentation", got=f"{word}, which masks do not follow", expected=expected)
-        if word == "scale" and scale == (1.0, 1.0):
-            scale = _scale(amount)
-        elif word == "flip" and not amount and not flip:
-            flip = True
+        if word in ALONE or word in alike:
+            got = f"{word} twice" if word in alike else f"{word}, which masks do not follow"
+            expected = "none, or some of scale, aspect, flip, colour, cutout, each once, joined by -"
+            raise SettingError("augmentation", got=got, expected=expected)
+        if word in SHARED:
+            alike[word] = SHARED[word](part, amount)
         else:
             others.append(part)
     augmentation = Augmentation.named("-".join(others) or "none", seed=recipe.seed)
-    return partial(Crops, resolution=recipe.resolution, scale=scale, flip=flip), augmentation
+    return partial(Crops, resolution=recipe.resolution, **alike), augmentation
 
 
-def _scale(amount: str) -> tuple[float, float]:
+def _scale(part: str, amount: str) -> tuple[float, float]:
     """Smallest and largest factor: "2" is 0.5 to 2, "0.75:2" says both."""
-    try:
-        found = [float(part) for part in (amount or "2").split(":")]
-        low, high = found if len(found) == 2 else (1 / found[0], found[0])
-        if len(found) > 2 or not 0.05 <= low <= high <= 20:
-            raise ValueError
-    except (ValueError, ZeroDivisionError):
-        expected = "a factor above 1, or the smallest and the largest, as in scale:2 or scale:0.75:2"
-        raise SettingError("augmentation", got=f"scale:{amount}", expected=expected) from None
+    found = _numbers(
+        part, amount or "2", "a factor above 1, or the smallest and the largest, as in scale:2, scale:0.75:2"
+    )
+    low, high = found if len(found) == 2 else (1 / found[0], found[0])
+    if len(found) > 2 or not 0.05 <= low <= high <= 20:
+        raise SettingError("augmentation", got=part, expected="factors from 0.05 to 20, the smallest first")
     return low, high
+
+
+def _aspect(part: str, amount: str) -> float:
+    expected = "a share from 0 to 1, as in aspect:0.1"
+    found = _numbers(part, amount or "0.1", expected)
+    if len(found) != 1 or found[0] > 1:
+        raise SettingError("augmentation", got=part, expected=expected)
+    return found[0]
+
+
+def _flip(part: str, amount: str) -> bool:
+    if amount:
+        raise SettingError("augmentation", got=part, expected="flip alone")
+    return True
+
+
+def _numbers(part: str, amount: str, expected: str) -> list[float]:
+    try:
+        found = [float(one) for one in amount.split(":")]
+    except ValueError:
+        found = []
+    if not found or not all(one > 0 for one in found):  # nor is NaN
+        raise SettingError("augmentation", got=part, expected=expected)
+    return found
+
+
+SHARED = {"scale": _scale, "aspect": _aspect, "flip": _flip}  # what images and masks follow alike
