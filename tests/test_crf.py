@@ -15,7 +15,7 @@ import torchconv as tc
 from torchconv.compute import pairs
 from torchconv.compute.native import library
 from torchconv.compute.pairs import PairWindow
-from torchconv.errors import SettingError, ShapeError
+from torchconv.errors import DataError, SettingError, ShapeError
 from torchconv.segmentation import CRF
 
 
@@ -328,3 +328,65 @@ def test_settings_that_cannot_be(settings, message):
 def test_tensors_that_do_not_go_together(scores, image, message):
     with pytest.raises((SettingError, ShapeError), match=message):
         CRF(3, (3, 5), color_width=(0.1, 0.1, 0.1))(scores, image)
+
+
+def noisy(count: int = 6, seed: int = 0) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Images of two halves, with noise in the scores that the image does not have; some labels are not known."""
+    torch.manual_seed(seed)
+    found = []
+    for edge in torch.randint(8, 24, (count,)).tolist():
+        labels = (torch.arange(32) >= edge).long().expand(1, 24, 32).contiguous()
+        image = 0.3 + 0.4 * labels[:, None].float() + 0.03 * torch.randn(1, 3, 24, 32)
+        scores = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1) + 1.5 * torch.randn(1, 3, 24, 32)
+        labels[:, :3] = 255
+        found.append((scores.float(), image, labels))
+    return found
+
+
+def loss(crf: CRF | None, examples: list) -> float:
+    each = [(scores if crf is None else crf(scores, image), labels) for scores, image, labels in examples]
+    found = [torch.nn.functional.cross_entropy(*one, ignore_index=255) for one in each]
+    return torch.stack(found).mean().item()
+
+
+@pytest.mark.parametrize("compatibility", ["potts", "matrix"])
+def test_what_is_fitted_is_better_on_other_images_too(compatibility):
+    crf = CRF(3, 5, 3, smoothness=0.5, appearance=0.5, color_width=1.0, compatibility=compatibility)
+    learn, other = noisy(), noisy(seed=1)
+    before = loss(crf, other)
+    assert crf.fit(learn, epochs=8, rate=0.1) is crf
+    assert loss(crf, other) < 0.7 * before < 0.7 * loss(None, other)
+    assert crf.widths["color_width"] < 1
+    assert all(parameter.grad is None for parameter in crf.parameters())
+
+
+def test_what_does_not_help_is_not_kept():
+    crf = CRF(3, 5, 3)
+    state = copy.deepcopy(crf.state_dict())
+    crf.fit(noisy(2), epochs=1, rate=1e3)
+    assert all(torch.equal(one, state[name]) for name, one in crf.state_dict().items())
+    with pytest.raises(DataError, match=r"examples to fit a CRF to: got none, expected \(scores, image, labels\)"):
+        crf.fit([])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"window": (5, 3), "compatibility": "matrix", "color_width": (0.1, 0.2, 0.3)},
+                 {"appearance": None, "normalization": "none", "iterations": 2, "dilation": 2}],
+)  # fmt: skip
+def test_files(tmp_path, settings):
+    crf = CRF(4, **settings)
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter += 0.1
+    crf.save(tmp_path / "crf.safetensors")
+    scores, image = example((9, 8), dtype=torch.float32)
+    assert torch.equal(CRF.load(tmp_path / "crf.safetensors")(scores, image), crf(scores, image))
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors", None])
+def test_files_that_are_none(tmp_path, content):
+    path = tmp_path / "other.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"other.safetensors is no CRF: got .*, expected a file that CRF\.save wrote"):
+        CRF.load(path)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import json
+import os
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from math import isfinite
 from typing import Any
@@ -14,8 +17,13 @@ from torch.nn import functional
 from ..compute.pairs import PairWindow, distances, messages, products
 from ..compute.tensors import autocast_dtype, check_tensors
 from ..description.axis import integer, plain, positive
-from ..errors import SettingError, ShapeError
+from ..errors import DataError, SettingError, ShapeError
+from ..text import write_atomically
+from .losses import IGNORED, SegmentationLoss
 
+FORMAT = "torchconv.crf"  # of the settings in a file
+Example = tuple[Tensor, Tensor | None, Tensor]
+LEAST = -60.0  # exponent of a kernel
 COMPATIBILITIES, NORMALIZATIONS = ("potts", "matrix"), ("symmetric", "none")
 
 
@@ -100,10 +108,10 @@ class CRF(torch.nn.Module):
             dtype = torch.promote_types(torch.promote_types(scores.dtype, self.score_weight.dtype), torch.float32)
             unary = self.score_weight.to(dtype) * scores.to(dtype)
             weights = self._weights(unary, image, window)
-            found = functional.log_softmax(unary, 1)
+            energies = unary
             for _ in range(self.iterations):
-                found = functional.log_softmax(unary - self._costs(messages(weights, found.exp(), window)), 1)
-            return found
+                energies = unary - self._costs(messages(weights, functional.softmax(energies, 1), window))
+            return functional.log_softmax(energies, 1)
 
     def _costs(self, received: Tensor) -> Tensor:
         """What each label costs beside those of the pairs; Potts' less a number that all labels share."""
@@ -117,13 +125,15 @@ class CRF(torch.nn.Module):
         offsets = torch.tensor(window.offsets(), dtype=unary.dtype, device=unary.device).reshape(-1, len(size))
         total = unary.new_zeros(1, window.taps, *size)
         if self.smoothness is not None:
-            kernel = _gaussian(offsets, self.log_smoothness_width, size).expand_as(total)
+            kernel = _exponent(offsets, self.log_smoothness_width, size).exp().expand_as(total)
             total = self._weighted(kernel, self.smoothness, window)
         if self.appearance is not None and image is not None:
             colors = image.to(unary.dtype) * (1 / 255 if image.dtype == torch.uint8 else 1)
             steps = self.log_color_width.to(unary.dtype).exp()
             apart = distances(colors / steps.reshape(-1, *[1] * len(size)), window)
-            kernel = torch.exp(_gaussian(offsets, self.log_appearance_width, size, logarithm=True) - apart / 2)
+            exponent = _exponent(offsets, self.log_appearance_width, size)
+            # In place, for these are the largest arrays; and no smaller, for denormal numbers are slow.
+            kernel = apart.mul_(-0.5).add_(exponent).clamp_min_(LEAST).exp_()
             total = total + self._weighted(kernel, self.appearance, window)
         return total.expand(batch, *total.shape[1:]).contiguous()
 
@@ -162,6 +172,73 @@ class CRF(torch.nn.Module):
             _fits("smoothness_width", self.log_smoothness_width, ndim, "axes")
         return PairWindow(_each("window", self.window, ndim), _each("dilation", self.dilation, ndim))
 
+    def fit(
+        self,
+        examples: Iterable[Example],
+        *,
+        epochs: int = 5,
+        rate: float = 0.05,
+        loss: str = "cross-entropy",
+        ignore: int = IGNORED,
+    ) -> CRF:
+        """Learn weights, widths and compatibilities by Adam, through the iterations, and return the CRF.
+
+        examples: (scores, image, labels), gone through once an epoch, one step for each; labels (batch, *size) are
+        numbers of classes, or `ignore`. Take scores of images that the network was not trained on: it is too sure of
+        those. rate: of Adam. loss: a name that `SegmentationLoss` knows. What does not lower the mean loss is not kept.
+        Raises DataError for no examples.
+        """
+        examples = examples if isinstance(examples, Sequence) else list(examples)
+        if not examples:
+            raise DataError("examples to fit a CRF to", got="none", expected="(scores, image, labels)")
+        losses, before = SegmentationLoss(loss, ignore=ignore), copy.deepcopy(self.state_dict())
+
+        def mean() -> float:
+            with torch.no_grad():
+                found = [losses(self(scores, image), labels).mean() for scores, image, labels in examples]
+            return float(torch.stack(found).mean())
+
+        first, optimizer = mean(), torch.optim.Adam(self.parameters(), _positive("rate", rate))
+        for _ in range(positive("epochs", epochs)):
+            for scores, image, labels in examples:
+                optimizer.zero_grad()
+                losses(self(scores, image), labels).mean().backward()
+                optimizer.step()
+        optimizer.zero_grad()
+        if not mean() < first:
+            self.load_state_dict(before)
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all of it, settings too, as a safetensors file, which `CRF.load` reads."""
+        from safetensors.torch import save
+
+        tensors = {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
+        write_atomically(path, save(tensors, {FORMAT: json.dumps(self._settings())}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> CRF:
+        """The CRF of a file that `save` wrote; raises DataError for any other."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                settings = json.loads((file.metadata() or {})[FORMAT])
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            missing = {name: None for name in ("smoothness", "appearance") if name not in state}
+            widths = {name[4:]: tensor.exp().tolist() for name, tensor in state.items() if name.startswith("log_")}
+            crf = cls(**settings, **missing, **widths)
+            crf.load_state_dict(state)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            expected = "a file that CRF.save wrote"
+            raise DataError(f"{os.fspath(path)} is no CRF", got=error, expected=expected) from None
+        return crf
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("classes", "window", "iterations", "normalization", "dilation")
+        kind = COMPATIBILITIES[self.compatibility is not None]
+        return {**{name: getattr(self, name) for name in names}, "compatibility": kind}
+
     @property
     def widths(self) -> dict[str, Any]:
         """The widths as they are now, by name."""
@@ -170,14 +247,14 @@ class CRF(torch.nn.Module):
 
     def extra_repr(self) -> str:
         window = "x".join(map(str, self.window))
-        kind = "potts" if self.compatibility is None else "matrix"
+        kind = COMPATIBILITIES[self.compatibility is not None]
         return f"{self.classes}, window={window}, iterations={self.iterations}, compatibility={kind}"
 
 
-def _gaussian(offsets: Tensor, log_width: Tensor, size: Sequence[int], logarithm: bool = False) -> Tensor:
-    """Of the distances (taps, axes), or its logarithm, (1, taps, 1, ...)."""
+def _exponent(offsets: Tensor, log_width: Tensor, size: Sequence[int]) -> Tensor:
+    """Of a Gaussian of distances (taps, axes), as (1, taps, 1, ...)."""
     exponent = -(offsets / log_width.to(offsets.dtype).exp()).square().sum(1) / 2
-    return (exponent if logarithm else exponent.exp()).reshape(1, -1, *[1] * len(size))
+    return exponent.reshape(1, -1, *[1] * len(size))
 
 
 def _per_axis(name: str, value: Any) -> tuple[int, ...]:

@@ -1,0 +1,166 @@
+"""The CRF against plain torch written as it usually is, by unfold; and what it gains on a network's probabilities.
+
+    python -m benchmarks.crf [FOLDER]
+
+FOLDER holds validation-*.npz and train-*.npz, one for each image: `logits` (classes, height, width), `image` (height,
+width, 3) of bytes, `label` (height, width), 255 for none. The CRF is fitted to the training images' and measured on the
+validation images'; then fitted to one half of the validation images' and measured on the other, both ways.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.measure import interleaved, machine, peak_bytes
+from torchconv.segmentation import CRF
+
+CLASSES, SIZE, WINDOW, ITERATIONS = 12, (360, 480), 11, 5
+MOST = 1.5  # seconds
+Example = tuple[Tensor, Tensor, Tensor]
+
+
+def by_unfold(scores: Tensor, image: Tensor, crf: CRF) -> Tensor:
+    """The same field with every window unfolded (batch, channels, taps, places), as ConvCRF has it."""
+    taps, middle, size = WINDOW**2, WINDOW // 2, scores.shape[2:]
+
+    def windows(x: Tensor) -> Tensor:
+        return functional.unfold(x, WINDOW, padding=middle).unflatten(1, (x.shape[1], taps))
+
+    steps = torch.arange(WINDOW) - middle
+    apart = (steps[:, None].square() + steps.square()).flatten()[None, :, None].float()
+    inside = windows(torch.ones(1, 1, *size))[:, 0].clone()
+    inside[:, taps // 2] = 0
+    widths = crf.widths
+    colors = image / widths["color_width"]
+    differences = (windows(colors) - colors.flatten(2)[:, :, None]).square().sum(1)
+    total = torch.zeros(1)
+    for kernel, weight in (
+        (torch.exp(-apart / widths["smoothness_width"] ** 2 / 2) * inside, crf.smoothness),
+        (torch.exp(-apart / widths["appearance_width"] ** 2 / 2 - differences / 2) * inside, crf.appearance),
+    ):
+        roots = (1 + kernel.sum(1)).rsqrt()
+        there = windows(roots.unflatten(1, size)[:, None])[:, 0]
+        total = total + weight * kernel * roots[:, None] * there
+    found = functional.log_softmax(scores, 1)
+    for _ in range(crf.iterations):
+        heard = (windows(found.exp()) * total[:, None]).sum(2).unflatten(2, size)
+        found = functional.log_softmax(scores + heard, 1)
+    return found
+
+
+def speed() -> bool:
+    """Print seconds and memory; whether the target is met."""
+    torch.manual_seed(0)
+    scores, image = torch.randn(1, CLASSES, *SIZE), torch.rand(1, 3, *SIZE)
+    crf = CRF(CLASSES, WINDOW, ITERATIONS)
+
+    def inference(function: Callable[..., Tensor], *more: object) -> Callable[[], Tensor]:
+        def run() -> Tensor:
+            with torch.no_grad():
+                return function(scores, image, *more)
+
+        return run
+
+    def learning() -> None:
+        crf(scores, image).square().mean().backward()
+
+    cases = {"CRF": inference(crf), "by unfold": inference(by_unfold, crf), "CRF and its gradients": learning}
+    assert torch.allclose(cases["CRF"](), cases["by unfold"](), atol=1e-4)
+    times = interleaved(cases, rounds=5, seconds=0.1)
+    print(f"{SIZE[1]}x{SIZE[0]}, {CLASSES} classes, window {WINDOW}, {ITERATIONS} iterations")
+    for name, case in cases.items():
+        start = time.process_time()
+        case()
+        processor, memory = time.process_time() - start, peak_bytes(case) / 1e6
+        print(f"  {name:22}{median(times[name]):7.2f} s {processor:7.2f} s of processors {memory:8,.0f} MB more")
+    met = median(times["CRF"]) < MOST
+    faster = median(a / b for a, b in zip(times["by unfold"], times["CRF"], strict=True))
+    print(f"  {faster:.1f} times as fast as by unfold; under {MOST} s: {'met' if met else 'MISSED'}")
+    return met
+
+
+def read(path: Path) -> Example:
+    """Scores, image and labels of one file, with a batch of one."""
+    with np.load(path) as file:
+        scores = torch.from_numpy(file["logits"]).float()
+        image = torch.from_numpy(file["image"]).movedim(2, 0)
+        labels = torch.from_numpy(file["label"]).long()
+    return scores[None], image[None], labels[None]
+
+
+def confusion(crf: CRF | None, examples: list[Example]) -> Tensor:
+    """Pixels by label and by what was found, (classes, classes)."""
+    classes = examples[0][0].shape[1]
+    counts = torch.zeros(classes, classes, dtype=torch.int64)
+    for scores, image, labels in examples:
+        with torch.no_grad():
+            found = (scores if crf is None else crf(scores, image)).argmax(1)
+        known = labels < classes
+        pairs = labels[known] * classes + found[known]
+        counts += torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return counts
+
+
+def iou(counts: Tensor) -> Tensor:
+    """Of each class that occurs."""
+    right = counts.diagonal().double()
+    each = right / (counts.sum(0) + counts.sum(1) - right)
+    return each[counts.sum(1) > 0]
+
+
+def fitted(examples: list[Example], epochs: int) -> CRF:
+    """A CRF of which everything is learned, from crops, so that a step is quick."""
+    crops = []
+    drawn = torch.Generator().manual_seed(0)
+    for scores, image, labels in examples:
+        height, width = labels.shape[1:]
+        top, left = (int(torch.randint(0, length // 2, (), generator=drawn)) for length in (height, width))
+        cut = (..., slice(top, top + height // 2), slice(left, left + width // 2))
+        crops.append((scores[cut], image[cut], labels[cut]))
+    crf = CRF(crops[0][0].shape[1], WINDOW, ITERATIONS, smoothness=1.0, appearance=2.0, color_width=0.1)
+    return crf.fit(crops, epochs=epochs)
+
+
+def gain(folder: Path) -> None:
+    """Print mean IoU without and with."""
+    validation, train = (
+        [read(path) for path in sorted(folder.glob(f"{part}-*.npz"))] for part in ("validation", "train")
+    )
+    halves = validation[::2], validation[1::2]
+    defaults = CRF(validation[0][0].shape[1])
+    print(f"\nmean IoU of {len(validation)} validation images in percent, and the gain in points")
+    for name, crf, examples in (
+        ("settings of pydensecrf's example", defaults, validation),
+        (f"fitted to {len(train)} training images", fitted(train, 3) if train else None, validation),
+        ("odd images, fitted to the even ones", fitted(halves[0], 3), halves[1]),
+        ("even images, fitted to the odd ones", fitted(halves[1], 3), halves[0]),
+    ):
+        if crf is None:
+            continue
+        before, after = (iou(confusion(one, examples)) for one in (None, crf))
+        share = 100 * before.mean(), 100 * after.mean(), 100 * (after.mean() - before.mean())
+        print(f"  {name:38}{share[0]:6.2f} -> {share[1]:6.2f}  {share[2]:+.2f}")
+        print("    by class " + " ".join(f"{100 * (b - a):+.1f}" for a, b in zip(before, after, strict=True)))
+        print("    " + ", ".join(f"{key} {value.tolist():.3g}" for key, value in crf.named_parameters()))
+
+
+def main() -> int:
+    """Print everything; the status is 1 where the target is missed."""
+    print(machine())
+    met = speed()
+    if len(sys.argv) > 1:
+        gain(Path(sys.argv[1]))
+    return int(not met)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
