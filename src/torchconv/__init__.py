@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .convert.model_tuning import tune as tune
     from .convert.prior import PriorPenalty as PriorPenalty, as_linear as as_linear, narrow as narrow, widen as widen
     from .convert.sliding.convert import as_convolution as as_convolution
+    from .convert.tiled.inference import tiled as tiled
     from .description.convolution import Convolution as Convolution
     from .drawing.network import draw_field as draw_field, draw_network as draw_network
     from .errors import TorchconvError as TorchconvError
@@ -66,6 +67,7 @@ _PLACES = {
     "pooling_advice": "nn.pooling.advice",
     "receptive_field": "inspection.receptive_field",
     "segmentation": "segmentation",
+    "tiled": "convert.tiled.inference",
     "tune": "convert.model_tuning",
     "widen": "convert.prior",
 }

@@ -4,9 +4,10 @@ equivalent     the layer of torchconv that is equivalent to one of torch.nn, on 
 prior          `widen`, `narrow`, `as_linear`: the same layer with looser or tighter ties; `PriorPenalty` between them
 projections    orthogonal projections from loosely tied weights to tightly tied ones
 sliding/       `as_convolution`: a classifier that scores every window of larger images
+tiled/         `tiled`: a model on images of any size, tile by tile, with the result of the whole
 model_tuning   `tune`: planned layers where they make the whole model faster; run_model leaves models unchanged
 
-Public are these six, which are torchconv's too.
+Public are these six, which are torchconv's too; `tiled` is torchconv's alone, as its folder has its name here.
 """
 
 from typing import TYPE_CHECKING
