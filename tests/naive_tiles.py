@@ -28,7 +28,7 @@ class Centred(nn.Module):
 class NaiveTiles:
     """One convolution of odd kernel and "same" padding in tiles."""
 
-    def __init__(self, model, input_shape, tile, *, statistics=None):
+    def __init__(self, model, input_shape, tile, *, statistics=None, output=None, dtype=None):
         self.centred = isinstance(model, Centred)
         self.conv = model.conv if self.centred else model
         self.halo = self.conv.kernel_size[0] // 2

@@ -315,3 +315,13 @@ def test_damaged_files_are_named(model, tmp_path):
 
 def test_a_memory_is_read_as_people_write_it():
     assert [bytes_of(text) for text in ("2GB", "512 MiB", "3000", "1.5g", 7)] == [2 * 10**9, 2**29, 3000, 15 * 10**8, 7]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_shown_on_a_terminal_only(model, image, monkeypatch, capsys, terminal):
+    monkeypatch.setattr("rich.console.Console.is_terminal", terminal)
+    tiled(model, (8, 8))(image)
+    shown = capsys.readouterr()
+    assert ("tiles" in shown.err and "12/12" in shown.err) is terminal
+    tiled(model, (8, 8), progress=False)(image)
+    assert shown.out + capsys.readouterr().err == ""

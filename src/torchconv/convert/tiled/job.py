@@ -15,7 +15,7 @@ from ...errors import DataError, SettingError
 from .destinations import Destination, Outcome
 from .engines import Engine
 from .journal import Journal, State, check_sum, packed, unpacked
-from .layout import Part, sizes
+from .layout import sizes
 from .sources import ImageSource
 from .work import TileWork
 
@@ -41,28 +41,29 @@ class Job:
     @cached_property
     def outcome(self) -> Outcome:
         """What is to be stored."""
-        inside, example = self.work.inside, self.work.example
-        layout = self.source.layout.of_result(example, inside.output_shape[1])
-        largest = (max(lengths) for lengths in zip(*map(sizes, inside.tiles), strict=True))
-        whole, tile = (layout.shape(self._shape(*shape)) for shape in (inside.output_shape, largest))
-        return Outcome(layout, whole, example.dtype, tile, example.device)
+        work = self.work
+        layout = self.source.layout.of_result(work.example, work.result_shape[1])
+        largest = (max(lengths) for lengths in zip(*(sizes(work.place(n)) for n in range(self.count)), strict=True))
+        whole, tile = layout.shape(work.result_shape), layout.shape(tuple(largest))
+        return Outcome(layout, whole, work.example.dtype, tile, work.example.device)
 
-    def _shape(self, batch: int, channels: int, *size: int) -> tuple[int, ...]:
-        """Of a result, whose channels are what `postprocess` makes of the model's."""
-        example = self.work.example
-        return (batch, example.shape[1] if example.ndim == len(size) + 2 else 1, *size)
-
-    def _place(self, tile: int) -> Part:
-        part = self.work.inside.tiles[tile]
-        return (part[0], slice(0, self._shape(*self.work.inside.output_shape)[1]), *part[2:])
+    @property
+    def count(self) -> int:
+        """Tiles of the result."""
+        return len(self.work.inside.tiles)
 
     def _identity(self) -> dict[str, Any]:
         """What a journal has to agree with, by names that people read."""
         work, outcome = self.work, self.outcome
         hooks = [getattr(hook, "__qualname__", None) for hook in (work.preprocess, work.postprocess)]
-        result = [list(outcome.shape), str(outcome.kind)]
-        named = {"model": work.digest(), "image": self.source.identity(), "tile": list(work.tile)}
-        return {**named, "result": result, "statistics": work.statistics, "preprocess or postprocess": hooks}
+        return {
+            "model": work.digest(),
+            "image": self.source.identity(),
+            "tile": list(work.tile),
+            "result": [list(outcome.shape), str(outcome.kind), work.output],
+            "statistics": work.statistics,
+            "preprocess or postprocess": hooks,
+        }
 
     def run(self, sink: Destination) -> Any:
         """All tiles that are not finished yet, into a destination; gives its result."""
@@ -75,7 +76,7 @@ class Job:
                 self._statistics(sink, journal, advance)
                 for tile, result in self._results(self.last, journal, advance):
                     with self._kept(sink, journal):
-                        values = sink.write(self._place(tile), self.outcome.layout.array(result))
+                        values = sink.write(self.work.place(tile), self.outcome.layout.array(result))
                         journal.add(self.last, tile, check_sum(values) if sink.folder else None)
             self._end(sink, journal)
         finally:
@@ -92,7 +93,7 @@ class Job:
             self._statistics(None, journal, advance)
             for tile, result in self._results(self.last, journal, advance):
                 journal.add(self.last, tile, None)
-                yield self.outcome.layout.index(self._place(tile)), self.outcome.layout.array(result)
+                yield self.outcome.layout.index(self.work.place(tile)), self.outcome.layout.array(result)
 
     def _begin(self, sink: Destination, journal: Journal) -> None:
         """The process that leads makes the result and the journal, or finds them; the others wait for it."""
@@ -103,7 +104,7 @@ class Job:
                 sink.open(self.outcome, begun)
                 journal.begin(identity)
             for (number, tile), said in list(journal.found.items()):
-                if number == self.last and check_sum(sink.read(self._place(tile))) != said:
+                if number == self.last and check_sum(sink.read(self.work.place(tile))) != said:
                     del journal.found[number, tile]  # its values did not outlast what ended the process
         self.engine.agree("begun", True)
         if not self.engine.leads:
@@ -153,7 +154,7 @@ class Job:
         except OSError as error:
             reason = "no room on the disk" if error.errno in FULL else error.strerror or str(error)
             done = sum(number == self.last for number, _ in journal.found)
-            kept = f"{done} of {self.work.count(self.last)} tiles are finished and kept"
+            kept = f"{done} of {self.count} tiles are finished and kept"
             fix = f"Make room and call again: {kept}." if sink and sink.folder else "Make room and call again."
             raise DataError(f"{sink.name if sink else 'out'} cannot be written", got=reason, fix=fix) from None
 

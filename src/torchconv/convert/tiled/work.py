@@ -33,6 +33,7 @@ class TileWork:
     kind: torch.dtype
     tile: tuple[int, ...]
     statistics: str | None = None
+    output: str | int | None = None
     preprocess: Hook | None = None
     postprocess: Hook | None = None
 
@@ -43,13 +44,31 @@ class TileWork:
     def inside(self) -> TiledModel:
         """The model in tiles; raises what TiledModel raises."""
         channels = self._prepared(torch.zeros(self.shape[0], self.shape[1], *self._small, dtype=self.kind)).shape[1]
-        return TiledModel(self.model, (self.shape[0], channels, *self.shape[2:]), self.tile, statistics=self.statistics)
+        numbers = (one.dtype for one in self.model.parameters() if one.is_floating_point())
+        taken = {"statistics": self.statistics, "output": self.output, "dtype": next(numbers, torch.float32)}
+        return TiledModel(self.model, (self.shape[0], channels, *self.shape[2:]), self.tile, **taken)
 
     @cached_property
     def example(self) -> Tensor:
-        """A small result, whose axes, channels and type are those of the whole."""
-        shape = (*self.inside.output_shape[:2], *self._small)
-        return self._finished(torch.zeros(shape, dtype=self.inside.output_dtype, device=self.device))
+        """A small result, whose axes, channels and type are those of the whole; raises ShapeError for no image."""
+        shape, axes = self.inside.output_shape, len(self.tile)
+        if not axes + 1 <= len(shape) <= axes + 2 or shape[0] != self.shape[0]:
+            expected = f"(batch, channels, and {axes} axes)"
+            raise ShapeError(f"what {type(self.model).__name__} gives for an image", got=shape, expected=expected)
+        made = torch.zeros(*shape[:-axes], *self._small, dtype=self.inside.output_dtype, device=self.device)
+        return self._finished(made)
+
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """(batch, channels, *size) of the whole result, one channel where it has no axis of them."""
+        example, axes = self.example, len(self.tile)
+        channels = example.shape[1] if example.ndim == axes + 2 else 1
+        return (example.shape[0], channels, *self.inside.output_shape[-axes:])
+
+    def place(self, tile: int) -> Part:
+        """Where a tile lies in the whole result."""
+        part = self.inside.tiles[tile]
+        return (part[0], slice(0, self.result_shape[1]), *part[-len(self.tile) :])
 
     @property
     def named(self) -> str:
@@ -81,7 +100,7 @@ class TileWork:
             return tile
         found, axes = self.postprocess(tile), len(self.tile)
         right = isinstance(found, Tensor) and axes + 1 <= found.ndim <= axes + 2
-        if not right or (found.shape[0], *found.shape[-axes:]) != (tile.shape[0], *tile.shape[2:]):
+        if not right or (found.shape[0], *found.shape[-axes:]) != (tile.shape[0], *tile.shape[-axes:]):
             _complain("postprocess", found, tile)
         return found
 
@@ -129,7 +148,9 @@ class TileWork:
 
     def _needed(self, part: Part) -> int:
         read = prod(sizes(self._reading(self.inside.input_box(part)))) * self.kind.itemsize
-        made = self.example.nbytes // prod(self._small) * prod(sizes(part)[2:]) if self.postprocess else 0
+        made = (
+            self.example.nbytes // prod(self._small) * prod(sizes(part)[-len(self.tile) :]) if self.postprocess else 0
+        )
         return self.inside.workspace_bytes(part) + read + made
 
     def digest(self) -> str:
@@ -171,5 +192,5 @@ def within_memory(work: TileWork, most: int) -> TileWork:
 
 def _complain(name: str, found: object, given: Tensor) -> None:
     got = tuple(found.shape) if isinstance(found, Tensor) else f"an object of {type(found).__name__}"
-    expected = f"(batch, channels, {', '.join(map(str, given.shape[2:]))}), as what it was given: {tuple(given.shape)}"
+    expected = f"the batch and the size of what it was given, {tuple(given.shape)}"
     raise ShapeError(f"what {name}= makes", got=got, expected=expected)
