@@ -9,6 +9,7 @@ import tifffile
 import torch
 import zarr
 from PIL import Image
+from torch import nn
 
 import naive_tiles
 from naive_tiles import conv
@@ -41,7 +42,8 @@ def whole(model, image):
 
 
 def close(found, expected):
-    torch.testing.assert_close(torch.as_tensor(np.array(found)), expected, rtol=1e-5, atol=1e-5)
+    given = found if isinstance(found, torch.Tensor) else torch.from_numpy(np.array(found))
+    torch.testing.assert_close(given, expected, rtol=1e-5, atol=1e-5)
 
 
 LAYOUTS = {
@@ -71,6 +73,18 @@ def test_a_grey_image_needs_no_axis_of_channels(image):
     grey, one, two = image[0, 0], conv(1, 1), conv(1, 2)
     close(tiled(one, (8, 8))(grey), one(grey[None, None])[0, 0])
     close(tiled(two, (8, 8))(grey), two(grey[None, None])[0])
+
+
+def test_a_real_model_whatever_mode_torch_is_in(monkeypatch, image):
+    monkeypatch.undo()
+    two = nn.Sequential(conv(), nn.MaxPool2d(2), nn.ReLU(), nn.Upsample(scale_factor=2), conv(4, 2)).eval()
+    expected = two(image[..., :22, :30])
+    for mode in (torch.inference_mode, torch.no_grad, torch.enable_grad):
+        with mode():
+            found = tiled(two, (8, 8))(image[..., :22, :30])
+        close(found, expected)
+        assert not found.requires_grad
+        assert not found.is_inference() or mode is torch.inference_mode
 
 
 def test_several_images_at_once(model):

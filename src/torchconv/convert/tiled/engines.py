@@ -75,10 +75,7 @@ class RayEngine(Engine):
 
         if self.pool is None:
             self.sent = self.ray.put(work)  # held, for actors that are started again
-            endless = {
-                "max_restarts": -1,
-                "max_task_retries": -1,
-            }  # the actor again, then its tile
+            endless = {"max_restarts": -1, "max_task_retries": -1}  # the actor again, then its tile
             actor = self.ray.remote(num_cpus=1, **endless)(_Actor)
             self.pool = ActorPool([actor.remote(self.sent) for _ in range(min(self.workers, len(tiles)))])
         known = self.ray.put(list(settled))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import SettingError
@@ -25,6 +26,7 @@ def tiled(
     memory: int | str | None = None,
     statistics: str | None = None,
     output: str | int | None = None,
+    dtype: torch.dtype | None = None,
     preprocess: Hook | None = None,
     postprocess: Hook | None = None,
     engine: str | None = None,
@@ -35,7 +37,8 @@ def tiled(
 
     tile: samples of the image along each of its axes, such as (1024, 1024); None takes the largest that `memory`
     allows. memory: bytes that a tile may need beyond the model, or text such as "2GB". statistics: "two-pass" where
-    layers need the whole image. output: which of several, by name or number. preprocess, postprocess: functions of
+    layers need the whole image. output: which of several, by name or number. dtype: of what the
+    model takes, by default its own; torch.uint8 for one that takes bytes. preprocess, postprocess: functions of
     each tile as it is read (batch, channels, *size), whatever its type, and of each result; they keep the size and may
     change channels and type. engine: None is this process; "ray" with so many `workers`; "torch.distributed" under
     torchrun. progress: show a bar on a terminal.
@@ -53,7 +56,8 @@ def tiled(
         raise SettingError("tile", got="None", expected="samples along each axis", fix=fix)
     if statistics not in (None, "two-pass"):
         raise SettingError("statistics", got=repr(statistics), expected="None or 'two-pass'")
-    settings = {"statistics": statistics, "output": output, "preprocess": preprocess, "postprocess": postprocess}
+    settings = {"statistics": statistics, "output": output, "dtype": dtype}
+    settings |= {"preprocess": preprocess, "postprocess": postprocess}
     return TiledInference(model, tile, bytes_of(memory), settings, (engine, workers), progress)
 
 

@@ -34,6 +34,7 @@ class TileWork:
     tile: tuple[int, ...]
     statistics: str | None = None
     output: str | int | None = None
+    dtype: torch.dtype | None = None
     preprocess: Hook | None = None
     postprocess: Hook | None = None
 
@@ -44,9 +45,9 @@ class TileWork:
     def inside(self) -> TiledModel:
         """The model in tiles; raises what TiledModel raises."""
         channels = self._prepared(torch.zeros(self.shape[0], self.shape[1], *self._small, dtype=self.kind)).shape[1]
-        numbers = (one.dtype for one in self.model.parameters() if one.is_floating_point())
-        taken = {"statistics": self.statistics, "output": self.output, "dtype": next(numbers, torch.float32)}
-        return TiledModel(self.model, (self.shape[0], channels, *self.shape[2:]), self.tile, **taken)
+        taken = {"statistics": self.statistics, "output": self.output, "dtype": self._taken}
+        with torch.inference_mode(False):  # under which torch does not tell of its calls one by one
+            return TiledModel(self.model, (self.shape[0], channels, *self.shape[2:]), self.tile, **taken)
 
     @cached_property
     def example(self) -> Tensor:
@@ -81,12 +82,18 @@ class TileWork:
         return next((one.device for one in (*self.model.parameters(), *self.model.buffers())), torch.device("cpu"))
 
     @property
+    def _taken(self) -> torch.dtype:
+        """The type of what the model takes."""
+        own = (one.dtype for one in self.model.parameters() if one.is_floating_point())
+        return self.dtype or next(own, torch.float32)
+
+    @property
     def _small(self) -> tuple[int, ...]:
         return (3, 2, 5, 4)[: len(self.tile)]
 
     def _prepared(self, part: Tensor) -> Tensor:
         if self.preprocess is None:
-            if not part.dtype.is_floating_point and any(one.is_floating_point() for one in self.model.parameters()):
+            if not part.dtype.is_floating_point and self._taken.is_floating_point:
                 fix = "Give preprocess=, such as lambda x: x.float() / 255."
                 raise SettingError("image", got=f"values of {part.dtype}", expected="floating-point numbers", fix=fix)
             return part
@@ -118,7 +125,7 @@ class TileWork:
         inside = self.inside
         return len(inside.statistics_boxes(number) if number < inside.passes - 1 else inside.tiles)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run(self, number: int, tile: int, crop: Tensor) -> Any:
         """A tile of a pass over what was read for it: statistics, or in the last pass the result."""
         place, first = self.part(number, tile), self._prepared(crop)
