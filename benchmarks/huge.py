@@ -24,7 +24,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import torchconv as tc
-from torchconv.convert.tiled.sources import image_source
+from torchconv.convert.tiled.image_source import image_source
 
 from . import measure
 

@@ -133,8 +133,8 @@ def test_ranks_write_whole_chunks_only():
     import zarr
 
     array = zarr.create_array({}, shape=(4, *SIZE), chunks=(4, 8, 10), dtype="f4")
+    from torchconv.convert.tiled.array_layout import ArrayLayout
     from torchconv.convert.tiled.destinations import GivenArray, Outcome
-    from torchconv.convert.tiled.layout import ArrayLayout
 
     sink = GivenArray(array)
     sink.folder = Path("z.tiles")

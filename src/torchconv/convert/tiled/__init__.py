@@ -6,7 +6,7 @@ work           what is done with one tile, in this process or another
 job            passes over the tiles, each of which is written once and noted
 journal        which tiles are finished, so that a later process goes on after the last
 engines        who computes: this process, actors of Ray, ranks of torchrun
-sources        where the image comes from: arrays, files (image_files), strips of rows; layout says what its axes are
+image_source   where the image comes from: arrays, files (image_files), strips of rows; array_layout: what its axes are
 destinations   where the result goes
 
 All is internal; `tiled` is public in torchconv.

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ...errors import DataError, SettingError, ShapeError
 from ...text import install, megabytes
-from .layout import ArrayLayout, Part
-from .sources import file_of, let_go
+from .array_layout import ArrayLayout, Part
+from .image_source import file_of, let_go
 
 UNFINISHED = ".tiles"  # ends the name of the folder beside a result that holds what is not finished
 

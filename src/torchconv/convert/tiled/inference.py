@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ...errors import SettingError
 from .destinations import destination
 from .engines import engine_of
+from .image_source import ImageSource, image_source
 from .job import Job
-from .sources import ImageSource, image_source
 from .work import Hook, TileWork, within_memory
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}

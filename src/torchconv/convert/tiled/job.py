@@ -12,11 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import DataError, SettingError
+from .array_layout import sizes
 from .destinations import Destination, Outcome
 from .engines import Engine
+from .image_source import ImageSource
 from .journal import Journal, State, check_sum, packed, unpacked
-from .layout import sizes
-from .sources import ImageSource
 from .work import TileWork
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import SettingError, ShapeError
+from .array_layout import Part, sizes, within
 from .journal import State
-from .layout import Part, sizes, within
 from .model import TiledModel
 
 Hook = Callable[[Tensor], Tensor]

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ...errors import DataError, SettingError, ShapeError
+from .array_layout import ArrayLayout, Part
 from .image_files import open_image
-from .layout import ArrayLayout, Part
 
 PROBED = 16  # samples of each axis by which an array on a disk is known again
 PIECE = 2**24  # values that are digested at once
