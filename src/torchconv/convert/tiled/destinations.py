@@ -188,7 +188,7 @@ class NewFile(Destination):
         last = values.ndim - 1 - (self.layout.channels and self.layout.last)  # rows, with their channels
         for number in np.ndindex(values.shape[:last]):
             place = begin + sum(n * step for n, step in zip(number, self.steps, strict=False))
-            left = memoryview(values[number]).cast("B")
+            left = memoryview(values[number].data).cast("B")
             while left:
                 written = os.pwrite(self.file, left, place)  # pyright: ignore
                 left, place = left[written:], place + written
@@ -198,7 +198,8 @@ class NewFile(Destination):
         return np.array(np.load(self.unfinished, mmap_mode="r")[self.layout.index(part)])
 
     def finish(self) -> None:
-        os.fsync(self.file)
+        if self.file is not None:
+            os.fsync(self.file)
         self.unfinished.replace(self.path)
 
     def close(self) -> None:

@@ -117,7 +117,7 @@ class Ranks(Engine):
     several = True
 
     def __init__(self) -> None:
-        from torch.distributed import PrefixStore
+        from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
         from torch.distributed.rendezvous import rendezvous
 
         if "TORCHELASTIC_RUN_ID" not in os.environ:

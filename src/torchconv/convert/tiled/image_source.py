@@ -85,7 +85,7 @@ class StripImage(ImageSource):
     """
 
     def __init__(self, strips: Any, array_shape: Sequence[int], layout: ArrayLayout) -> None:
-        self.make: Callable[[], Iterator[Any]] = strips if callable(strips) else lambda: iter(strips)
+        self.make: Callable[[], Any] = strips if callable(strips) else lambda: iter(strips)
         self.repeats = callable(strips) or iter(strips) is not strips
         self.array_shape, self.layout, self.shape = tuple(array_shape), layout, layout.whole(array_shape)
         self._begin()
@@ -93,7 +93,8 @@ class StripImage(ImageSource):
         self.kind = self.held[0][1].dtype
 
     def _begin(self) -> None:
-        self.strips, self.end, self.gone = self.make(), 0, 0
+        self.strips: Iterator[Any] = iter(self.make())
+        self.end, self.gone = 0, 0
         self.held: list[tuple[int, Tensor]] = []
 
     def _take(self) -> None:
