@@ -232,7 +232,7 @@ class _Calls(CallSink):
                 None if layer is None else layer[0],
                 module,
                 frozenset(one.name for one in func._schema.arguments if one.kwarg_only),
-                torch.Tag.nondeterministic_seeded in func.tags,
+                torch.Tag.nondeterministic_seeded in func.tags and given.get("dropout_p", 1) != 0,
             )
         )
 

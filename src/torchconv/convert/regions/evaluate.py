@@ -125,7 +125,7 @@ class Evaluator:
         for (rule, mine), last in zip(needs.rules, needs.last, strict=True):
             made = sum(sizes[one] for one in mine)
             read = sum(sizes[one] for one in rule.reads(mine) if one in sizes)
-            peak = max(peak, live + made + rule.copies * (made + read))
+            peak = max(peak, live + made + rule.scratch(read, made))
             live += made - sum(sizes[one] for one in last)
         return int(peak)
 

@@ -117,7 +117,7 @@ class JoinedPlaces(Rule):
         for axes in self._known.values():
             others = [(a, b) for at, (a, b) in enumerate(zip(axes, tiled, strict=True)) if at != dim and is_tiled(a)]
             if len(axes[dim]) > 1 or any(a != b for a, b in others):
-                raise NotLocal("it joins images that lie differently")
+                raise NotLocal("it joins places of the image and others along one axis")
         self.axes[self.result()] = (*tiled[:dim], (Part(sum(lengths), True),), *tiled[dim + 1 :])
 
     def reads(self, wanted: Blocks) -> Blocks:

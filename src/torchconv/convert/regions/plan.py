@@ -8,6 +8,7 @@ from ...errors import UnsupportedError
 from ...text import some
 from ...tracing.program import FromInput, FromModel, FromNowhere, FromStep, ModelProgram, Reference, Step
 from .blocks import Axes, NotLocal, length_of, untiled
+from .columns import columns
 from .letters import letters
 from .moves import moves
 from .reducing import Measured, measured
@@ -158,7 +159,7 @@ def rule_of(step: Step, number: int, axes: dict[Reference, Axes]) -> Rule:
     """How a step is computed in blocks; raises NotLocal where it cannot be."""
     if step.operation is None and not step.drafts:
         raise NotLocal("what it reads is not known")
-    for builder in (resizing, windows, moves):
+    for builder in (resizing, windows, moves, columns):
         rule = builder(step, number, axes)
         if rule is not None:
             return rule

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...network.pooling import PoolAll, PoolGrid, Summary
 from ...receptive import access
 from ...tracing.program import Reference, Step
-from .blocks import Block, is_tiled, length_of
+from .blocks import Block, Part, is_tiled, length_of
 from .letters import letters_of
 from .rules import Blocks, Given, Known, Rule
 from .statistics import Cells, Exponentials, Extremes, Moments, Products, State, Statistic
@@ -50,7 +50,7 @@ class Rescaled(Rule):
         return Block(block.axes[-rank:], block.spans[-rank:])
 
     def compute(self, wanted: Blocks, given: Given) -> dict[Reference, Tensor]:
-        scale, shift = (given.whole(self.result(at)) for at in (-1, -2))
+        scale, shift = (lying(given.whole(self.result(at)), wanted[self.result()]) for at in (-1, -2))
         x = given[self._one]
         y = torch.addcmul(shift.to(x), x, scale.to(x))
         arguments = self.step.arguments
@@ -71,11 +71,18 @@ class Normalised(Rule):
         return {self._one: wanted[self.result()]}
 
     def compute(self, wanted: Blocks, given: Given) -> dict[Reference, Tensor]:
-        largest, total = (given.whole(self.result(at)) for at in (-1, -2))
+        largest, total = (lying(given.whole(self.result(at)), wanted[self.result()]) for at in (-1, -2))
         x = given[self._one]
         if "log" in self.step.name:
             return {self.result(): x - (largest + total.log()).to(x)}
         return {self.result(): (x - largest.to(x)).exp() / total.to(x)}
+
+
+def lying(x: Tensor, block: Block) -> Tensor:
+    """What of a tensor with axes of length 1 meets a block."""
+    triples = [*zip(x.shape, block.axes, block.spans, strict=True)]
+    axes = tuple(axis if length > 1 else (Part(1),) for length, axis, _ in triples)
+    return Block(axes, tuple(spans if length > 1 else ((0, 1),) for length, _, spans in triples)).of(x)
 
 
 def measured(step: Step, number: int, known: Known) -> Measured | None:

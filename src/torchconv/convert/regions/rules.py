@@ -33,9 +33,7 @@ class Given:
 
 
 class Rule(ABC):
-    """One step in blocks; axes: of its results, by their references; copies: made of what goes in and comes out."""
-
-    copies = 0.0
+    """One step in blocks; axes: of its results, by their references."""
 
     def __init__(self, step: Step, number: int) -> None:
         self.step, self.number = step, number
@@ -48,6 +46,10 @@ class Rule(ABC):
     @abstractmethod
     def compute(self, wanted: Blocks, given: Given) -> dict[Reference, Tensor]:
         """The blocks that are wanted, from those that `reads` says."""
+
+    def scratch(self, read: int, made: int) -> int:
+        """Bytes that it takes beside so many that go in and come out."""
+        return 0
 
     def result(self, at: int = 0) -> Reference:
         """The reference to a result."""

@@ -12,9 +12,10 @@ from math import prod
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ...tracing.program import FromStep, Reference, Step
-from .blocks import Block, NotLocal, Part, Span, is_tiled
+from .blocks import Axes, Block, NotLocal, Part, Span, is_tiled, length_of
 from .rules import Given, Known, Letter
 
 State = tuple[Tensor, ...]  # of float64
@@ -61,6 +62,21 @@ class Statistic(ABC):
             found[one] = Block(axes, tuple(own))
         return found
 
+    def _check_kept(self, axes: Axes, dims: Sequence[int]) -> None:
+        """Raises NotLocal unless the axes of the image that are left each have their own places."""
+        if any(is_tiled(axis) and len(axis) > 1 for dim, axis in enumerate(axes) if dim not in dims):
+            raise NotLocal("it reads all along some axes of the image, and is asked at every place of the others")
+
+    def _placed(self, x: Tensor, block: Block, dims: Sequence[int], empty: float) -> Tensor:
+        """Numbers of a block for its axes but `dims` (or those with length 1), where they lie in the whole."""
+        left = [dim for dim in range(len(block.axes)) if x.ndim == len(block.axes) or dim not in dims]
+        for at, dim in enumerate(left):
+            if is_tiled(block.axes[dim]) and dim not in dims:
+                ((start, stop),) = block.spans[dim]
+                rest = length_of(block.axes[dim]) - stop
+                x = functional.pad(x, [0, 0] * (x.ndim - 1 - at) + [start, rest], value=empty)
+        return x
+
     @abstractmethod
     def measure(self, given: Given, blocks: Mapping[Reference, Block]) -> State:
         """Of blocks."""
@@ -103,20 +119,22 @@ class Moments(Statistic):
         groups: int | None = None,
     ) -> None:
         super().__init__(step, number, known, {one: [*range(len(known[one]))]})
-        if any(is_tiled(axis) for dim, axis in enumerate(known[one]) if dim not in dims):
-            raise NotLocal("it reads all along some axes of the image, and is asked at every place of the others")
+        self._check_kept(known[one], dims)
         self._one, self._dims, self._finish, self._groups = one, dims, finish, groups
 
     def measure(self, given: Given, blocks: Mapping[Reference, Block]) -> State:
         x = given[self._one]
-        if self._groups is None:
-            return moments(x, self._dims)
-        return moments(x.unflatten(1, (self._groups, -1)), range(2, x.ndim + 1))
+        if self._groups is not None:
+            return moments(x.unflatten(1, (self._groups, -1)), range(2, x.ndim + 1))
+        count, mean, squares = moments(x, self._dims)
+        many = (count.expand(mean.shape), mean, squares)
+        return tuple(self._placed(one, blocks[self._one], self._dims, 0) for one in many)
 
     def merge(self, one: State, other: State) -> State:
         (n, mean, squares), (m, other_mean, other_squares) = one, other
         apart, total = other_mean - mean, n + m
-        return total, mean + apart * (m / total), squares + other_squares + apart**2 * (n * m / total)
+        share = m / total.clamp(min=1)
+        return total, mean + apart * share, squares + other_squares + apart**2 * (n * share)
 
     def results(self, state: State, whole: Callable[[Reference], Tensor]) -> dict[Reference, Tensor]:
         return {FromStep(self.number, at): one for at, one in self._finish(state, whole).items()}
@@ -128,15 +146,15 @@ class Extremes(Statistic):
     def __init__(self, step: Step, number: int, known: Known, dims: Sequence[int], keep: bool, largest: bool) -> None:
         (one,) = step.reads[0]
         super().__init__(step, number, known, {one: [*range(len(known[one]))]})
-        if any(is_tiled(axis) for dim, axis in enumerate(known[one]) if dim not in dims):
-            raise NotLocal("it reads all along some axes of the image, and is asked at every place of the others")
+        self._check_kept(known[one], dims)
         self._one, self._dims, self._keep, self._largest = one, tuple(dims), keep, largest
 
     def measure(self, given: Given, blocks: Mapping[Reference, Block]) -> State:
         x = given[self._one]
         x = x.to(torch.uint8) if x.dtype == torch.bool else x
         found = x.amax(self._dims, self._keep) if self._largest else x.amin(self._dims, self._keep)
-        return (found.double().cpu(),)
+        empty = -float("inf") if self._largest else float("inf")
+        return (self._placed(found.double().cpu(), blocks[self._one], self._dims, empty),)
 
     def merge(self, one: State, other: State) -> State:
         return ((torch.maximum if self._largest else torch.minimum)(one[0], other[0]),)
@@ -206,18 +224,19 @@ class Exponentials(Statistic):
 
     def __init__(self, step: Step, number: int, known: Known, one: Reference, dim: int) -> None:
         super().__init__(step, number, known, {one: [*range(len(known[one]))]})
-        if any(is_tiled(axis) for at, axis in enumerate(known[one]) if at != dim):
-            raise NotLocal("it reads all along some axes of the image, and is asked at every place of the others")
+        self._check_kept(known[one], [dim])
         self._one, self._dim = one, dim
 
     def measure(self, given: Given, blocks: Mapping[Reference, Block]) -> State:
         x = given[self._one].double()
         largest = x.amax(self._dim, keepdim=True)
-        return largest.cpu(), (x - largest).exp().sum(self._dim, keepdim=True).cpu()
+        found = (largest, -float("inf")), ((x - largest).exp().sum(self._dim, keepdim=True), 0.0)
+        return tuple(self._placed(each.cpu(), blocks[self._one], [self._dim], empty) for each, empty in found)
 
     def merge(self, one: State, other: State) -> State:
         largest = torch.maximum(one[0], other[0])
-        return largest, one[1] * (one[0] - largest).exp() + other[1] * (other[0] - largest).exp()
+        less = [(each - largest).nan_to_num(-float("inf")).exp() for each in (one[0], other[0])]  # where none was seen
+        return largest, one[1] * less[0] + other[1] * less[1]
 
     def results(self, state: State, whole: Callable[[Reference], Tensor]) -> dict[Reference, Tensor]:
         return {FromStep(self.number, -1): state[0], FromStep(self.number, -2): state[1]}

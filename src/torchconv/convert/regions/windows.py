@@ -21,6 +21,7 @@ from ...description import shapes
 from ...description.axis import Axis
 from ...description.convolution import Convolution
 from ...description.interval import Excerpt, excerpt
+from ...description.shapes import repeats
 from ...network.operations import Convolve
 from ...network.pooling import PoolWindows
 from ...receptive import access
@@ -28,6 +29,7 @@ from ...tracing.program import Reference, Step
 from .blocks import Axes, Block, NotLocal, Part, is_tiled, length_of
 from .rules import Blocks, Given, Known, Rule
 
+STRIP = 2**25  # bytes of a convolution's output that are computed at a time, so that torch's copies stay small
 Excerpts = list[tuple[int, Excerpt]]  # the axis of the tensor, and what is read of it
 
 
@@ -88,14 +90,37 @@ class Windows(Rule):
             one = self.result(at)
             if one not in wanted:
                 continue
-            if have.is_whole and wanted[one].is_whole:
+            small = torch.Size(wanted[one].shape).numel() * self.step.dtypes[0].itemsize <= STRIP
+            if small and have.is_whole and wanted[one].is_whole:
                 found[one] = self.call(given)[at]
                 continue
-            own = self.reads({one: wanted[one]})[self._one]
-            excerpts = self._excerpts(one, wanted[one])
-            x = _bordered(own.of(given[self._one], have), excerpts)
-            found[one] = self._compute(self, x, excerpts, given)
+            found[one] = self._in_strips(one, wanted[one], have, given)
         return found
+
+    def _in_strips(self, one: Reference, block: Block, have: Block, given: Given) -> Tensor:
+        """A block, in strips along its first axis of windows where it is large."""
+        width = self.step.dtypes[0].itemsize
+        dim = next((dim for dim, axis in enumerate(self._known) if dim in self._sliding[0] and is_tiled(axis)), None)
+        count = repeats(torch.Size(block.shape).numel() * width, STRIP)
+        if dim is None or count < 2 or self._compute in (padded, sliced):
+            return self._part(one, block, have, given)
+        ((start, stop),) = block.spans[dim]
+        each = repeats(stop - start, count)
+        result = torch.empty(block.shape, dtype=self.step.dtypes[0], device=given[self._one].device)
+        for first in range(start, stop, each):
+            last = min(first + each, stop)
+            strip = Block(block.axes, (*block.spans[:dim], ((first, last),), *block.spans[dim + 1 :]))
+            result.narrow(dim, first - start, last - first).copy_(self._part(one, strip, have, given))
+        return result
+
+    def _part(self, one: Reference, block: Block, have: Block, given: Given) -> Tensor:
+        own = self.reads({one: block})[self._one]
+        excerpts = self._excerpts(one, block)
+        x = _bordered(own.of(given[self._one], have), excerpts)
+        return self._compute(self, x, excerpts, given)
+
+    def scratch(self, read: int, made: int) -> int:
+        return min(read + made, 4 * STRIP)
 
     def _excerpts(self, one: Reference, block: Block) -> Excerpts:
         axes = self._sliding[next(at for at in range(len(self._sliding)) if self.result(at) == one)]

@@ -275,5 +275,10 @@ def _names(program: ModelProgram) -> list[str]:
     """What the outputs are called: by their keys, or their places."""
     numbered = pytree.tree_unflatten([*range(len(program.answer))], program.form)
     paths = (path for path, _ in pytree.tree_flatten_with_path(numbered)[0])
-    names = [".".join(str(next(iter(vars(key).values()))) for key in path) for path in paths]
+    names = [".".join(_word(key) for key in path) for path in paths]
     return [name or "output" for name, one in zip(names, program.answer, strict=True) if one is None]
+
+
+def _word(key: Any) -> str:
+    """A key, a place or a name on the way to an output."""
+    return str(next(getattr(key, kind) for kind in ("key", "idx", "name") if hasattr(key, kind)))
