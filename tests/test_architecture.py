@@ -9,7 +9,10 @@ import pytest
 from torchconv.errors import SettingError, ShapeError, TextError
 from torchconv.language.network_module import build
 from torchconv.language.parser import parse
+from torchconv.network.graph import Recurrence
 from torchconv.network.operations import Volume
+from torchconv.network.propagation import propagate
+from torchconv.network.recurrence import with_passes
 
 CIFAR = Volume(3, (32, 32))
 
@@ -179,6 +182,100 @@ def test_marks_may_be_set_again_in_every_repeat() -> None:
 def test_bare_input_needs_a_volume() -> None:
     with pytest.raises(TextError, match=r"Write INPUT\[32x32x3\]"):
         parse("INPUT - FC").network(classes=2)
+
+
+RECURRENT = (
+    "MARK[image] - RECUR(CONCAT(IDENTITY | FROM[image]) - CONV[8] - TANH - CONV[classes, 1x1])[n=N, zeros] - SOFTMAX"
+)
+
+
+def test_passes_share_their_weights() -> None:
+    network = parse(RECURRENT, N=3).network(CIFAR, 5)
+    names = [node.name for node in network.nodes]
+    assert names[:7] == ["input", "zeros1", "recur1", "concat1", "conv1", "tanh1", "conv2"]
+    assert names[7:12] == ["recur1_2", "concat1_2", "conv1_2", "tanh1_2", "conv2_2"]
+    assert names[-2:] == ["conv2_3", "softmax"]
+    by_name = {row.node.name: row for row in network.rows}
+    assert by_name["recur1"].node.inputs == ("zeros1",)
+    assert by_name["recur1_3"].node.inputs == ("conv2_2",)
+    assert by_name["concat1_2"].node.inputs == ("recur1_2", "input")
+    assert by_name["conv1_3"].node.shares == "conv1"
+    once = parse(RECURRENT, N=1).network(CIFAR, 5)
+    assert network.parameters == once.parameters == 8 * (9 * 8 + 1) + 5 * (8 + 1)
+    assert network.macs == 3 * once.macs
+    assert network.recurrences == (Recurrence("recur1", "conv2", 3),)
+
+
+def test_another_number_of_passes_is_the_text_with_that_number() -> None:
+    inner = "MARK[a] - RECUR(SUM(IDENTITY | CONV[3]) - RELU)[N] - MARK[b] - CONV[3]"
+    nested = f"CONV[3] - RECUR[n=N]({inner}) - CONCAT(FROM[a] | FROM[b] | IDENTITY)"
+    for text in (RECURRENT, nested, "RECUR(CONV[3, 5x5, valid] - RELU)[N]"):
+        three = parse(text, N=3).network(CIFAR, 5 if "classes" in text else None)
+        for count in (1, 2, 5):
+            assert with_passes(three, count) == parse(text, N=count).network(CIFAR, 5 if "classes" in text else None)
+        assert with_passes(with_passes(three, 1), 3) == three
+        assert three.on(Volume(3, (40, 44))).recurrences == three.recurrences
+
+
+def test_a_recurrence_is_read_either_way_and_bound_like_a_repeat() -> None:
+    for text in ("RECUR[n=3](CONV - RELU)", "RECUR(CONV-RELU)[n=3]", "RECUR ( CONV-RELU ) [ n = 3 ]"):
+        assert str(parse(text)) == "RECUR[n=3](CONV - RELU)"
+    assert parse("RECUR(CONV[3])").network(CIFAR).recurrences[0].passes == 2
+    pattern = parse("(RECUR(CONV[3] - POOL?)[N])*M - RECUR(CONV[3])[n=N, zeros]")
+    assert pattern.names == ("M", "N", "pool")
+    assert str(pattern.bind(N=4, M=1, pool=False)) == "(RECUR[4](CONV[3]))*1 - RECUR[n=4, zeros](CONV[3])"
+    assert [str(one) for one in parse("RECUR(CONV)[N]").expand(N=[1, 2])] == ["RECUR[1](CONV)", "RECUR[2](CONV)"]
+
+
+def test_receptive_fields_grow_with_the_passes() -> None:
+    for count in (1, 2, 4):
+        *_, last = propagate(parse(RECURRENT, N=count).network(CIFAR, 5))
+        assert [way.progression.size for way in last.field.aligned if way] == [2 * count + 1] * 2
+        assert not last.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        (
+            "RECUR(CONV[8])[n=3]",
+            ShapeError,
+            ["comes out of recur1", "32x32x8", "channels as go in, 3", "zeros", "column 9:"],
+        ),
+        ("RECUR(CONV[8])[n=1]", ShapeError, ["comes out of recur1"]),
+        ("RECUR(CONCAT(IDENTITY | CONV))[zeros]", ShapeError, ["comes out of recur1"]),
+        (
+            "RECUR(CONV[3, 12x12, valid])[n=3]",
+            ShapeError,
+            ["layer conv1_3 on a volume 10x10x3", "at least 12", "column 9:"],
+        ),
+        (
+            "RECUR(POOL - LOCAL[3])[n=2]",
+            ShapeError,
+            ["conv1_2, with the weights of conv1", "got 8x8x3", "expected 16x16x3"],
+        ),
+        ("RECUR(CONV[3])[n=N]", TextError, ["passes of RECUR: got N", "parse(text, N=2)"]),
+        ("RECUR(CONV[3])[n=0]", SettingError, ["got 0", "column 24:"]),
+        ("RECUR(CONV[3])[n=3x3]", TextError, ["got '3x3'"]),
+        ("RECUR(CONV[3])[n=99999]", TextError, ["passes of RECUR: got 99999", "at most 10000"]),
+        ("RECUR(CONV | CONV)", TextError, ["branches of RECUR: got 2 branches", "expected one"]),
+        ("RECUR", TextError, ["branches of RECUR: got 0 branches"]),
+        ("RECUR[2](CONV[3])[3]", TextError, ["n twice"]),
+        ("MARK[a] - RECUR(FROM[a] - CONV[3])", TextError, ["layer recur1: got an output that nothing reads"]),
+        ("RECUR(CONV[3] - SOFTMAX)", TextError, ["SOFTMAX: got layers after it"]),
+    ],
+)
+def test_recurrences_that_cannot_be(text: str, error: type[Exception], words: list[str]) -> None:
+    with pytest.raises(error) as caught:
+        parse(f"INPUT - {text}").network(CIFAR)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_passes_of_a_network_without_recurrence() -> None:
+    with pytest.raises(SettingError, match="passes: got 2, expected none: the network has no RECUR"):
+        with_passes(parse("CONV").network(CIFAR), 2)
+    with pytest.raises(SettingError, match="passes: got 0"):
+        with_passes(parse("RECUR(CONV[3])").network(CIFAR), 0)
 
 
 def test_a_thousand_layers_take_less_than_two_seconds() -> None:

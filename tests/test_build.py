@@ -12,7 +12,7 @@ import torch
 
 import torchconv as tc
 from torchconv.errors import SettingError, ShapeError, TextError
-from torchconv.language.network_module import build
+from torchconv.language.network_module import NetworkModule, build
 from torchconv.language.parser import parse
 from torchconv.network.operations import Volume
 
@@ -227,6 +227,8 @@ ANY_SIZE = [
     "MARK[a] - CONV[3, valid] - CONV[3, valid] - SUM[crop, low=2](FROM[a] - CONV[3] | IDENTITY)",
     "MARK[a] - CONV[3, valid] - MARK[b] - FROM[a] - CONV[2] - CROP[to=b] - CONCAT(FROM[b] | IDENTITY)",
     "CONV[3] - GRIDPOOL[2, mean] - FC[4]",
+    "MARK[a] - RECUR(CONCAT(IDENTITY | FROM[a]) - CONV[3] - POOL - RELU - UPSAMPLE[to=a])[zeros]",
+    "MARK[a] - CONV[2, 3, valid] - RECUR(CONV[2, 3, valid])[n=2] - CONCAT[crop](IDENTITY | FROM[a] | FROM[a])",
 ]
 
 
@@ -337,3 +339,104 @@ def test_depth_to_space_is_inspected_traced_and_drawn() -> None:
     for place in np.ndindex(10, 12):
         assert tuple(fields[0].of(place)) == tuple(fields[1].of(place))
     assert "pixelshuffle1" in tc.draw_network(SHUFFLED).svg
+
+
+RECURRENT = (
+    "INPUT[9x11x3] - MARK[image] - RECUR(CONCAT(IDENTITY | FROM[image]) - CONV[8] - TANH - CONV[4, 1x1])[n=3, zeros]"
+)
+
+
+def refined(model: NetworkModule, x: torch.Tensor, passes: int) -> torch.Tensor:
+    """The passes written out."""
+    y = torch.zeros(len(x), 4, *x.shape[2:], dtype=x.dtype)
+    for _ in range(passes):
+        y = model.conv2(model.conv1(torch.cat([y, x], 1)).tanh())
+    return y
+
+
+def test_a_recurrence_applies_the_same_layers_again() -> None:
+    model = build(f"{RECURRENT} - SOFTMAX").double()
+    assert list(model.state_dict()) == ["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"]
+    assert sum(one.numel() for one in model.parameters()) == model.network.parameters
+    x = torch.randn(2, 3, 9, 11, dtype=torch.double)
+    torch.testing.assert_close(model(x), refined(model, x, 3).softmax(1))
+    torch.testing.assert_close(model.scores(x, passes=5), refined(model, x, 5))
+    larger = torch.randn(1, 3, 14, 8, dtype=torch.double)
+    torch.testing.assert_close(model(larger, passes=1), refined(model, larger, 1).softmax(1))
+
+
+def test_gradients_add_up_over_the_passes() -> None:
+    model = build(RECURRENT).double()
+    x = torch.randn(2, 3, 9, 11, dtype=torch.double)
+    (model(x) ** 2).sum().backward()
+    found = [one.grad.clone() for one in model.parameters() if one.grad is not None]
+    model.zero_grad()
+    (refined(model, x, 3) ** 2).sum().backward()
+    for one, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(one, parameter.grad)
+    three = [float(one.abs().sum()) for one in found]
+    model.zero_grad()
+    (model(x, passes=1) ** 2).sum().backward()
+    assert all(
+        float(one.grad.abs().sum()) != total
+        for one, total in zip(model.parameters(), three, strict=True)
+        if one.grad is not None
+    )
+
+
+def test_the_number_of_passes_may_be_set() -> None:
+    model = build(RECURRENT)
+    x = torch.randn(1, 3, 9, 11)
+    assert (model.passes, build("CONV").passes) == (3, None)
+    model.passes = 5
+    assert model.passes == 5
+    torch.testing.assert_close(model(x), refined(model, x, 5))
+    again = pickle.loads(pickle.dumps(model))
+    torch.testing.assert_close(again(x), model(x))
+    assert model.network == build(RECURRENT.replace("n=3", "n=5")).network
+    assert tc.inspect(model).total_macs == 5 * build(RECURRENT.replace("n=3", "n=1")).network.macs
+    assert tc.receptive_field(model).size == (11, 11)
+    for wrong in (0, True, 1.5):
+        with pytest.raises(SettingError, match="passes: got"):
+            model(x, passes=wrong)
+        with pytest.raises(SettingError, match="passes: got"):
+            model.passes = wrong
+    with pytest.raises(SettingError, match="the network has no RECUR"):
+        build("CONV", input=(3, 9, 11))(x, passes=2)
+
+
+def test_passes_that_shrink_the_image_name_the_layer() -> None:
+    model = build("INPUT[20x1] - RECUR(CONV[1, 5, valid] - RELU)[n=2] - CONV[2]")
+    assert model(torch.randn(1, 1, 20), passes=4).shape == (1, 2, 4)
+    with pytest.raises(ShapeError, match=r"layer conv1_5 on a volume 4x1.*at least 5"):
+        model(torch.randn(1, 1, 20), passes=5)
+
+
+def test_nested_recurrences_and_marks_inside_them() -> None:
+    inner = "RECUR(SUM(IDENTITY | CONV[2, 1]) - RELU)[2]"
+    model = build(f"INPUT[12x2] - RECUR(CONV[2] - MARK[m] - {inner})[3] - CONCAT(FROM[m] | IDENTITY)")
+    x = y = torch.randn(2, 2, 12)
+    for _ in range(3):
+        y = mark = model.conv1(y)
+        for _ in range(2):
+            y = (y + model.conv2(y)).relu()
+    torch.testing.assert_close(model(x), torch.cat([mark, y], 1))
+    assert model.network.output == Volume(4, (12,))
+
+
+def test_a_recurrence_in_a_classifier_trains_and_is_drawn() -> None:
+    model = build("CONV[8] - RECUR(CONV[8, bias=no] - NORM - RELU)[n=4] - GLOBALPOOL - FC[3]", input=(3, 12, 12))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    images, target = torch.randn(8, 3, 12, 12), torch.arange(8) % 3
+    losses = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(images), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert "fc1" in tc.draw_network(model).svg
+    traced = tc.inspect(torch.nn.Sequential(model), (3, 12, 12))
+    own = tc.inspect(model)
+    assert (traced.total_parameters, traced.total_macs) == (own.total_parameters, own.total_macs)

@@ -13,7 +13,7 @@ from torchconv.description.pooling import Pooling
 from torchconv.errors import UnsupportedError
 from torchconv.inspection.network_of import network_of
 from torchconv.language.network_module import made
-from torchconv.network import branches, operations as ops, pooling
+from torchconv.network import branches, operations as ops, pooling, recurrence
 from torchconv.network.base import Elementwise, Locality, Operation, Recorded, Unlearned, Volume
 from torchconv.network.graph import Network, Node
 from torchconv.network.propagation import propagate, shape_of
@@ -44,6 +44,8 @@ EXAMPLES: list[tuple[Operation, tuple[Volume, ...]]] = [
     (branches.Concat(), (WIDE, Volume(1, (6, 7)))),
     (branches.Concat(crop=True), (Volume(4, (8, 8)), WIDE)),
     (branches.Concat(crop=True, low=1), (Volume(4, (8, 8)), WIDE)),
+    (recurrence.Again(), (WIDE,)),
+    (recurrence.Zeros(5), (WIDE,)),
     (branches.Crop(), (WIDE, Volume(2, (3, 5)))),
     (branches.Crop(1), (LINE, Volume(2, (5,)))),
     (ops.Upsample((2, 3), to_size=True), (WIDE, Volume(1, (13, 19)))),
@@ -147,7 +149,9 @@ def test_locality_is_what_it_reads(operation, volumes):
         return
     field, size = field_of(operation, volumes), volumes[0].size
     reads = [np.broadcast_to(marks, (*field.shape, length)) for marks, length in zip(field.reads, size, strict=True)]
-    if operation.locality is Locality.POINTWISE:
+    if isinstance(operation, recurrence.Zeros):
+        assert not any(marks.any() for marks in reads)
+    elif operation.locality is Locality.POINTWISE:
         assert operation.output(*volumes).size == size
         for axis, marks in enumerate(reads):
             place = np.eye(size[axis], dtype=bool).reshape(
@@ -198,9 +202,8 @@ def test_a_traced_module_has_the_locality_of_its_operation(operation, volumes):
         return
     nodes = network_of(built(operation, volumes), [shape_of(volume) for volume in volumes]).network.nodes
     traced = [node.operation for node in nodes if node.operation.word not in ("input", "reshape", "permute", "slice")]
-    assert traced or isinstance(
-        operation, ops.ShufflePixels | branches.Crop
-    )  # made of views where torch has none for the rank
+    views = ops.ShufflePixels | branches.Crop | recurrence.Again | recurrence.Zeros  # made of views, or of nothing
+    assert traced or isinstance(operation, views)
     if len(traced) == 1 and not isinstance(operation, ops.FullyConnected):
         expected = Locality.POINTWISE if isinstance(operation, branches.Merge) else operation.locality
         assert traced[0].locality is expected

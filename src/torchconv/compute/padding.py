@@ -16,10 +16,21 @@ from torch import Tensor
 from ..description import shapes
 from ..description.axis import Axis
 from ..description.convolution import Convolution
+from .tensors import recording
 
 
-def pad(x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Zeros added (low, high) to the last axes, or samples cut off where negative; x itself if there are none."""
+def follows_size(axes: Sequence[Axis]) -> bool:
+    """Whether torch.compile or an exporter follows, and how much is padded depends on a size, which may be a symbol."""
+    return recording() and any(axis.padding == "same" and axis.stride > 1 for axis in axes)
+
+
+def pad(x: Tensor, pairs: Sequence[tuple[int, int]], always: bool = False) -> Tensor:
+    """Zeros added (low, high) to the last axes, or samples cut off where negative; x itself if there are none.
+
+    always: without looking whether there are any, since nothing may be decided by symbols.
+    """
+    if always:
+        return F.pad(x, [side for pair in reversed(pairs) for side in pair])
     if any(low > 0 or high > 0 for low, high in pairs):
         x = F.pad(x, [max(side, 0) for pair in reversed(pairs) for side in pair])
     if any(low < 0 or high < 0 for low, high in pairs):  # after, because a cut may reach into what was added
@@ -27,9 +38,9 @@ def pad(x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
     return x
 
 
-def unpad(x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+def unpad(x: Tensor, pairs: Sequence[tuple[int, int]], always: bool = False) -> Tensor:
     """The adjoint of `pad`."""
-    return pad(x, [(-low, -high) for low, high in pairs])
+    return pad(x, [(-low, -high) for low, high in pairs], always)
 
 
 def spread(x: Tensor, steps: Sequence[int]) -> Tensor:

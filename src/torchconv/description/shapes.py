@@ -48,7 +48,9 @@ def padding(axis: Axis, size: int) -> tuple[int, int]:
         missing = -(length + low + high - axis.span) % axis.stride if axis.ceil else 0
         return low, high + missing if high + missing < axis.span else high
     outputs = -(-length // axis.stride)
-    total = max((outputs - 1) * axis.stride + axis.span - length, 0)
+    total = (outputs - 1) * axis.stride + axis.span - length
+    if axis.span < axis.stride:  # only then can it be less than 0; a size that is a symbol is not compared in vain
+        total = max(total, 0)
     return total // 2, total - total // 2
 
 

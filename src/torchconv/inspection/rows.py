@@ -102,7 +102,7 @@ def _row(one: NodeRow, inputs: tuple[str, ...], read: Sequence[Volume], found: F
         dense=dense,
         equivariant=moves,
         known=operation.known,
-        module=recorded.module if recorded else one.node.name if read else "",
+        module=recorded.module if recorded else (one.node.shares or one.node.name) if read else "",
     )
 
 

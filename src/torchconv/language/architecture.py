@@ -10,14 +10,27 @@ from typing import Any
 
 from ..description.axis import integer, plain
 from ..errors import SettingError, TextError, TorchconvError
-from ..network.graph import Growing, Network
+from ..network.graph import Growing, Network, Recurrence
 from ..network.operations import Input, Volume
 from ..network.propagation import steps
+from ..network.recurrence import Again, Zeros, repeat
 from ..text import did_you_mean
 from .semantics import Surroundings
-from .syntax import NOTHING, Branches, Chain, LayerItem, Optional, Repeat, SourceLocation, pointed
+from .syntax import (
+    NOTHING,
+    RECURRENT,
+    Branches,
+    Chain,
+    LayerItem,
+    Optional,
+    Repeat,
+    SourceLocation,
+    pointed,
+    waiting,
+)
 from .words import WORDS, operations, read
 
+PASSES = 2  # of a RECUR that says no number
 MOST_LAYERS = 10_000  # repeats multiply, so that a short text could ask for more than any memory holds
 
 Leaf = LayerItem | Branches
@@ -44,6 +57,7 @@ class Construction:
         made = operations(first, Surroundings(Volume(0), input))[0]
         assert isinstance(made, Input)
         self._growing = Growing(made if input is None else Input(input))  # what the caller says wins
+        self._recurrences: list[Recurrence] = []
         rest = leaves[1:] if starts else leaves
         last = len(rest) - 1 - bool(rest and rest[-1].word == "SOFTMAX")  # the layer that gives the scores
         here, decides = made.word, None if classes is None else _decides(rest)
@@ -87,6 +101,9 @@ class Construction:
             raise pointed(TextError("SOFTMAX", got="layers after it", expected="it at the end", fix=fix), leaf.place)
         if leaf.word in ("MARK", "FROM"):
             return self._go(leaf, here)
+        if leaf.word == RECURRENT:
+            assert isinstance(leaf, Branches)
+            return self._recur(leaf, here, outputs)
         sources = [here]
         if isinstance(leaf, Branches):
             sources = [self._branch(branch, here, outputs) for branch in leaf.branches]
@@ -109,6 +126,46 @@ class Construction:
         for number, leaf in enumerate(leaves):
             here = self._add(leaf, here, outputs=outputs if number == decides else None)
         return here
+
+    def _recur(self, leaf: Branches, here: str, outputs: int | None) -> str:
+        """The node in which the last pass of a RECUR ends."""
+        said = read(leaf)
+        if (name := waiting(leaf)) is not None:
+            raise _unbound("passes of RECUR", name, leaf.place)
+        try:
+            if "zeros" in said:
+                here = self._growing.add(Zeros(self._channels(leaf, here, outputs)), [here])
+                self._places[here] = leaf.place
+            start = self._growing.add(Again(), [here])
+            self._places[start] = leaf.place
+            end = self._branch(leaf.branches[0], start, outputs)
+            owner = self._growing.rows[end].node.shares or end
+            recurrence = Recurrence(start, owner, said.get("n", PASSES))
+            if recurrence.passes > MOST_LAYERS:
+                raise TextError("passes of RECUR", got=recurrence.passes, expected=f"at most {MOST_LAYERS}")
+            repeat(self._growing, recurrence)
+        except TorchconvError as error:
+            raise error if error.where else pointed(error, leaf.place) from None
+        self._recurrences.append(recurrence)
+        rows, latest = self._growing.rows, self._growing.latest
+        self._marks = {mark: latest[rows[node].node.shares or node] for mark, node in self._marks.items()}
+        self._places |= {latest[node]: place for node, place in self._places.items() if node in latest}
+        return latest[owner]
+
+    def _channels(self, leaf: Branches, here: str, outputs: int | None) -> int:
+        """How many channels come out of a RECUR if as many go in."""
+        channels = 1
+        for _ in range(2):
+            kept = self._growing, self._marks, self._marking, self._counts, self._recurrences, self._places
+            self._growing, self._recurrences = self._growing.copy(), self._recurrences.copy()
+            self._marks, self._marking = self._marks.copy(), self._marking.copy()
+            self._counts, self._places = self._counts.copy(), self._places.copy()
+            try:
+                end = self._branch(leaf.branches[0], self._growing.add(Zeros(channels), [here]), outputs)
+                channels = self._growing.rows[end].volume.channels
+            finally:
+                self._growing, self._marks, self._marking, self._counts, self._recurrences, self._places = kept
+        return channels
 
     def _coarser(self, mark: str, here: str) -> tuple[int, ...] | None:
         """How many times as far apart samples of a node are as those at a mark; None if that is no whole number."""
@@ -134,7 +191,7 @@ class Construction:
 
     def _finished(self, end: str, place: SourceLocation | None) -> Network:
         """The network that ends in this node; raises TextError for layers that lead nowhere."""
-        network = self._growing.network()
+        network = self._growing.network(tuple(self._recurrences))
         used = {end}
         for node in reversed(network.nodes):
             if node.name in used:
@@ -163,9 +220,13 @@ def _decides(leaves: Sequence[Leaf]) -> int | None:
 
 def _number(repeat: Repeat) -> int:
     if isinstance(repeat.count, str):
-        fix = f"Bind it: parse(text, {repeat.count}=2)."
-        raise pointed(TextError("count of a repeat", got=repeat.count, expected="a number", fix=fix), repeat.place)
+        raise _unbound("count of a repeat", repeat.count, repeat.place)
     return repeat.count
+
+
+def _unbound(what: str, name: str, place: SourceLocation | None) -> TorchconvError:
+    """The error of a count whose name has no value yet."""
+    return pointed(TextError(what, got=name, expected="a number", fix=f"Bind it: parse(text, {name}=2)."), place)
 
 
 @dataclass(frozen=True)
@@ -261,10 +322,11 @@ class Architecture:
         """The kind of each name: int for a count, bool for an option."""
         kinds: dict[str, type] = {}
         for item in self.chain.walk():
+            name: str | None
             if isinstance(item, Optional):
                 name, kind = item.name, bool
-            elif isinstance(item, Repeat) and isinstance(item.count, str):
-                name, kind = item.count, int
+            elif (name := waiting(item)) is not None:
+                kind = int
             else:
                 continue
             if kinds.setdefault(name, kind) is not kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ class Merging(torch.nn.Module):
     def forward(self, *parts: Tensor) -> Tensor:
         if self._crop:
             axes = zip(*(part.shape[2:] for part in parts), strict=True)
-            smallest: list[Any] = [torch.sym_min(*lengths) for lengths in axes]
+            smallest: list[Any] = [reduce(torch.sym_min, lengths) for lengths in axes]
             parts = tuple(cropped(part, smallest, self._low) for part in parts)
         return torch.cat(parts, 1) if self._word == "concat" else sum(parts[1:], parts[0])
 
@@ -76,6 +77,20 @@ class CropTo(torch.nn.Module):
         return cropped(x, like.shape[2:], self._low)
 
 
+class ZeroMaps(torch.nn.Module):
+    """So many channels of zeros, of the size and type of the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self._channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_zeros((x.shape[0], self._channels, *x.shape[2:]))
+
+    def extra_repr(self) -> str:
+        return f"{self._channels}"
+
+
 class UpsampleTo(torch.nn.Upsample):
     """Up-sampling by the factors, then to the size of another tensor: high ends cut off, or the last value repeated."""
 
@@ -91,8 +106,15 @@ class UpsampleTo(torch.nn.Upsample):
 def cropped(x: Tensor, size: Sequence[int], low: int | None) -> Tensor:
     """Samples cut off at the ends of each axis; sizes may be symbols, so that nothing is decided by them."""
     for axis, (first, _) in enumerate(shapes.cuts(x.shape[2:], size, low, torch.sym_min), 2):
-        x = x.narrow(axis, first, size[axis - 2])
+        x = _run_of(x, axis, first, size[axis - 2])
     return x
+
+
+def _run_of(x: Tensor, axis: int, first: int, length: int) -> Tensor:
+    """Neighbouring samples of an axis; where sizes are symbols a copy, laid out alike whatever they are."""
+    if recording():
+        return x.index_select(axis, torch.arange(length, device=x.device) + first)
+    return x.narrow(axis, first, length)
 
 
 def _extended(x: Tensor, axis: int, want: int) -> Tensor:

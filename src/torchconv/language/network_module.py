@@ -15,8 +15,10 @@ from ..errors import SettingError, ShapeError
 from ..network.base import ModuleSpec, Volume
 from ..network.graph import Network
 from ..network.operations import Convolve, FullyConnected, Input
+from ..network.recurrence import with_passes
 from .architecture import Architecture
 from .parser import parse
+from .program import Calls, program, run
 
 
 def made(spec: ModuleSpec) -> torch.nn.Module:
@@ -40,18 +42,16 @@ class NetworkModule(torch.nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self._taken: set[tuple[int, ...]] = set()  # shapes of images that have been looked at
+        self._taken: set[tuple[Any, ...]] = set()  # shapes of images that have been looked at
+        self._passes: int | None = None
         volumes = {row.node.name: row.volume for row in network.rows}
-        last = {name: node.name for node in network.nodes for name in node.inputs}
-        self._steps: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []  # node, what it reads, what it reads last
         for node in network.nodes:
-            if not isinstance(node.operation, Input):
+            if not isinstance(node.operation, Input) and node.shares is None:
                 read = [volumes[name] for name in node.inputs]
                 self.add_module(node.name, made(node.operation.torch_module(*read)))
-                done = tuple(name for name in dict.fromkeys(node.inputs) if last[name] == node.name)
-                self._steps.append((node.name, node.inputs, done))
         self._prepare()
-        self._scores = len(network.without_softmax().nodes) - 1
+        self._calls = program(network)
+        self._ends = [node.shares or node.name for node in (network.nodes[-1], network.without_softmax().nodes[-1])]
 
     def _prepare(self) -> None:
         """Weights right before a rectifier sqrt(6) times as large as torch.nn's (He et al. 2015, section 2.2).
@@ -60,42 +60,54 @@ class NetworkModule(torch.nn.Module):
         """
         weighted = {node.name for node in self.network.nodes if isinstance(node.operation, Convolve | FullyConnected)}
         for node in self.network.nodes:
-            if node.operation.word in RECTIFIERS and node.inputs[0] in weighted:
+            if node.operation.word in RECTIFIERS and node.inputs[0] in weighted and node.shares is None:
                 with torch.no_grad():
                     self.get_submodule(node.inputs[0]).weight.mul_(math.sqrt(6))  # pyright: ignore
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._run(x, len(self._steps))
+    @property
+    def passes(self) -> int | None:
+        """How often what stands in RECUR is applied; None for a network without one.
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Everything before a final SOFTMAX: what cross entropy takes."""
-        return self._run(x, self._scores)
+        It may be set to any number; `network` and all that is told of it follow.
+        """
+        return self.network.recurrences[-1].passes if self.network.recurrences else None
 
-    def _check(self, x: Tensor) -> None:
+    @passes.setter
+    def passes(self, number: int) -> None:
+        self.network = with_passes(self.network, number)
+        self._passes = self.passes
+        self._taken.clear()
+
+    def forward(self, x: Tensor, passes: int | None = None) -> Tensor:
+        return self._run(x, self._calls, self._ends[0], passes)
+
+    def scores(self, x: Tensor, passes: int | None = None) -> Tensor:
+        """Everything before a final SOFTMAX: what cross entropy takes; passes: of RECUR, by default its own number."""
+        before = self._calls if self._ends[0] == self._ends[1] else self._calls[:-1]
+        return self._run(x, before, self._ends[1], passes)
+
+    def _check(self, x: Tensor, passes: int | None) -> None:
         """Raise ShapeError for images that do not fit; each shape is looked at once."""
         shape = tuple(x.shape[1:])
-        if shape in self._taken or not all(type(length) is int for length in shape):
+        if (shape, passes) in self._taken or not all(type(length) is int for length in shape):
             return
         volume = self.network.input
         if len(shape) != 1 + len(volume.size) or shape[0] != volume.channels or not all(shape):
             axes = ", ".join(("height", "width") if len(volume.size) == 2 else ("length",) * len(volume.size))
             expected = f"(batch, {volume.channels}{axes and ', '}{axes})"
             raise ShapeError("input", got=tuple(x.shape), expected=expected)
-        self.network.with_weights_on(Volume(shape[0], shape[1:]))
+        network = self.network if passes is None else with_passes(self.network, passes)
+        network.with_weights_on(Volume(shape[0], shape[1:]))
         if len(self._taken) > MOST_REMEMBERED:
             self._taken.clear()
-        self._taken.add(shape)
+        self._taken.add((shape, passes))
 
-    def _run(self, x: Tensor, steps: int) -> Tensor:
+    def _run(self, x: Tensor, calls: Calls, end: str, passes: int | None) -> Tensor:
         if not recording():  # where sizes are symbols
-            self._check(x)
+            self._check(x, passes)
         values = {self.network.nodes[0].name: x}
-        for name, inputs, done in self._steps[:steps]:
-            x = self.get_submodule(name)(*[values[source] for source in inputs])
-            for source in done:  # whose memory is free from here on, unless a gradient needs it
-                del values[source]
-            values[name] = x
-        return x
+        run(calls, values, self.get_submodule, self._passes if passes is None else passes)
+        return values[end]
 
 
 def build(

@@ -99,9 +99,10 @@ class _Reader(Transformer_NonRecursive):
         return Optional(_shallow(body, place), str(parts[1] or Optional.usual_name(body)), place)
 
     def branches(self, parts: list[Any]) -> Branches:
-        word, settings, *chains = parts
+        word, before, *chains, after = parts
         place = self._place(word)
-        return Branches(str(word), tuple(_shallow(chain, place) for chain in chains), settings or (), place)
+        settings = (*(before or ()), *(after or ()))
+        return Branches(str(word), tuple(_shallow(chain, place) for chain in chains), settings, place)
 
     def layer(self, parts: list[Any]) -> LayerItem:
         word, settings = parts

@@ -169,6 +169,17 @@ class Chain:
 
 Item = LayerItem | Repeat | Optional | Branches
 NOTHING = LayerItem("IDENTITY")
+RECURRENT = "RECUR"
+
+
+def waiting(item: Item) -> str | None:
+    """The name of a count that waits for its value: of a repeat, or of the passes of a RECUR."""
+    if isinstance(item, Repeat):
+        return item.count if isinstance(item.count, str) else None
+    if not isinstance(item, Branches) or item.word != RECURRENT:
+        return None
+    names = (one.value for one in item.settings if one.value.isidentifier() and (one.name or one.value) != "zeros")
+    return next(names, None)
 
 
 def bodies(item: Item) -> tuple[Chain, ...]:
@@ -184,7 +195,11 @@ def _bound(item: Item, values: Mapping[str, Any]) -> tuple[Item, ...]:
         return (item,)
     if isinstance(item, Branches):
         kept = (branch.bound(values) for branch in item.branches)
-        return (replace(item, branches=tuple(one if one.items else Chain((NOTHING,)) for one in kept)),)
+        bodies = tuple(one if one.items else Chain((NOTHING,)) for one in kept)
+        settings = item.settings
+        if (name := waiting(item)) in values:
+            settings = tuple(replace(one, value=str(values[name])) if one.value == name else one for one in settings)
+        return (replace(item, branches=bodies, settings=settings),)
     body = item.body.bound(values)
     if not body.items:
         return ()

@@ -31,6 +31,8 @@ Whatever a layer does not say has its default, and all defaults are here:
     IDENTITY    nothing: it is what a branch without layers says
     MARK, FROM  a name: FROM[a] goes on from where MARK[a] stands
     SUM(a | b), CONCAT(a | b): branches; in brackets crop, low=      branches of equal sizes
+    RECUR(a)[n=3]: the same layers n times one after another, with   2 passes; what comes in goes in first
+                the same weights; zeros: zeros go in first
 
 Names that CONV takes: stride, padding, dilation, groups, connections, padding_mode, input_dilation, sharing, bias,
 bias_sharing, output_padding, to (LOCAL and TILED: but sharing); POOL and LEARNEDPOOL: stride, padding, dilation,
@@ -57,7 +59,7 @@ from ..network import operations as ops, pooling
 from ..network.branches import Concat, Crop, Sum
 from ..network.operations import Operation
 from ..text import did_you_mean
-from . import semantics
+from . import semantics, syntax
 from .semantics import Made, Surroundings, Values
 from .syntax import Argument, Branches, LayerItem, SourceLocation, pointed
 
@@ -134,6 +136,20 @@ def filters(text: str) -> int | str | None:
     return text if text == semantics.CLASSES else number(text)
 
 
+def count(text: str) -> int | str | None:
+    """A number, or a name that waits for one.
+
+    >>> count("3"), count("N"), count("3x3")
+    (3, 'N', None)
+    """
+    return number(text) or name(text)
+
+
+def read_passes(text: str) -> int | str:
+    """A number >= 1, or a name that waits for one; raises TextError or SettingError for anything else."""
+    return name(text) or positive("passes", notation.read_integer(text))
+
+
 def read_name(text: str) -> str:
     """A name; raises TextError for anything else."""
     found = name(text)
@@ -151,8 +167,8 @@ def read_count(text: str) -> int:
 class Word:
     """How one word reads its settings (`slots`: values without a name, `names`: those with one), and what it makes.
 
-    The first free slot that recognises a value takes it. branches: whether chains stand in round brackets after it.
-    needs: a setting that must be there. make is None for the words that only say where things are.
+    The first free slot that recognises a value takes it. branches: how many chains, at least and at most, stand in
+    round brackets after it. needs: a setting that must be there. make is None for words that say where things are.
     outputs: whether it "sets" the number of channels; "keeps" it, or keeps "scores" scores, so that those of the layer
     before count; or "joins" those of its branches, which must be equal.
     """
@@ -160,7 +176,7 @@ class Word:
     make: Callable[[Values, Surroundings], Made] | None = None
     slots: tuple[tuple[str, Slot], ...] = ()
     names: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
-    branches: bool = False
+    branches: tuple[int, int] = (0, 0)
     needs: str = ""
     outputs: str = ""
 
@@ -175,6 +191,7 @@ _PADDING = ("padding", PADDING_WORDS)
 _STATISTIC = ("statistic", pooling.SUMMARIES)
 _WEIGHTED = ("statistic", (*pooling.SUMMARIES, *semantics.WEIGHTS))
 _POWER = {"p": read_decimal}
+_SEVERAL = (2, 10**6)
 _CROP = ("crop", ("crop",))
 _LOW = {"low": notation.read_integer}
 _TO = {"to": read_name}
@@ -226,8 +243,11 @@ WORDS: dict[str, Word] = {
     "DROPOUT": Word(lambda values, around: ops.Dropout(**values), (("rate", rate),), outputs="keeps"),
     "FC": Word(semantics.make_fc, (("outputs", number),), {"bias": notation.read_switch}, outputs="sets"),
     "SOFTMAX": Word(semantics.make_softmax),
-    "SUM": Word(lambda values, around: semantics.make_branches(Sum, values), (_CROP,), _LOW, True, outputs="joins"),
-    "CONCAT": Word(lambda values, around: semantics.make_branches(Concat, values), (_CROP,), _LOW, True),
+    "SUM": Word(lambda values, around: semantics.make_branches(Sum, values), (_CROP,), _LOW, _SEVERAL, outputs="joins"),
+    "CONCAT": Word(lambda values, around: semantics.make_branches(Concat, values), (_CROP,), _LOW, _SEVERAL),
+    syntax.RECURRENT: Word(
+        None, (("zeros", ("zeros",)), ("n", count)), {"n": read_passes}, branches=(1, 1), outputs="joins"
+    ),
     "IDENTITY": Word(outputs="scores"),
     "MARK": Word(None, (("name", name),), needs="name", outputs="scores"),
     "FROM": Word(None, (("name", name),), needs="name"),
@@ -274,13 +294,18 @@ def _word(layer: LayerItem | Branches) -> Word:
     if word is None:
         expected, fix = f"one of {', '.join(WORDS)}", did_you_mean(layer.word, WORDS)
         raise pointed(TextError("unknown layer", got=repr(layer.word), expected=expected, fix=fix), layer.place)
-    count = len(layer.branches) if isinstance(layer, Branches) else 0
-    if word.branches and count < 2:
-        got = f"{count} branches" if count != 1 else "one branch"
-        expected = f"at least two, as in {layer.word}(CONV - RELU | IDENTITY)"
-        raise pointed(TextError(f"branches of {layer.word}", got=got, expected=expected), layer.place)
-    if count and not word.branches:
-        takers = " and ".join(name for name, one in WORDS.items() if one.branches)
+    number = len(layer.branches) if isinstance(layer, Branches) else 0
+    fewest, most = word.branches
+    if most and not fewest <= number <= most:
+        got = f"{number} branches" if number != 1 else "one branch"
+        several, one = (
+            f"at least two, as in {layer.word}(CONV - RELU | IDENTITY)",
+            f"one, as in {layer.word}(CONV - RELU)",
+        )
+        error = TextError(f"branches of {layer.word}", got=got, expected=one if most == 1 else several)
+        raise pointed(error, layer.place)
+    if number and not most:
+        takers = " and ".join(name for name, one in WORDS.items() if one.branches[1])
         error = TextError(f"round brackets after {layer.word}", got="branches", expected=f"them after {takers} only")
         raise pointed(error, layer.place)
     return word

@@ -4,6 +4,7 @@ graph        `Network`: nodes in order, volumes, parameters and multiply-accumul
 base         `Operation`: what every operation has to say; `Volume`, `Locality`; operations seen in a model
 operations   convolution, up-sampling, fully connected layers, activations, norms
 branches     volumes that meet: sums, concatenations, cuts
+recurrence   nodes that come several times with the same weights
 pooling      windows, channels, grids, clusters, regions, everything at once
 propagation  receptive fields followed from the input, or any node, through the graph
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..errors import SettingError, ShapeError, TorchconvError
@@ -13,11 +13,21 @@ from .operations import Input, Operation, Softmax, Volume
 
 @dataclass(frozen=True)
 class Node:
-    """One operation under a name, and the nodes it reads."""
+    """One operation under a name, and the nodes it reads; shares: the node whose weights it uses, if not its own."""
 
     name: str
     operation: Operation
     inputs: tuple[str, ...] = ()
+    shares: str | None = None
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """Nodes from `start` to `end` that come so often after one another; further passes share the weights of these."""
+
+    start: str
+    end: str
+    passes: int
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,7 @@ class NodeRow:
 class Network:
     """Nodes in an order in which each comes after what it reads; the last one is the output.
 
+    recurrences: which of them are passes of the same, inner ones first.
     Raises SettingError for a graph that is none, ShapeError naming the layer whose input does not fit.
 
     >>> from torchconv.network.operations import FullyConnected
@@ -43,6 +54,7 @@ class Network:
     """
 
     nodes: tuple[Node, ...]
+    recurrences: tuple[Recurrence, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.nodes or not isinstance(self.nodes[0].operation, Input):
@@ -58,14 +70,17 @@ class Network:
             if len(node.inputs) < 2 if reads is None else len(node.inputs) != reads:
                 expected = "two or more" if reads is None else reads
                 raise SettingError(f"node {node.name!r}", got=f"{len(node.inputs)} inputs", expected=expected)
+            if node.shares is not None and node.shares not in known:
+                got = f"the weights of {node.shares}"
+                raise SettingError(f"node {node.name!r}", got=got, expected="those of a node before")
             known.add(node.name)
 
     @cached_property
     def rows(self) -> tuple[NodeRow, ...]:
-        """Volume, parameters and multiply-accumulates of every node."""
+        """Volume, parameters and multiply-accumulates of every node; weights that are shared are counted once."""
         rows: dict[str, NodeRow] = {}
         for node in self.nodes:
-            rows[node.name] = row_of(node, [rows[name].volume for name in node.inputs])
+            rows[node.name] = row_of(node, rows)
         return tuple(rows.values())
 
     @property
@@ -94,7 +109,7 @@ class Network:
         >>> str(chain([Input(Volume(1, (8, 8))), Softmax()]).on(Volume(1, (9, 9))).output)
         '9x9x1'
         """
-        return Network((Node(self.nodes[0].name, Input(volume)), *self.nodes[1:]))
+        return replace(self, nodes=(Node(self.nodes[0].name, Input(volume)), *self.nodes[1:]))
 
     def with_weights_on(self, volume: Volume) -> Network:
         """The same on an input of another volume, if the weights of every layer are the same there.
@@ -124,17 +139,25 @@ its weights are for that size. Build the network for this input.
 
     def without_softmax(self) -> Network:
         """The same network up to its scores, for losses that take the logarithm themselves."""
-        return Network(self.nodes[:-1]) if isinstance(self.nodes[-1].operation, Softmax) else self
+        return replace(self, nodes=self.nodes[:-1]) if isinstance(self.nodes[-1].operation, Softmax) else self
 
 
-def row_of(node: Node, read: Sequence[Volume]) -> NodeRow:
-    """What there is to know about a node that reads these volumes; raises ShapeError naming the layer and them."""
+def row_of(node: Node, rows: Mapping[str, NodeRow]) -> NodeRow:
+    """What there is to know about a node, from the rows before it; raises ShapeError naming it and its volumes."""
+    read = [rows[name].volume for name in node.inputs]
     try:
         volume = node.operation.output(*read)
-        return NodeRow(node, volume, node.operation.parameters(*read), node.operation.macs(*read))
+        parameters = node.operation.parameters(*read) if node.shares is None else 0
+        found = NodeRow(node, volume, parameters, node.operation.macs(*read))
     except TorchconvError as error:
         shown = f"{'a volume' if len(read) == 1 else 'volumes'} {', '.join(map(str, read))}"
         raise ShapeError(f"layer {node.name} on {shown}: {error}") from error
+    if node.shares is not None:
+        own = [rows[name].volume for name in rows[node.shares].node.inputs]
+        if node.operation.torch_module(*read) != node.operation.torch_module(*own):
+            got, expected = (", ".join(map(str, volumes)) for volumes in (read, own))
+            raise ShapeError(f"layer {node.name}, with the weights of {node.shares}", got=got, expected=expected)
+    return found
 
 
 class Growing:
@@ -149,20 +172,30 @@ class Growing:
     def __init__(self, start: Input) -> None:
         self._counts: Counter[str] = Counter()
         self.rows: dict[str, NodeRow] = {}
+        self.latest: dict[str, str] = {}  # of each node with weights of its own the last one that shares them
         self.add(start, ())
 
-    def add(self, operation: Operation, inputs: Sequence[str]) -> str:
-        """The name of a new node; raises ShapeError where its inputs do not fit."""
-        word = operation.word
+    def add(self, operation: Operation, inputs: Sequence[str], shares: str | None = None) -> str:
+        """The name of a new node; shares: whose weights it uses. Raises ShapeError where its inputs do not fit."""
+        word = operation.word if shares is None else shares
         self._counts[word] += 1
-        alone = isinstance(operation, Input | Softmax) and self._counts[word] == 1
-        node = Node(word if alone else f"{word}{self._counts[word]}", operation, tuple(inputs))
-        self.rows[node.name] = row_of(node, [self.rows[name].volume for name in inputs])
-        return node.name
+        name = f"{word}{self._counts[word]}" if shares is None else f"{word}_{self._counts[word] + 1}"
+        if shares is None and isinstance(operation, Input | Softmax) and self._counts[word] == 1:
+            name = word
+        node = Node(name, operation, tuple(inputs), shares)
+        self.rows[name] = row_of(node, self.rows)
+        self.latest[shares or name] = name
+        return name
 
-    def network(self) -> Network:
+    def network(self, recurrences: tuple[Recurrence, ...] = ()) -> Network:
         """All that was added."""
-        return Network(tuple(row.node for row in self.rows.values()))
+        return Network(tuple(row.node for row in self.rows.values()), recurrences)
+
+    def copy(self) -> Growing:
+        """Another one that goes on from here."""
+        other = Growing.__new__(Growing)
+        other._counts, other.rows, other.latest = self._counts.copy(), self.rows.copy(), self.latest.copy()
+        return other
 
 
 def chain(operations: Sequence[Operation]) -> Network:

@@ -107,7 +107,7 @@ def _misaligned(node: Node, read: Sequence[Field]) -> Iterator[str]:
     first, *others = ways
     for other in others:
         for axis, (one, two) in enumerate(zip(ways[first], ways[other], strict=True)):
-            if one is None or two is None:
+            if one is None or two is None or not (one.progression.size and two.progression.size):
                 continue
             a, b = one.progression, two.progression
             if a.stride != b.stride:

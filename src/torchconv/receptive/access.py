@@ -161,6 +161,20 @@ class First(AccessPattern):
 
 
 @dataclass(frozen=True)
+class Silent(AccessPattern):
+    """So many channels that read nothing, at the places of the input."""
+
+    channels: int
+
+    def field(self, *fields: Field) -> Field:
+        read = fields[0]
+        shape = (*read.shape[:1], self.channels, *read.shape[2:])
+        marks = (np.full((1,) * len(shape) + array.shape[-1:], read.nothing, array.dtype) for array in read.reads)
+        ways = (way and replace(way, progression=way.progression.silent) for way in read.aligned)
+        return Field(shape, read.size, tuple(marks), tuple(ways))
+
+
+@dataclass(frozen=True)
 class Cropped(AccessPattern):
     """Inputs cut at the (low, high) ends of their last axes, then read in another way."""
 

@@ -38,6 +38,11 @@ class Progression:
         return cls(tuple(Interval(min(one), max(one)) for one in reads), axis.ratio.numerator)
 
     @property
+    def silent(self) -> Progression:
+        """As far apart, reading nothing."""
+        return Progression((EMPTY,) * self.period, self.step)
+
+    @property
     def period(self) -> int:
         """Units after which the intervals repeat."""
         return len(self.intervals)

@@ -46,14 +46,18 @@ def prepare(module: NetworkModule, recipe: Recipe, images: Tensor | None = None)
 
 def normalised(module: NetworkModule) -> list[torch.nn.Module]:
     """The layers whose output goes into NORM and nowhere else."""
-    nodes = module.network.nodes
-    readers = {node.name: [other for other in nodes if node.name in other.inputs] for node in nodes}
+    owners = {node.name: node.shares or node.name for node in module.network.nodes}
+    readers: dict[str, set[str]] = {name: set() for name in owners.values()}
+    for node in module.network.nodes:
+        for name in node.inputs:
+            readers[owners[name]].add(owners[node.name])
+    layers = {name: module.get_submodule(name) for name in readers if name != module.network.nodes[0].name}
     return [
-        module.get_submodule(node.name)
-        for node in nodes[1:]
-        if readers[node.name]
-        and all(isinstance(module.get_submodule(other.name), _BatchNorm) for other in readers[node.name])
-        and not isinstance(module.get_submodule(node.name), _BatchNorm)
+        layer
+        for name, layer in layers.items()
+        if readers[name]
+        and all(isinstance(layers[other], _BatchNorm) for other in readers[name])
+        and not isinstance(layer, _BatchNorm)
     ]
 
 

@@ -41,11 +41,14 @@ class TorchCall:
     output_padding: tuple[int, ...]
     groups: int
     after: Pairs
+    open: bool = False  # how much comes before is a symbol
 
     @property
     def is_bare(self) -> bool:
         """Whether nothing comes before or after."""
-        return max(self.spread) == 1 and not any(low or high for low, high in self.before + self.after)
+        return (
+            not self.open and max(self.spread) == 1 and not any(low or high for low, high in self.before + self.after)
+        )
 
     def bound(self) -> tuple[Callable[..., Tensor], tuple]:
         """torch's function, and what it takes after input, kernel and bias."""
@@ -66,6 +69,10 @@ def call_for(conv: Convolution, input_size: Sequence[int], transposed: bool = Fa
     pads = [shapes.padding(axis, size) for axis, size in zip(conv.axes, input_size, strict=True)]
     if max(conv.stride) == 1 and (transposed or max(conv.input_dilation) > 1):
         return _transposed(conv, pads)
+    if borders.follows_size(conv.axes):
+        none = (0,) * conv.ndim
+        before = conv.input_dilation, tuple(pads)
+        return TorchCall(*before, conv.stride, none, conv.dilation, False, none, conv.groups, (), open=True)
     return _plain(conv, pads)
 
 
@@ -150,7 +157,7 @@ class TorchKernels(Algorithm):
             if wrong and x.dtype in wrong and x.device.type == "cpu":
                 return compute(x.float(), weight.float(), None if bias is None else bias.float()).to(x.dtype)
             if not bare:
-                x = borders.pad(borders.spread(x, call.spread), call.before)
+                x = borders.pad(borders.spread(x, call.spread), call.before, call.open)
             y = function(x, self._kernel(call, weight), None if grows else bias, *arguments)
             if bare:
                 return y
@@ -169,7 +176,7 @@ class TorchKernels(Algorithm):
         shape = [grad.shape[0], conv.in_channels, *_inner_size(conv, call, input_size)]
         x = grad.new_empty(1).expand(shape)  # only its shape is read
         result = call.backward(grad, x, self._kernel(call, weight), towards=0)
-        return borders.unspread(borders.unpad(result, call.before), call.spread)
+        return borders.unspread(borders.unpad(result, call.before, call.open), call.spread)
 
     def weight_grad(self, conv: Convolution, x: Tensor, grad: Tensor) -> Tensor:
         if x.is_complex() or grad.is_complex():
@@ -177,7 +184,7 @@ class TorchKernels(Algorithm):
         if x.dtype in torch_bugs.types(conv) and x.device.type == "cpu":
             return self.weight_grad(conv, x.float(), grad.float()).to(x.dtype)
         call = call_for(conv, x.shape[2:])
-        x = borders.pad(borders.spread(self._laid_out(x), call.spread), call.before)
+        x = borders.pad(borders.spread(self._laid_out(x), call.spread), call.before, call.open)
         grad = borders.unpad(self._laid_out(grad), call.after)
         kernel = self._kernel(call, x.new_empty(1).expand(conv.weight_shape()))  # only its shape is read
         return self._kernel(call, call.backward(grad, x, kernel, towards=1))

@@ -32,7 +32,10 @@ Pairs = list[tuple[int, int]]
 
 
 class Geometry:
-    """A pooling's settings on one input, as torch's functions take them."""
+    """A pooling's settings on one input, as torch's functions take them.
+
+    open: whether how much padding there is may be a symbol, so that nothing is decided by it.
+    """
 
     def __init__(self, pooling: Pooling, size: Sequence[int]) -> None:
         axes, self.size = pooling.axes, tuple(size)
@@ -41,6 +44,7 @@ class Geometry:
         self.stride = tuple(axis.stride for axis in axes)
         self.dilation = tuple(axis.dilation for axis in axes)
         self.pads: Pairs = [shapes.padding(axis, size) for axis, size in zip(axes, self.size, strict=True)]
+        self.open = borders.follows_size(axes)
         given = (pad if axis.padding == "same" else axis.padding for axis, pad in zip(axes, self.pads, strict=True))
         self.given: Pairs = list(given)  # without what rounding up adds  # type: ignore[arg-type]
         self.rounded = [pad != own for pad, own in zip(self.pads, self.given, strict=True)]
@@ -48,6 +52,8 @@ class Geometry:
     @property
     def own(self) -> tuple[tuple[int, ...], bool] | None:
         """Padding and ceil_mode with which torch makes the same windows itself, or None."""
+        if self.open:
+            return None
         flat = self.pooling.ndim < 3  # torch's means in three dimensions leave the padding out of account
         fits = (
             low == high and 0 <= low <= axis.kernel // 2 and size + 2 * low * flat >= axis.span
@@ -58,6 +64,9 @@ class Geometry:
 
     def padded(self, x: Tensor, value: float = 0.0, given: float | None = None) -> Tensor:
         """With `value` all around, and on padding that was given with `given`, if that is another one."""
+        if self.open:  # nothing may depend on how many samples it is
+            sides = [side for pair in reversed(self.pads) for side in pair]
+            return F.pad(x, sides, value=value if given is None else given)
         if given is None:
             return _filled(x, self.pads, value)
         more = [(0, pad[1] - own[1]) for own, pad in zip(self.given, self.pads, strict=True)]

@@ -224,7 +224,7 @@ def _described(module: NetworkModule) -> fx.Graph:
     first, *others = module.network.nodes
     nodes = {first.name: graph.placeholder(first.name)}
     for node in others:
-        nodes[node.name] = graph.call_module(node.name, tuple(nodes[name] for name in node.inputs))
+        nodes[node.name] = graph.call_module(node.shares or node.name, tuple(nodes[name] for name in node.inputs))
     graph.output(nodes[module.network.nodes[-1].name])
     return graph
 

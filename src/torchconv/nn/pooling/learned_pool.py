@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.parameter import Parameter
 
 from ...compute.operator import Operator
+from ...compute.padding import follows_size
 from ...compute.pooling import torch_backend
 from ...compute.tensors import check_tensors, recording
 from ...description.axis import Axis, positive
@@ -52,7 +53,7 @@ class LearnedPool(torch.nn.Module):
         weight = self.weight.unsqueeze(1)
         sums = self._sums(x, weight.expand(x.shape[1], *weight.shape[1:]))
         pads = (padding_of(axis, n) for axis, n in zip(self.pooling.axes, x.shape[2:], strict=True))
-        if not any(any(pad) for pad in pads):
+        if not follows_size(self.pooling.axes) and not any(any(pad) for pad in pads):
             return sums
         ones = x.new_ones(1, len(weight), *x.shape[2:])  # padding is no data: the weights that meet it are left out
         return sums / self._sums(ones, weight)
