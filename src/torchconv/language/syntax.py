@@ -197,7 +197,7 @@ def _bound(item: Item, values: Mapping[str, Any]) -> tuple[Item, ...]:
         kept = (branch.bound(values) for branch in item.branches)
         bodies = tuple(one if one.items else Chain((NOTHING,)) for one in kept)
         settings = item.settings
-        if (name := waiting(item)) in values:
+        if (name := waiting(item)) is not None and name in values:
             settings = tuple(replace(one, value=str(values[name])) if one.value == name else one for one in settings)
         return (replace(item, branches=bodies, settings=settings),)
     body = item.body.bound(values)
