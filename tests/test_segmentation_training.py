@@ -23,7 +23,10 @@ from torchconv.errors import DataError, SettingError, ShapeError
 from torchconv.training import api, evaluate, load, predict, train
 from torchconv.training.objectives.segment_evaluation import SegmentEvaluation, mean_iou, union_shares
 from torchconv.training.objectives.segmentation import Segmentation
+from torchconv.training.preflight import Processes
 from torchconv.training.run.keep import CHECKPOINT
+from torchconv.training.summary import summary
+from torchconv.training.task import Task
 
 QUICK: dict[str, Any] = {"progress": False, "epochs": 12, "resolution": 1.0, "augmentation": "scale:1.5-flip"}
 
@@ -270,6 +273,17 @@ def test_settings_of_masks_are_refused_without_them(tmp_path: Path, name: str) -
     with pytest.raises(SettingError, match=name.replace("_", " ")):
         train("digits", out=tmp_path / "run", progress=False, **{name: values[name]})
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_said_first(data: Path) -> None:
+    task = Task.new(str(data), NET, "default", Processes(), {"batch_size": 4, "epochs": 2})
+    text = "\n".join(summary(task))
+    for part in (
+        "20 images to learn from, 2 images for",
+        "3 classes, classes.txt: ground, box, disc; of no class: 255",
+    ):
+        assert part in text
+    assert "2 epochs of 5 steps of 4 images, 32-true, on CPU" in text
 
 
 def test_bad_data_leave_nothing(data: Path, tmp_path: Path) -> None:

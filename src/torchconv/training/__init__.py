@@ -4,8 +4,8 @@
 `preflight`, builds a `learner.Learner` from it, and lets `fit` run Lightning's Trainer on that. `recipes` has the
 settings, `initialisation`, `optimisation` and `augmentation` what they do. What is not named above is internal.
 
-`objectives/`  what is learned (classes of images), by which every other file speaks of loss, score and answers
-`data/`        where images come from: digits, folders, parquet files, the Hugging Face hub
+`objectives/`  what is learned (classes of images, or of pixels), by which others speak of loss, score and answers
+`data/`        where images, classes and masks come from: digits, folders, parquet files, the Hugging Face hub
 `run/`         the run folder: what is written during a training, and read afterwards
 `results/`     evaluation, predictions and the report of a run
 """

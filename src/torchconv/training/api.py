@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import DataError
+from ..text import printable
 from .data.parts import Samples
 from .fit import fit
 from .learner import Learner
@@ -25,6 +26,7 @@ from .results.report import write_report
 from .run.keep import CHECKPOINT, Keep
 from .run.new_run import NewRun, Unwritable
 from .run.run_folder import CONFIG, METRICS, REPORT, WEIGHTS, Description, load_weights
+from .summary import summary
 from .task import Task
 
 
@@ -142,6 +144,8 @@ def _describe(run: NewRun, task: Task) -> None:
 def _lead(task: Task, learner: Learner, run: NewRun, progress: bool) -> Result:
     """Train in the first process; whatever ends the training, a new run folder without anything to keep goes again."""
     keep = Keep(run, run.path, task)
+    if progress and sys.stdout is not None and sys.stdout.isatty():
+        print("\n".join(map(printable, summary(task))))
     try:
         if run.fresh:
             _describe(run, task)
