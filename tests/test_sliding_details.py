@@ -77,14 +77,17 @@ def test_a_linear_that_is_used_twice_stays_one():
 
 
 def test_parametrised_weights_are_not_lost_in_silence():
-    linear = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))
-    with pytest.raises(UnsupportedError, match="remove_parametrizations"):
-        tc.as_convolution(linear, 4)
-    expected = linear(torch.ones(1, 4))
-    nn.utils.parametrize.remove_parametrizations(linear, "weight")
-    assert torch.allclose(tc.as_convolution(linear, 4)(torch.ones(1, 4, 1, 1)).flatten(1), expected)
-    kept = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 2, 3))
-    assert nn.utils.parametrize.is_parametrized(tc.as_convolution(kept, (1, 4, 4)))
+    """They are computed anew at every call, from the parameters of the parametrisation."""
+    for layer, volume in [(nn.Linear(4, 3), 4), (nn.Linear(16, 3), (1, 4, 4)), (nn.Conv2d(1, 2, 3), (1, 4, 4))]:
+        model = nn.utils.parametrizations.weight_norm(layer)
+        sliding, flat = tc.as_convolution(model, volume), isinstance(layer, nn.Linear)
+        assert nn.utils.parametrize.is_parametrized(sliding)
+        assert [*sliding.state_dict()] == [*model.state_dict()]
+        image = torch.randn(2, *((4, 1, 1) if volume == 4 else volume))
+        expected = model(image.flatten(1) if flat else image)
+        assert torch.allclose(sliding(image).flatten(1), expected.flatten(1), atol=1e-6)
+        sliding(image).sum().backward()
+        assert all(one.grad is not None for one in sliding.parameters())
 
 
 def test_layer_norm_of_scores_in_a_text():

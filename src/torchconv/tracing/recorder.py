@@ -55,6 +55,17 @@ EINSUM = _operator(  # a clone, because an operator must not give a view of what
 )
 CIRCULAR = _operator("circular_pad(Tensor x, int[] pad) -> Tensor", lambda x, pad: functional.pad(x, pad, "circular"))
 
+DROPOUT = _operator("dropout(Tensor x, float p, str kind) -> Tensor", lambda x, p, kind: x.clone())
+
+
+def _dropout(kind: str) -> Callable[..., Any]:
+    """Dropout of any kind, which in evaluation is seen all the same."""
+
+    def called(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+        return getattr(functional, kind)(input, p, training, inplace) if training else DROPOUT(input, p, kind)
+
+    return called
+
 
 def _recur(x: Tensor, hidden: Any, weights: Any, kind: str, biases: bool, layers: int, *rest: bool) -> list[Tensor]:
     states = hidden if kind == "lstm" else hidden[0]
@@ -111,6 +122,7 @@ def _numbers(method: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
     return read
 
 
+DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
 INSTEAD: dict[Any, Any] = {
     functional.pad: _pad,
     torch.einsum: _sum_of_products,
@@ -121,6 +133,7 @@ INSTEAD: dict[Any, Any] = {
     Tensor.__matmul__: MATMUL,
     torch.ops.aten.matmul.default: MATMUL,
     **{getattr(torch, kind): _recurrent(kind) for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
+    **{getattr(functional, kind): _dropout(kind) for kind in DROPOUTS},
     Tensor.tolist: _numbers(Tensor.tolist),
     Tensor.numpy: _numbers(Tensor.numpy),
 }

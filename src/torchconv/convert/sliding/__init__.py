@@ -1,8 +1,10 @@
 """A classifier over every window of larger images at once: fully connected layers as convolutions.
 
-convert    `as_convolution`: follows the forward of a model, layer by layer and call by call
-layers     how a layer slides: what takes its place, and what one window of the image is behind it
-rules      which layers, functions and methods slide: two tables
+convert        `as_convolution`: follows a model step by step, and puts together what takes its place
+places         where the places of the image are in each tensor of the model
+rewriting      the steps written anew as calls: what stays, what is refused, by their locality
+rules          which operations need a rule of their own: window_rules, channel_rules
+sliding_model  the module that makes these calls
 
 All is internal; `as_convolution` is public in torchconv.convert.
 """

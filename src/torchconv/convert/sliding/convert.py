@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import copy
-import operator
-from collections.abc import Sequence
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils.parametrize import is_parametrized
 
 from ...description.axis import plain, positive
-from ...errors import SettingError, ShapeError, TorchconvError, UnsupportedError
-from ...language.network_module import NetworkModule
+from ...errors import SettingError, ShapeError, UnsupportedError
 from ...network.operations import Volume
 from ...nn.conv import Conv
-from . import rules
-from .layers import CannotSlide, WindowVolume
+from ...tracing.model_copy import ModelFailed
+from ...tracing.program import capture
+from ...tracing.trace import NeedsAnotherRun, Unrepeatable
+from .places import CannotSlide, WindowLayout, channels_of
+from .rewriting import Rewriting
+from .rules import RULES
+from .sliding_model import SlidingModel
+from .window_rules import unshared
 
+BATCH = 3  # images while the model is followed: a number that few dimensions have
 HEAD = "Give the layers of the classifier as a torch.nn.Sequential, and the volume that it reads."
 
 
 def as_convolution(module: nn.Module, volume: Any, *, ndim: int | None = None) -> nn.Module:
     """A classifier that slides over images of any size, and scores every window as the given one scores that crop.
 
-    module: a Linear, the head of a classifier, or all of it: a Sequential, what tc.build made, or any module that
-    torch.fx can follow. volume: what it reads, (channels, *size), of which Linear gets the values flattened;
-    (channels,) or an int: one place, on ndim axes (2 unless it is given). Parameters are copies, under their names.
+    module: a Linear, the head of a classifier, or all of it: any module, which is run once without numbers and followed
+    by its operators. volume: what it reads, (channels, *size), of which Linear gets the values flattened; (channels,)
+    or an int: one place, on ndim axes (2 unless it is given). Parameters are copies, under their names.
 
     Returns a module from (batch, channels, *larger size) to (batch, classes, *positions); at the size of `volume`,
     one position. Linear becomes a convolution of the size that it reads, global pooling a pooling of that size with
-    stride 1, batch normalisation behind a Linear one over channels. Window i of an axis begins at sample i * stride
-    of the image, with the stride that `tc.receptive_field` tells: the product of all strides. Scores are those of the
-    crops where nothing pads; else layers see neighbours where a crop has padding (also "same", which pads as it does
-    at the size of `volume`, and windows of ceil_mode that end outside). Batch normalisation agrees in eval mode.
+    stride 1. Window i of an axis begins at sample i * stride of the image, with the stride that `tc.receptive_field`
+    tells: the product of all strides. Scores are those of the crops where nothing pads; else layers see neighbours
+    where a crop has padding (also "same", which pads as it does at the size of `volume`, and windows of ceil_mode that
+    end outside). Batch normalisation agrees in eval mode.
 
-    Raises ShapeError where a layer does not read what comes, UnsupportedError with the reason for layers that cannot
-    slide: unshared and tiled ones, statistics or softmax over places, and those that are not known.
+    Raises ShapeError where a layer does not read what comes, UnsupportedError with the layer and the reason for what
+    cannot slide: what takes statistics of all places, or depends on which place is which, and what is not known.
     Source: CS231n, Convolutional neural networks, Converting FC layers to CONV layers; Sermanet et al. 2014, OverFeat,
     section 3.5.
 
@@ -50,15 +54,22 @@ def as_convolution(module: nn.Module, volume: Any, *, ndim: int | None = None) -
     if not isinstance(module, nn.Module):
         raise SettingError("module", got=repr(module), expected="a torch.nn.Module, as in nn.Linear(512 * 7 * 7, 10)")
     read = _volume(volume, ndim)
-    name = type(module).__name__
-    found, seen = _Conversion().module(module, (WindowVolume(read, (1,) * len(read.size)),), "")
-    if seen.flat and not seen.alone:
-        got = f"{seen.volume.numel} flattened features, from places ({seen.volume})"
-        raise UnsupportedError(f"as_convolution of {name}", got=got, expected="scores at the end", fix=HEAD)
-    modes = {path: part.training for path, part in module.named_modules(remove_duplicate=False)}
-    for path, part in found.named_modules(remove_duplicate=False):
-        part.training = modes.get(path, module.training)
+    layout = WindowLayout.of_image(read.channels, read.size, BATCH, isinstance(_first(module), nn.Linear))
+    found, behind = _Conversion().module(module, layout, "")
+    for dim in behind.dims:
+        if channels_of(dim) > 1 and any(factor.axis is not None and factor.size > 1 for factor in dim):
+            places = Volume(channels_of(dim), behind.sizes)
+            got = f"{places.numel} flattened features, from places ({places})"
+            what = f"as_convolution of {type(module).__name__}"
+            raise UnsupportedError(what, got=got, expected="scores at the end", fix=HEAD)
     return found
+
+
+def _first(module: nn.Module) -> nn.Module:
+    """The layer that reads the image, where layers are in a sequence."""
+    while type(module).forward is nn.Sequential.forward and len(module._modules):
+        module = next(module.children())
+    return module
 
 
 def _volume(volume: Any, ndim: int | None) -> Volume:
@@ -73,164 +84,102 @@ def _volume(volume: Any, ndim: int | None) -> Volume:
     return Volume(channels, tuple(size) or (1,) * rank)
 
 
-class _Leaves(fx.Tracer):
-    """Follows one forward only: what it calls is converted by itself."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
-
-
 class _Conversion:
     """One call of as_convolution; copies of what stays share what the originals shared."""
 
     def __init__(self) -> None:
         self.copies: dict[int, Any] = {}
-        self._made: dict[int, nn.Module] = {}
+        self._made: dict[int, nn.Module] = {}  # what took the place of a layer, by its identity
 
-    def module(self, module: nn.Module, seen: tuple[WindowVolume, ...], path: str) -> tuple[nn.Module, WindowVolume]:
-        """What takes the place of a module that reads these, and what a window is behind it."""
-        what = f"as_convolution of {f'layer {path}, ' if path else ''}{type(module).__name__}"
-        rule = None
+    def module(self, module: nn.Module, layout: WindowLayout, path: str) -> tuple[nn.Module, WindowLayout]:
+        """What takes the place of a module that reads a tensor of this layout, and the layout behind it."""
+        if type(module).forward is nn.Sequential.forward:
+            return self._sequential(module, layout, path)
+        for name, part in module.named_modules(prefix=path):
+            self._refuse_unseen(part, name)
+        program = self._program(module, layout, path)
+        made, behind = self._rewritten(Rewriting(module, program, layout, path), path)
+        if len(made.calls) > 1 and any(call.function == "" for call in made.calls):
+            made, behind = self._rewritten(Rewriting(module, program, layout, path, in_parts=True), path)
+        return self._assembled(module, made, path), behind
+
+    @staticmethod
+    def _rewritten(made: Rewriting, path: str) -> tuple[Rewriting, WindowLayout]:
+        where = ""
         try:
-            _refuse_unseen(module)
-            rule = rules.rule_of(module)
-            if rule is not None:
-                found, behind = rule(module, *seen)
-                return (copy.deepcopy(module, self.copies) if found is module else self._new(module, found)), behind
-            if type(module).forward is nn.Sequential.forward:
-                return self._sequential(module, *seen, path=path)
-            if type(module).__module__.startswith(("torch.", "torchconv.")) and not isinstance(module, NetworkModule):
-                raise CannotSlide("nothing is known of how it treats places", HEAD)
-            return self._followed(module, seen, path)
+            for number, step in enumerate(made.program.steps):
+                where = step.module
+                made.rewrite(number, RULES)
+            where = ""
+            return made, made.finished(made.program.outputs)
         except CannotSlide as error:
-            got, fix = f"one that cannot slide, since {error.reason}", error.fix or (HEAD if rule is None else "")
-            raise UnsupportedError(what, got=got, expected="the same way with every window", fix=fix) from error
-        except TorchconvError:
-            raise
-        except (RuntimeError, ValueError, TypeError) as error:  # of torch, for an input that does not fit
-            volumes = ", ".join(str((one.volume.channels, *one.volume.size)) for one in seen)
-            raise ShapeError(what, got=f"a volume {volumes}", expected=f"one that it can read ({error})") from error
+            raise _refused(made.model, path, where, error) from error
 
-    def _new(self, module: nn.Module, found: nn.Module) -> nn.Module:
-        """What was made anew for a module: once, so that a module with parameters that is used twice stays one."""
-        if is_parametrized(module):
-            fix = "Use torch.nn.utils.parametrize.remove_parametrizations first."
-            raise CannotSlide("a parametrisation computes its weights, which would be lost", fix)
-        if not list(found.parameters()):
-            return found
-        if str(self._made.setdefault(id(module), found)) != str(found):
-            raise CannotSlide("it is used on volumes of different sizes, as layers that could not share its weights")
-        return self._made[id(module)]
-
-    def _sequential(self, module: Any, seen: WindowVolume, path: str) -> tuple[nn.Module, WindowVolume]:
-        parts = {}
-        for name, child in module._modules.items():  # named_children leaves out what comes a second time
-            parts[name], seen = self.module(child, (seen,), f"{path}.{name}".lstrip("."))
+    def _sequential(self, module: nn.Module, layout: WindowLayout, path: str) -> tuple[nn.Module, WindowLayout]:
         made = nn.Sequential()
-        for name, part in parts.items():
+        made.training = module.training
+        for name, child in module._modules.items():  # named_children leaves out what comes a second time
+            assert child is not None
+            part, layout = self.module(child, layout, f"{path}.{name}".lstrip("."))
             made.add_module(name, part)
-        return made, seen
+        return made, layout
 
-    def _followed(self, module: nn.Module, seen: tuple[WindowVolume, ...], path: str) -> tuple[nn.Module, WindowVolume]:
-        made = Sliding(self, module, path)
-        for node in _graph(module).nodes:
-            made.add(node, seen)
-        return fx.GraphModule(made.parts, made.graph, type(module).__name__), made.behind
+    def _program(self, module: nn.Module, layout: WindowLayout, path: str) -> Any:
+        what = f"as_convolution of {_named(module, path, '')}"
+        volume = (layout.lead_sizes[1:] or (1,))[:1] + layout.sizes
+        if isinstance(module, nn.Linear) and layout.shape[-1] != module.in_features:
+            got, numel = f"in_features={module.in_features}", layout.shape[-1]
+            expected = f"{numel}, the values of a volume {volume}"
+            raise ShapeError(what, got=got, expected=expected, fix="Give the volume that it reads, (channels, *size).")
+        dtype = next((one.dtype for one in module.parameters() if one.is_floating_point()), torch.float32)
+        try:
+            with torch.device("cpu"):  # which is that of a run without numbers, whatever the caller has chosen
+                return capture(module, (torch.empty(layout.shape, dtype=dtype, device="meta"),))
+        except ModelFailed as error:
+            if isinstance(error.__cause__, NeedsAnotherRun | Unrepeatable):
+                raise UnsupportedError(what, got=error.got, expected=error.expected, fix=HEAD) from error
+            what = f"as_convolution of {_named(module, path, error.layer)}"
+            raise ShapeError(what, got=f"a volume {volume}, and in it {error.got}", expected=error.expected) from error
 
+    def _assembled(self, module: nn.Module, made: Rewriting, path: str) -> nn.Module:
+        """The module itself where all of it stays, a layer where it is one, else a model of calls."""
+        for name, layer in made.layers.items():
+            original = module.get_submodule(name)
+            if str(self._made.setdefault(id(original), layer)) != str(layer):
+                reason = "it is used on volumes of different sizes, as layers that could not share its weights"
+                raise _refused(module, path, name, CannotSlide(reason))
+        calls = made.ended()
+        if [call.function for call in calls] == [""]:
+            return self._made[id(module)] if "" in made.layers else copy.deepcopy(module, self.copies)
+        if not calls and not [*module.parameters()]:
+            return nn.Identity()
+        original = copy.deepcopy(module, self.copies)
+        for name, part in module.named_modules(remove_duplicate=False):
+            if id(part) in self._made and name:
+                original.set_submodule(name, self._made[id(part)])
+                self._made[id(part)].train(part.training)
+        return SlidingModel(original, made.constants, calls)
 
-class Sliding:
-    """The graph of a module while it is written anew for larger images, node by node."""
-
-    def __init__(self, conversion: _Conversion, module: nn.Module, path: str) -> None:
-        self._conversion, self._module, self._path = conversion, module, path
-        self.graph = fx.Graph()
-        self.parts: dict[str, nn.Module] = {}  # what the graph calls, by name
-        self.behind: WindowVolume  # what a window is behind it, once all nodes are there
-        self._known: dict[fx.Node, Any] = {}  # what was seen of a node of the module, or the number that it is
-        self._nodes: dict[fx.Node, fx.Node] = {}
-        self._done: dict[tuple[str, tuple[WindowVolume, ...]], tuple[nn.Module, WindowVolume]] = {}
-
-    def add(self, node: fx.Node, inputs: tuple[WindowVolume, ...]) -> None:
-        """Write what takes the place of a node."""
-        if node.op == "placeholder":
-            if len(self._nodes) == len(inputs):
-                raise CannotSlide("its forward takes more than one tensor", HEAD)
-            self._known[node] = inputs[len(self._nodes)]
-            self._nodes[node] = self.graph.placeholder(node.name)
-        elif node.op == "get_attr":
-            self._known[node] = operator.attrgetter(str(node.target))(self._module)
-            self.parts[str(node.target)] = copy.deepcopy(self._known[node], self._conversion.copies)
-            self._nodes[node] = self.graph.get_attr(str(node.target))
-        elif node.op == "call_module":
-            nodes = (one for one in node.args if isinstance(one, fx.Node))
-            reads = [one for one in nodes if isinstance(self._known[one], WindowVolume)]
-            if node.kwargs or len(reads) < len(node.args):
-                raise CannotSlide(f"its forward calls {node.target} with more than tensors of the image", HEAD)
-            part, self._known[node] = self._converted(str(node.target), tuple(self._known[one] for one in reads))
-            self._call(node, str(node.target), reads, part)
-        elif node.op == "output":
-            (result,) = node.args
-            if not isinstance(result, fx.Node) or not isinstance(self._known[result], WindowVolume):
-                raise CannotSlide("its forward returns more than one tensor", HEAD)
-            self.behind = self._known[result]
-            self.graph.output(self._nodes[result])
-        else:
-            self._function(node)
-
-    def _function(self, node: fx.Node) -> None:
-        found = rules.called(node, self._known)
-        if isinstance(found, str):
-            self._known[node] = found
-            return
-        part, self._known[node] = found
-        if isinstance(part, nn.Module):
-            self._call(node, node.name, node.all_input_nodes[:1], part)
-        else:
-            self._nodes[node] = self.graph.node_copy(node, lambda one: self._nodes[one])
-
-    def _call(self, node: fx.Node, name: str, reads: Sequence[fx.Node], part: nn.Module) -> None:
-        """Write the call of a module, under a name that no other module has."""
-        name = next((known for known, one in self.parts.items() if one is part), name)
-        while name in self.parts and self.parts[name] is not part:
-            name += "_again"
-        self.parts[name] = part
-        self._nodes[node] = self.graph.call_module(name, tuple(self._nodes[one] for one in reads))
-
-    def _converted(self, name: str, seen: tuple[WindowVolume, ...]) -> tuple[nn.Module, WindowVolume]:
-        if (name, seen) not in self._done:
-            path = f"{self._path}.{name}".lstrip(".")
-            self._done[name, seen] = self._conversion.module(self._module.get_submodule(name), seen, path)
-        return self._done[name, seen]
+    @staticmethod
+    def _refuse_unseen(module: nn.Module, path: str) -> None:
+        what = f"as_convolution of {_named(module, path, '')}"
+        if any(is_lazy(one) for one in module.parameters(recurse=False)):
+            if isinstance(module, Conv):
+                raise _refused(module, path, "", CannotSlide(*unshared(module.convolution)))
+            got, fix = "parameters that have no shape yet", "Call the model once first."
+            raise UnsupportedError(what, got=got, expected="a model that was used", fix=fix)
+        if module._forward_hooks or module._forward_pre_hooks:
+            got, fix = "forward hooks, which might look at places", "Remove them first."
+            raise UnsupportedError(what, got=got, expected="none", fix=fix)
 
 
-def _graph(module: nn.Module) -> fx.Graph:
-    """The calls of a module's forward, in order."""
-    if isinstance(module, NetworkModule):
-        return _described(module)
-    training = module.training
-    module.training = False  # of its own functions only: layers are not looked into
-    try:
-        return _Leaves().trace(module)
-    except Exception as error:  # of any kind: it is the model's
-        reason = f"its forward cannot be followed ({str(error).partition(chr(10))[0]})"
-        raise CannotSlide(reason, HEAD) from error
-    finally:
-        module.training = training
+def _named(module: nn.Module, path: str, inner: str) -> str:
+    """How a layer is called in errors."""
+    whole, part = f"{path}.{inner}".strip("."), module.get_submodule(inner)
+    return f"layer {whole}, {type(part).__name__}" if whole else type(part).__name__
 
 
-def _described(module: NetworkModule) -> fx.Graph:
-    """The layers of a network: its forward looks at the size of the image, which is what changes."""
-    graph = fx.Graph()
-    first, *others = module.network.nodes
-    nodes = {first.name: graph.placeholder(first.name)}
-    for node in others:
-        nodes[node.name] = graph.call_module(node.shares or node.name, tuple(nodes[name] for name in node.inputs))
-    graph.output(nodes[module.network.nodes[-1].name])
-    return graph
-
-
-def _refuse_unseen(module: nn.Module) -> None:
-    if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)) and not isinstance(module, Conv):
-        raise CannotSlide("its parameters have no shape yet", "Call the model once first.")
-    if module._forward_hooks or module._forward_pre_hooks:
-        raise CannotSlide("it has forward hooks, which might look at places", "Remove them first.")
+def _refused(module: nn.Module, path: str, inner: str, error: CannotSlide) -> UnsupportedError:
+    got = f"one that cannot slide, since {error.reason}"
+    what = f"as_convolution of {_named(module, path, inner)}"
+    return UnsupportedError(what, got=got, expected="the same way with every window", fix=error.fix or HEAD)

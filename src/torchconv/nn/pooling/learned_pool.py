@@ -11,13 +11,14 @@ from torch.nn.parameter import Parameter
 from ...compute.operator import Operator
 from ...compute.padding import follows_size
 from ...compute.pooling import torch_backend
-from ...compute.tensors import check_tensors, recording
+from ...compute.tensors import THREAD, check_tensors, recording
 from ...description.axis import Axis, positive
 from ...description.connections import Connections
 from ...description.convolution import Convolution
 from ...description.pooling import Pooling
 from ...description.shapes import padding as padding_of
 from ...errors import ShapeError
+from ...network.pooling import PoolLearned
 
 
 class LearnedPool(torch.nn.Module):
@@ -36,7 +37,7 @@ class LearnedPool(torch.nn.Module):
     @property
     def weight(self) -> Tensor:
         """The weights, (1 or channels, *kernel_size), positive, with a sum of 1 for each window."""
-        return self.logits.flatten(1).softmax(1).reshape(self.logits.shape)
+        return _averaging(self.logits)
 
     def reset_parameters(self) -> None:
         """Back to the mean."""
@@ -50,7 +51,13 @@ class LearnedPool(torch.nn.Module):
         if x.ndim != ndim + 2 or (self.channels is not None and x.shape[1] != self.channels):
             sizes = ", ".join(["batch", str(self.channels or "channels"), *["size"] * ndim])
             raise ShapeError(f"input of pooling {self.pooling}", got=f"shape {tuple(x.shape)}", expected=f"({sizes})")
-        weight = self.weight.unsqueeze(1)
+        observer = THREAD.observer
+        if observer is None or torch.compiler.is_compiling():
+            return self._compute(x, self.logits)
+        return observer.whole(PoolLearned(self.pooling, self.channels is not None), [x, self.logits], self._compute)
+
+    def _compute(self, x: Tensor, logits: Tensor) -> Tensor:
+        weight = _averaging(logits).unsqueeze(1)
         sums = self._sums(x, weight.expand(x.shape[1], *weight.shape[1:]))
         pads = (padding_of(axis, n) for axis, n in zip(self.pooling.axes, x.shape[2:], strict=True))
         if not follows_size(self.pooling.axes) and not any(any(pad) for pad in pads):
@@ -74,6 +81,11 @@ class LearnedPool(torch.nn.Module):
     def extra_repr(self) -> str:
         settings = str(self.pooling).partition(", ")[2]
         return settings + ("" if self.channels is None else f", channels={self.channels}")
+
+
+def _averaging(logits: Tensor) -> Tensor:
+    """Weights with a sum of 1 for each window."""
+    return logits.flatten(1).softmax(1).reshape(logits.shape)
 
 
 class _LearnedPool(LearnedPool):

@@ -32,7 +32,7 @@ GROUPS: dict[Builder, str] = {
     windows.im2col: "im2col",
     windows.col2im: "col2im",
     rearranging.same: (
-        "alias detach clone contiguous lift_fresh lift _to_copy _conj conj_physical positive view_as_real_copy"
+        "alias detach clone contiguous lift_fresh lift _to_copy _conj conj_physical positive view_as_real_copy dropout"
     ),
     rearranging.reshape: ("view _unsafe_view reshape _reshape_alias unsqueeze squeeze flatten view_copy as_strided"),
     rearranging.permute: "permute transpose t movedim",

@@ -49,7 +49,7 @@ def described_layer(operation: Operation, call: OperatorCall) -> Draft:
     tensors = call["tensors"]
     if isinstance(operation, Convolve):
         return _convolved(operation.convolution, call, tensors)
-    volumes = [volume_of(one) for one in tensors]
+    volumes = [volume_of(one) for one in tensors[: operation.reads]]
     way, macs = operation.access(*volumes), operation.macs(*volumes)
     return Draft(operation.title, way, tuple(tensors), macs, axes=operation.axes, locality=operation.locality)
 
