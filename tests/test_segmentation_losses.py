@@ -99,6 +99,8 @@ def test_class_weights() -> None:
         found = segmentation.class_weights(masks, 3, kind)
         assert float((found * shares).sum()) == pytest.approx(1)
     assert segmentation.class_weights(masks, 4, "balanced")[3] == 1
+    root = segmentation.class_weights(masks, 3, "balanced:0.5")
+    torch.testing.assert_close(root / root[0], (balanced / balanced[0]).sqrt())
 
 
 @pytest.mark.parametrize(
@@ -118,5 +120,7 @@ def test_unknown_losses(name: str, said: str) -> None:
 def test_unknown_weights_and_sizes() -> None:
     with pytest.raises(SettingError, match="Did you mean balanced"):
         segmentation.class_weights([], 2, "balancd")
+    with pytest.raises(SettingError, match="got 'log:x', expected none, balanced"):
+        segmentation.class_weights([], 2, "log:x")
     with pytest.raises(ShapeError, match="a label for each of the scores"):
         segmentation.SegmentationLoss()(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 4, dtype=torch.int64))

@@ -237,7 +237,7 @@ def test_bfloat16(data: Path, tmp_path: Path) -> None:
     ("text", "settings", "message"),
     [
         (NET, {"loss": "lovas"}, "loss: got 'lovas'.*Did you mean lovasz"),
-        (NET, {"class_weights": "balance"}, "class_weights: got balance.*Did you mean balanced"),
+        (NET, {"class_weights": "balance"}, "class weights: got 'balance'.*Did you mean balanced"),
         (NET, {"augmentation": "flip-affine"}, "augmentation: got affine, which masks do not follow"),
         (NET, {"augmentation": "flp"}, "augmentation: got 'flp'.*Did you mean flip"),
         (NET, {"augmentation": "flip-flip"}, "augmentation: got flip twice"),

@@ -54,7 +54,7 @@ def train(
     ] = None,
     class_weights: Annotated[
         str | None,
-        typer.Option(metavar="none|balanced|median-frequency|log", help="Of masks: what rare classes count."),
+        typer.Option(metavar="none|balanced|median-frequency|log[:POWER]", help="Of masks: what rare classes count."),
     ] = None,
     resolution: Annotated[
         float | None, typer.Option(help="Of masks: share of the sides of images at which the network sees them.")

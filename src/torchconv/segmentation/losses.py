@@ -122,25 +122,39 @@ def class_weights(
 
     labels: those of each image, integers of any shape. kind: `balanced`, one by the pixels of a class;
     `median-frequency`, one by its share of the pixels of those images that have it (Eigen, Fergus 2015, section 6.3.2);
-    `log`, 1 / log(1.02 + its share of all pixels) (Paszke et al. 2016, ENet, section 5.2); `none`. A class without any
-    pixel counts 1. Raises SettingError for another kind.
+    `log`, 1 / log(1.02 + its share of all pixels) (Paszke et al. 2016, ENet, section 5.2); `none`. "balanced:0.5" takes
+    the square root of the weights, and so on: rare classes count less. A class without any pixel counts 1.
+    Raises SettingError for another kind.
 
     >>> class_weights([torch.tensor([0, 0, 0, 1])], 2, "balanced")
     tensor([0.6667, 2.0000])
     """
-    if kind not in WEIGHTS:
-        fix = did_you_mean(kind, WEIGHTS)
-        raise SettingError("class weights", got=repr(kind), expected=", ".join(WEIGHTS), fix=fix)
+    word, power = _weights(kind)
     counts, around = torch.zeros(2, classes, dtype=torch.float64)
     for one in labels:
         own = torch.bincount(one[one != ignore].flatten().long(), minlength=classes).double()
         counts, around = counts + own, around + own.sum() * (own > 0)
     seen, share = counts > 0, counts / counts.sum().clamp(min=1)
-    if kind == "balanced":
+    if word == "balanced":
         weights = 1 / share
-    elif kind == "median-frequency":
+    elif word == "median-frequency":
         weights = around / counts
     else:
-        weights = 1 / (1.02 + share).log() if kind == "log" else torch.ones_like(share)
+        weights = 1 / (1.02 + share).log() if word == "log" else torch.ones_like(share)
+    weights = weights**power
     weights = weights.where(seen, 0) / (weights.where(seen, 0) * share).sum().clamp(min=1e-300)
     return weights.where(seen, 1).float()
+
+
+def _weights(kind: str) -> tuple[str, float]:
+    """The word of a kind of class weights, and the power they are raised to."""
+    word, colon, amount = str(kind).partition(":")
+    try:
+        power = float(amount) if colon else 1.0
+    except ValueError:
+        power = 0.0
+    if word not in WEIGHTS or not 0 < power <= 2:
+        expected = f"{', '.join(WEIGHTS)}, and where you like a power from 0 to 2, as in balanced:0.5"
+        fix = did_you_mean(word, WEIGHTS) if word not in WEIGHTS else ""
+        raise SettingError("class weights", got=repr(kind), expected=expected, fix=fix)
+    return word, power

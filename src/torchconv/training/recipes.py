@@ -20,7 +20,6 @@ CHOICES = {
     "schedule": ("one-cycle", "triangular"),
     "averaging": ("ema", "lookahead"),
     "test_time_augmentation": ("none", "mirror", "mirror-shift"),
-    "class_weights": ("none", "balanced", "median-frequency", "log"),
     "targets": ("pixels", "outputs"),
 }
 # smallest and largest; what must be above 0 begins just there
@@ -111,7 +110,7 @@ class Recipe:
     ignore: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("text", "augmentation", "loss", "crop", "ignore"):
+        for name in ("text", "augmentation", "loss", "class_weights", "crop", "ignore"):
             if not isinstance(getattr(self, name), str):
                 raise SettingError(name, got=repr(getattr(self, name)), expected="a text")
         for name, most in MOST.items():

@@ -64,6 +64,7 @@ class Segmentation(Objective):
             expected = "none or mirror, as the data have a class for each pixel"
             raise SettingError("test time augmentation", got=recipe.test_time_augmentation, expected=expected)
         SegmentationLoss(recipe.loss)
+        class_weights((), 1, recipe.class_weights)
         if (recipe.crop and (found := CROP.fullmatch(recipe.crop)) is None) or (
             recipe.crop and min(map(int, found.groups())) < 1
         ):
