@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 import torchconv as tc
 from torchconv.errors import ShapeError
 from torchconv.language import zoo
-from torchconv.language.network_module import build
+from torchconv.language.network_module import NetworkModule, build
 from torchconv.network.operations import Volume
 from torchconv.network.propagation import propagate
 
@@ -17,16 +19,26 @@ from torchconv.network.propagation import propagate
 PARAMETERS = {
     "alexnet": 60_965_224,
     "cifar10": 31_066,
+    "dilated-context": 911_315,
     "fcn8s": 134_489_759,
     "googlenet": 6_998_552,
+    "jain2007": 9_251,
     "lenet5": 60_000 + 850,
+    "pinheiro2014": 215_061,
+    "pinheiro2014-grid": 188_111,
     "resnet18": 11_689_512,
     "resnet50": 25_557_032,
     "unet": 31_030_658,
+    "unet-small": 2_499_099,
     "vgg16": 138_357_544,
 }
 CLASSES = {"cifar10": 10, "fcn8s": 21, "lenet5": 10, "unet": 2}
-OUTPUTS = {"fcn8s": "500x500x21", "unet": "388x388x2"}
+ANY = Volume(3, (360, 480))  # for texts that leave the size, and 11 classes, to the data
+OUTPUTS = {
+    **{"fcn8s": "500x500x21", "unet": "388x388x2"},
+    **dict.fromkeys(("dilated-context", "jain2007", "unet-small"), "360x480x11"),
+    **dict.fromkeys(("pinheiro2014", "pinheiro2014-grid"), "90x120x11"),
+}
 # Smaller images for a few steps of training on two cores.
 SMALL = {"alexnet": 99, "fcn8s": 32, "googlenet": 64, "resnet18": 64, "resnet50": 64, "unet": 188, "vgg16": 32}
 
@@ -37,8 +49,9 @@ def test_the_zoo_is_complete() -> None:
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_counts_are_the_published_ones(name: str) -> None:
-    classes = CLASSES.get(name, 1000)
-    network = tc.parse(name).network(classes=classes)
+    said = tc.parse(name).input
+    classes = CLASSES.get(name, 1000 if said else 11)
+    network = tc.parse(name).network(said or ANY, classes)
     assert network.parameters == PARAMETERS[name]
     assert str(network.output) == OUTPUTS.get(name, str(classes))
     assert f"{PARAMETERS[name]:,}" in zoo.text(name) or name == "lenet5"
@@ -107,11 +120,11 @@ def test_every_network_takes_what_the_caller_says_or_names_the_layer(name: str, 
         y = model(torch.empty(1, *input))
     assert model.network.input == Volume(input[0], input[1:])
     assert tuple(y.shape) == (1, 7, *model.network.output.size)
-    if name == "fcn8s":
+    if name in ("dilated-context", "fcn8s", "jain2007", "unet-small"):
         assert y.shape[2:] == input[1:]
 
 
-@pytest.mark.parametrize("name", ["fcn8s", "googlenet", "resnet18", "resnet50", "unet"])
+@pytest.mark.parametrize("name", ["fcn8s", "googlenet", "pinheiro2014", "resnet18", "unet", "unet-small"])
 def test_what_has_no_fc_on_places_takes_every_size_once_built(name: str) -> None:
     with torch.device("meta"):
         model = build(name, input=(3, 224, 224), classes=5).eval()
@@ -121,6 +134,20 @@ def test_what_has_no_fc_on_places_takes_every_size_once_built(name: str) -> None
                 build("vgg16")(torch.empty(1, 3, *size))
 
 
+def test_the_parameters_of_jain2007_on_volumes() -> None:
+    assert tc.parse("jain2007").network(Volume(1, (12, 12, 12)), 1).parameters == 34_041
+
+
+def test_more_passes_see_further() -> None:
+    model = build("pinheiro2014", input=(3, 96, 96), classes=5)
+    sizes = []
+    for passes in (1, 2, 3):
+        model.passes = passes
+        sizes.append(tc.receptive_field(model).size[0])
+    assert sizes == [46, 70, 94]
+    assert model.network.parameters == tc.parse("pinheiro2014").network(Volume(3, (96, 96)), 5).parameters
+
+
 def test_the_authors_cuts_of_fcn8s() -> None:
     """Offsets of 5, 9 and 31 keep pixel, pool4 and pool3 above one another, whatever the size."""
     for size in [(500, 500), (361, 480), (224, 97)]:
@@ -128,3 +155,61 @@ def test_the_authors_cuts_of_fcn8s() -> None:
         assert network.output == Volume(21, size)
         notes = [note for one in propagate(network) for note in one.notes]
         assert not notes
+
+
+def scaled(name: str, by: int) -> str:
+    """The text of a network with so many times fewer filters."""
+    return re.sub(r"CONV\[(\d+)", lambda found: f"CONV[{max(int(found[1]) // by, 1)}", zoo.text(name))
+
+
+ODD = "INPUT[40x44x3] - MARK[a] - CONV[4] - RELU - POOL - MARK[b] - CONV[4, stride=2] - UPSAMPLE[to=b, linear]"
+ODD += " - CONCAT(FROM[b] | IDENTITY) - CONV[4, 2x2, stride=2, valid, transposed, to=a]"
+ODD += " - SUM(FROM[a] - CONV[4] | IDENTITY)"
+ODD += " - RECUR(CONCAT[crop](IDENTITY | FROM[a]) - CONV[4] - CONV[classes, 1x1])[n=2, zeros] - SOFTMAX"
+OPEN = {  # a text, and sizes to run it at; not square at first, or height and width would be one symbol
+    "odd": (ODD, [(40, 44), (33, 47), (35, 36)]),
+    "unet": (scaled("unet", 64), [(188, 190), (205, 189)]),
+    "fcn8s": (scaled("fcn8s", 128), [(40, 50), (33, 65), (64, 37)]),
+}
+
+
+def opened(name: str) -> tuple[NetworkModule, list[torch.Tensor], list[torch.Tensor]]:
+    """A small network, images of several sizes, and what it makes of them."""
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    text, sizes = OPEN[name]
+    model = build(text, input=(3, *sizes[0]), classes=3).eval()
+    images = [torch.randn(1, 3, *size) for size in sizes]
+    with torch.no_grad():
+        return model, images, [model(one) for one in images]
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_one_compiled_graph_is_for_all_sizes(name: str) -> None:
+    model, images, outputs = opened(name)
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(model, dynamic=True, fullgraph=True, backend=backend)
+    for image, output in zip(images, outputs, strict=True):
+        torch.testing.assert_close(compiled(image), output)
+    assert len(graphs) == 1
+    if name == "odd":
+        torch.testing.assert_close(compiled(images[1], passes=3), model(images[1], passes=3))
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_an_exported_network_takes_every_size(name: str) -> None:
+    model, images, outputs = opened(name)
+    open_sizes = {"x": {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
+    program = torch.export.export(model, (images[1],), dynamic_shapes=open_sizes)
+    for image, output in zip(images, outputs, strict=True):
+        torch.testing.assert_close(program.module()(image), output)
+    if name != "unet":  # as deep as the others together, and a minute to translate
+        onnx = torch.onnx.export(program, dynamo=True, verbose=False)
+        assert onnx is not None
+        for image, output in zip(images, outputs, strict=True):
+            torch.testing.assert_close(onnx(image)[0], output, atol=1e-5, rtol=1e-4)

@@ -47,7 +47,7 @@ def padding(axis: Axis, size: int) -> tuple[int, int]:
         low, high = axis.padding
         missing = -(length + low + high - axis.span) % axis.stride if axis.ceil else 0
         return low, high + missing if high + missing < axis.span else high
-    outputs = -(-length // axis.stride)
+    outputs = (length + axis.stride - 1) // axis.stride  # not of a negative number: ONNX rounds those towards 0
     total = (outputs - 1) * axis.stride + axis.span - length
     if axis.span < axis.stride:  # only then can it be less than 0; a size that is a symbol is not compared in vain
         total = max(total, 0)
