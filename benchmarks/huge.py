@@ -1,6 +1,6 @@
 """A U-Net over images that do not fit in memory, tile by tile: memory at the peak, time, arithmetic.
 
-    python -m benchmarks.huge [SIDE...]      by default 2500 5000 20000
+    python -m benchmarks.huge [SIDExWIDTH...]      by default 2560x16 5000x16 20000x8; WIDTH: first channels
 
 Each run is a process of its own, which reads bytes from a .npy file and writes a label for each pixel into another; the
 peak is that of the whole process, with Python and torch in it. Smaller images are compared with the whole in one piece.
@@ -28,7 +28,7 @@ from torchconv.convert.tiled.image_source import image_source
 
 from . import measure
 
-TILE, CLASSES, CHANNELS = 1024, 12, (16, 32, 64, 128)
+TILE, CLASSES, LEVELS = 1024, 12, 4
 WHOLE = 2560  # pixels of a side that is also computed in one piece
 
 
@@ -41,13 +41,14 @@ def twice(inputs: int, outputs: int) -> nn.Sequential:
 class PaddedUNet(nn.Module):
     """Ronneberger et al. 2015, with padding, batch normalisation and fewer channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        pairs = list(pairwise(CHANNELS))
-        self.down = nn.ModuleList(twice(*pair) for pair in zip((3, *CHANNELS), CHANNELS, strict=False))
+        channels = [width * 2**level for level in range(LEVELS)]
+        pairs = list(pairwise(channels))
+        self.down = nn.ModuleList(twice(*pair) for pair in pairwise([3, *channels]))
         self.up = nn.ModuleList(nn.ConvTranspose2d(below, above, 2, stride=2) for above, below in pairs)
         self.merge = nn.ModuleList(twice(2 * above, above) for above, _ in pairs)
-        self.last = nn.Conv2d(CHANNELS[0], CLASSES, 1)
+        self.last = nn.Conv2d(width, CLASSES, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         skips = []
@@ -77,10 +78,10 @@ def image(path: Path, side: int) -> None:
         made[:, start : start + rows] = fine + random.integers(0, 56, fine.shape, np.uint8)
 
 
-def one(folder: Path, side: int) -> dict[str, float]:
+def one(folder: Path, side: int, width: int) -> dict[str, float]:
     """A run in this process."""
     torch.manual_seed(0)
-    model = PaddedUNet().eval()
+    model = PaddedUNet(width).eval()
     call = tc.tiled(model, tile=(TILE, TILE), preprocess=scaled, postprocess=likeliest)
     begun, before = time.perf_counter(), _peak()
     labels = call(folder / "image.npy", out=folder / "labels.npy")
@@ -101,26 +102,22 @@ def _peak() -> float:
 def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["--one"]:
-        print(json.dumps(one(Path(arguments[1]), int(arguments[2]))))
+        print(json.dumps(one(Path(arguments[1]), *map(int, arguments[2:]))))
         return
-    table = Table(
-        "image", "tiles of", "peak, MB", "before, MB", "seconds", "Mpixel/s", "MACs, ratio", "labels as of the whole"
-    )
-    for side in map(int, arguments or ("2500", "5000", "20000")):
+    heads = ("image", "channels", "peak, MB", "before, MB", "seconds", "Mpixel/s", "MACs, ratio", "labels as in one")
+    table = Table(*heads)
+    for side, width in (map(int, case.split("x")) for case in arguments or ("2560x16", "5000x16", "20000x8")):
         with tempfile.TemporaryDirectory(dir=".") as name:
             image(Path(name) / "image.npy", side)
-            command = [sys.executable, "-m", "benchmarks.huge", "--one", name, str(side)]
+            command = [sys.executable, "-m", "benchmarks.huge", "--one", name, str(side), str(width)]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         same = f"{found['same']:.6%}" if "same" in found else "-"
         megabytes = (f"{found[key] / 1e6:,.0f}" for key in ("peak", "before"))
-        speed = side**2 / found["seconds"] / 1e6
-        row = (f"{found['seconds']:,.0f}", f"{speed:.2f}", f"{found['macs']:.3f}", same)
-        table.add_row(f"{side:,}x{side:,}", f"{TILE}", *megabytes, *row)
-    console = Console(width=160)
+        row = (f"{found['seconds']:,.0f}", f"{side**2 / found['seconds'] / 1e6:.2f}", f"{found['macs']:.3f}", same)
+        table.add_row(f"{side:,}x{side:,}", f"{width} to {width * 2 ** (LEVELS - 1)}", *megabytes, *row)
+    console, what = Console(width=160), f"U-Net of {LEVELS} levels, {CLASSES} classes, tiles of {TILE}x{TILE}"
     console.print(measure.machine())
-    console.print(
-        f"U-Net of {CHANNELS} channels, {CLASSES} classes: bytes from a .npy file, a label for each pixel into another"
-    )
+    console.print(f"{what}: bytes from a .npy file, a label for each pixel into another")
     console.print(table)
 
 

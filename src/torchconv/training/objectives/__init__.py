@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...language.architecture import Architecture
 from ...network.graph import Network
@@ -56,6 +56,19 @@ class Prediction(Protocol):
     def table(self) -> HeadsAndRows: ...
 
     def to_dict(self) -> Mapping[str, Any]: ...
+
+
+class Answering(Protocol):
+    """What gives the answers of a network to stored images; mirrors: asked about their mirror images too."""
+
+    @property
+    def mirrors(self) -> bool: ...
+
+    def __call__(self, images: Any, /) -> Iterable[Tensor]: ...
+
+    def module(self) -> nn.Module:
+        """The same for one image of bytes (1, channels, *size), with all that is done before and after the network."""
+        ...
 
 
 class Evaluation(Prediction, Protocol):
@@ -150,7 +163,7 @@ class Objective(ABC):
 
     @abstractmethod
     def predictions(
-        self, paths: Sequence[str | Path], volume: Volume, answered: Callable[[Any], Iterable[Tensor]], **asked: Any
+        self, paths: Sequence[str | Path], volume: Volume, answered: Answering, **asked: Any
     ) -> Sequence[Prediction]:
         """The answers to image files; answered: gives the answers to stored images. asked: what the caller said.
 

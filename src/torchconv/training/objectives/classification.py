@@ -22,7 +22,7 @@ from ..augmentation import Augmentation, Draw, Scaling, resized
 from ..data.images import read_images
 from ..data.parts import Samples
 from ..recipes import PROGRESSIVE_SIZE, Recipe
-from . import Ask, HeadsAndRows, Objective, Preparation, Section
+from . import Answering, Ask, HeadsAndRows, Objective, Preparation, Section
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -269,7 +269,7 @@ class Classification(Objective):
         self,
         paths: Sequence[str | Path],
         volume: Volume,
-        answered: Callable[[Tensor], Iterable[Tensor]],
+        answered: Answering,
         *,
         top: int | None = None,
         **asked: Any,

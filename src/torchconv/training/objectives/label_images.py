@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from ...errors import DataError, SettingError
 from ...text import write_atomically
 from ..data import images
 from ..data.labels import PixelLabels
-from . import HeadsAndRows
+from . import Answering, HeadsAndRows
+from .large_images import LARGE, counts, in_tiles, likeliest, pixel_count, write_large
 from .overlays import overlay
 
 MOST_CLASSES_SHOWN = 4
@@ -54,15 +55,17 @@ class SegmentPrediction:
 def predictions(
     paths: Sequence[str | Path],
     channels: int,
-    answered: Callable[[list[Tensor]], Iterable[Tensor]],
+    answered: Answering,
     labels: PixelLabels,
     out: str | Path | None = None,
     probabilities: bool = False,
+    **tiles: Any,
 ) -> list[SegmentPrediction]:
     """Label image files, one after another; out: the folder for what is written, nothing without it.
 
-    answered: probabilities (1, classes, height, width) of each of some stored images. Raises DataError for an image
-    that cannot be read, or what cannot be written; files are there whole or not at all.
+    answered: probabilities (1, classes, height, width) of each of some stored images. tiles: tile and memory, where
+    images are to go through the network so; large ones do by themselves. Raises DataError for an image that cannot be
+    read, or what cannot be written; files are there whole or not at all.
     """
     if probabilities and out is None:
         raise SettingError("probabilities", got=True, expected="a folder to write them to", fix="Give out=.")
@@ -74,22 +77,54 @@ def predictions(
             f"images called {twice}", got=f"{stems.count(twice)} of them", expected="different names", fix=fix
         )
     for path in paths:  # a missing one is known before an hour of work
-        if not Path(path).is_file():
+        if not Path(path).exists():
             raise DataError(f"image {path}", got="no such file", expected="an image file")
-    found = []
-    for path in paths:
+    folder = None if out is None else Path(out)
+    return [_predicted(Path(path), channels, answered, labels, folder, probabilities, tiles) for path in paths]
+
+
+def _predicted(
+    path: Path,
+    channels: int,
+    answered: Answering,
+    labels: PixelLabels,
+    folder: Path | None,
+    probabilities: bool,
+    tiles: dict[str, Any],
+) -> SegmentPrediction:
+    pixels, files = pixel_count(path), {}
+    image = chances = None
+    if pixels <= images.MOST_PIXELS:
         image = torch.from_numpy(np.ascontiguousarray(images.pixels(f"image {path}", path, channels)))
+    large = pixels > LARGE and not answered.mirrors
+    if image is None or large or any(value is not None for value in tiles.values()):
+        place = None if folder is None else _made(folder) / f"{path.stem}{'' if probabilities else '_classes'}.npy"
+        found = in_tiles(answered.module(), path if image is None else image, channels, place, probabilities, **tiles)
+        classes = torch.from_numpy(likeliest(found) if probabilities else np.array(found))
+        if probabilities:
+            files["probabilities"] = str(place)
+        elif place is not None:
+            place.unlink()
+    else:
+        assert image is not None
         (answer,) = answered([image])
-        classes = answer[0].argmax(0).to(torch.uint8)
-        counts = torch.bincount(classes.flatten(), minlength=len(labels.names))
-        shares = [(name, count / classes.numel()) for name, count in zip(labels.names, counts.tolist(), strict=True)]
-        kept = tuple(sorted((one for one in shares if one[1]), key=lambda one: -one[1]))
-        files = {}
-        if out is not None:
-            kept_answer = answer[0] if probabilities else None
-            files = written(Path(out), Path(path).stem, image, kept_answer, classes, labels)
-        found.append(SegmentPrediction(str(path), classes, kept, files))
-    return found
+        classes, chances = answer[0].argmax(0).to(torch.uint8), answer[0] if probabilities else None
+    if folder is not None and image is not None:
+        files |= written(folder, path.stem, image, chances, classes, labels)
+    elif folder is not None:
+        files["labels"] = str(folder / f"{path.stem}_labels.tif")
+        write_large(folder / f"{path.stem}_labels.tif", classes.numpy(), labels)
+    number = counts(classes.numpy(), len(labels.names))
+    shares = [(name, count / classes.numel()) for name, count in zip(labels.names, number, strict=True) if count]
+    return SegmentPrediction(str(path), classes, tuple(sorted(shares, key=lambda one: -one[1])), files)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"predictions in {folder} cannot be written", got=error.strerror) from None
+    return folder
 
 
 def written(
@@ -103,7 +138,7 @@ def written(
         contents["probabilities"] = array.getvalue()
     names = {"labels": f"{stem}_labels.png", "overlay": f"{stem}_overlay.png", "probabilities": f"{stem}.npy"}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _made(folder)
         for kind, content in contents.items():
             write_atomically(folder / names[kind], content)
     except OSError as error:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...convert.tiled.image_files import open_image
 from ...convert.tiled.inference import tiled
-from ...errors import DataError
+from ...errors import DataError, UnsupportedError
 from ...text import install
 from ..data import images
 from ..data.labels import PixelLabels
@@ -55,6 +55,9 @@ def in_tiles(
     that is read in parts. place: a .npy file for the result, beside which there is a journal while it is not finished.
     Raises DataError for an image that cannot be read in parts.
     """
+    if isinstance(augmentation := getattr(module, "augmentation", "none"), str) and augmentation != "none":
+        what, got = f"a run with test_time_augmentation={augmentation}, in tiles", "its answer to the mirror image too"
+        raise UnsupportedError(what, got=got, expected="answers to the image alone", fix="Train with none.")
     if settings["tile"] is None and settings["memory"] is None:
         settings["memory"] = MEMORY
     call = tiled(module, **settings, dtype=torch.uint8, postprocess=_chances if probabilities else _classes)

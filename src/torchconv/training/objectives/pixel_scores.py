@@ -82,7 +82,8 @@ class PixelScores:
     def __call__(self, ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Scores of images (N, channels, height, width), bytes or numbers; ask: the network's of images as they are."""
         size = tuple(images.shape[2:])
-        shown = reduced(images, self.reduced_size(size))
+        smaller = self.reduced_size(size)  # of numbers: torch rounds bytes on the way, which tiles could not follow
+        shown = images if smaller == size else reduced(images.float(), smaller)
         fitted = self.fitted(*shown.shape[2:])
         scores = ask(mirrored(shown, fitted))
         starts = zip(fitted.low, shown.shape[2:], strict=True)
@@ -180,10 +181,17 @@ def reduced(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 def mirrored(images: Tensor, fitted: Fitted) -> Tensor:
     """Images with their mirror images around them, as large as the network takes them."""
+    pairs = [
+        (low, length - low - own) for low, length, own in zip(fitted.low, fitted.size, images.shape[2:], strict=True)
+    ]
+    if not any(map(any, pairs)):
+        return images
+    if all(0 <= side < own for pair, own in zip(pairs, images.shape[2:], strict=True) for side in pair):
+        numbers = images if images.is_floating_point() else images.float()
+        return functional.pad(numbers, (*pairs[1], *pairs[0]), mode="reflect")  # whose reach is known, for tiles
     for axis, (low, length) in enumerate(zip(fitted.low, fitted.size, strict=True), 2):
-        if low or length != images.shape[axis]:
-            places = reflected(torch.arange(-low, length - low, device=images.device), images.shape[axis])
-            images = images.index_select(axis, places)
+        places = reflected(torch.arange(-low, length - low, device=images.device), images.shape[axis])
+        images = images.index_select(axis, places)
     return images
 
 
@@ -197,14 +205,31 @@ def reflected(places: Tensor, length: int) -> Tensor:
 def resampled(scores: Tensor, axes: Sequence[PixelAxis], ranges: Sequence[tuple[int, int]]) -> Tensor:
     """Scores on a network's grid to those of pixels, from the first to before the last on each axis, linearly."""
     for dim, (axis, (first, last)) in enumerate(zip(axes, ranges, strict=True), 2):
+        start = axis.centre - (axis.apart - 1) / 2
         if axis.plain:
-            start = first - int(axis.centre)
-            scores = scores.narrow(dim, start, last - first)
-            continue
-        places = (torch.arange(first, last, device=scores.device) - axis.centre) / axis.apart
-        places = places.clamp(0, axis.outputs - 1)
-        before = places.floor().long().clamp(max=max(0, axis.outputs - 2))
-        share = (places - before).to(scores.dtype).view(-1, *[1] * (scores.dim() - dim - 1))
-        after = (before + 1).clamp(max=axis.outputs - 1)
-        scores = torch.lerp(scores.index_select(dim, before), scores.index_select(dim, after), share)
+            scores = scores.narrow(dim, first - int(start), last - first)
+        elif axis.apart == int(axis.apart) and start == int(start):
+            scores = _enlarged(scores, dim, int(axis.apart), first - int(start), last - int(start))
+        else:
+            scores = _interpolated(scores, dim, axis, first, last)
     return scores
+
+
+def _enlarged(scores: Tensor, dim: int, apart: int, first: int, last: int) -> Tensor:
+    """Scores that each stand in the middle of so many pixels: as torch enlarges, which tiles know the reach of."""
+    sizes = [length * (apart if axis == dim else 1) for axis, length in enumerate(scores.shape)][2:]
+    before, after = max(0, -first), max(0, last - sizes[dim - 2])
+    scores = functional.interpolate(scores, sizes, mode="bilinear")
+    if before or after:
+        sides = (before, after, 0, 0) if dim == 3 else (0, 0, before, after)
+        scores = functional.pad(scores, sides, mode="replicate")
+    return scores.narrow(dim, first + before, last - first)
+
+
+def _interpolated(scores: Tensor, dim: int, axis: PixelAxis, first: int, last: int) -> Tensor:
+    places = (torch.arange(first, last, device=scores.device) - axis.centre) / axis.apart
+    places = places.clamp(0, axis.outputs - 1)
+    before = places.floor().long().clamp(max=max(0, axis.outputs - 2))
+    share = (places - before).to(scores.dtype).view(-1, *[1] * (scores.dim() - dim - 1))
+    after = (before + 1).clamp(max=axis.outputs - 1)
+    return torch.lerp(scores.index_select(dim, before), scores.index_select(dim, after), share)

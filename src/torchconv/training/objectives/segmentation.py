@@ -22,7 +22,7 @@ from ..crops import Crops
 from ..data.labels import PixelLabels
 from ..data.parts import MaskedSamples, Source
 from ..recipes import Recipe
-from . import Ask, Objective, Preparation
+from . import Answering, Ask, Objective, Preparation
 from .label_images import SegmentPrediction, predictions
 from .pixel_scores import SHARES, PixelScores, resampled
 from .segment_evaluation import SegmentEvaluation, mean_iou
@@ -168,16 +168,17 @@ class Segmentation(Objective):
         self,
         paths: Sequence[str | Path],
         volume: Volume,
-        answered: Callable[[list[Tensor]], Iterable[Tensor]],
+        answered: Answering,
         *,
         top: int | None = None,
         out: str | Path | None = None,
         probabilities: bool = False,
+        **tiles: Any,
     ) -> list[SegmentPrediction]:
         if top is not None:
             fix = "It is for networks that give one class to an image."
             raise SettingError("top", got=top, expected="none, as each pixel gets its class", fix=fix)
-        return predictions(paths, volume.channels, answered, self.labels, out, probabilities)
+        return predictions(paths, volume.channels, answered, self.labels, out, probabilities, **tiles)
 
 
 def _prepared(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import DataError
 from ...language.network_module import NetworkModule
@@ -123,13 +123,50 @@ def predict(
     top: int | None = None,
     out: str | Path | None = None,
     probabilities: bool = False,
+    *,
+    tile: int | Sequence[int] | None = None,
+    memory: int | str | None = None,
 ) -> Sequence[Prediction]:
     """What a run says of each image file: its likeliest classes, or the class of each of its pixels.
 
     top: how many classes of an image, by default 3. For a run that gives a class to each pixel: out, a folder for label
-    images, and overlays of them; probabilities: also arrays of them, float32 (classes, height, width), as .npy.
+    images, and overlays of them; probabilities: also arrays of them, float32 (classes, height, width), as .npy; tile or
+    memory: to go through images in tiles, as `torchconv.tiled` does, with the same labels as in one piece, which large
+    ones do by themselves; .npy, .zarr and TIFF files of any size are read in parts.
     Raises DataError for a run or an image that cannot be used, SettingError for what is not of this kind of run.
     """
     run = load(path)
-    asked = {"top": top, "out": out, "probabilities": probabilities}
-    return run.objective.predictions(paths, run.config.volume, lambda images: answers_of(run, images), **asked)
+    asked = {"top": top, "out": out, "probabilities": probabilities, "tile": tile, "memory": memory}
+    return run.objective.predictions(paths, run.config.volume, RunAnswers(run), **asked)
+
+
+class RunAnswers:
+    """The answers of a run to stored images."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def __call__(self, images: Any) -> Iterator[Tensor]:
+        return answers_of(self.run, images)
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether the run asks about mirror images too."""
+        return self.run.config.test_time_augmentation != "none"
+
+    def module(self) -> nn.Module:
+        """The same for one image, as a module from bytes (1, channels, *size)."""
+        return AnswerModule(self.run).eval()
+
+
+class AnswerModule(nn.Module):
+    """All that a run does to an image of bytes, from its scaling to the answer."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.network, self.objective = run.module, run.objective
+        self.scaling, self.augmentation = run.config.scaling, run.config.test_time_augmentation
+
+    def forward(self, images: Tensor) -> Tensor:
+        told = (self.network.network, self.network.scores, images.unbind(), self.scaling, self.augmentation)
+        return self.objective.answers(self.objective.outputs(*told))
