@@ -187,6 +187,17 @@ def test_each_image_alone_and_the_same_bits_for_any_number_of_threads():
     assert torch.equal(found, again)
 
 
+def test_large_images_are_learned_from_too():
+    """Large results lie in memory of NumPy's, which torch takes for views."""
+    scores, image = example((300, 320), classes=2, dtype=torch.float32)
+    crf, alone = CRF(2), CRF(2)
+    crf(scores, image)[:, :, :40, :40].sum().backward()
+    near = 40 + 6 * 5  # five iterations, and the sums of windows
+    alone(scores[:, :, :near, :near], image[:, :, :near, :near])[:, :, :40, :40].sum().backward()
+    for one, other in zip(crf.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-3)
+
+
 def test_classes_in_another_order():
     scores, image = example((9, 8))
     crf, other = CRF(4, 5, compatibility="matrix").double(), CRF(4, 5, compatibility="matrix").double()
@@ -284,10 +295,38 @@ def test_exported_and_followed_by_other_tools():
     assert crf.to("meta")(scores.to("meta"), image.to("meta")).shape == found.shape
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_onnx():
+    scores, image = example((7,), batch=2, dtype=torch.float32)
+    crf = CRF(4, 3, 1, color_width=0.3).requires_grad_(False).eval()
+    file = io.BytesIO()
+    torch.onnx.export(crf, (scores, image), dynamo=True, verbose=False).save(file)  # by torch's own operations
+    session = pytest.importorskip("onnxruntime").InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"scores": scores.numpy(), "image": image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), crf(scores, image), rtol=1e-4, atol=1e-5)
+
+
+def test_batched_gradients_and_sizes_left_open():
+    scores, image = example((9, 8), batch=2, dtype=torch.float32)
+    crf = CRF(4, 5, 2, color_width=0.3)
+    y = crf(scores.requires_grad_(), image)[0, 0, 3, :2]
+    many = torch.autograd.grad(y, scores, torch.eye(2), is_grads_batched=True, retain_graph=True)[0]
+    for one, other in zip(y, many, strict=True):
+        torch.testing.assert_close(torch.autograd.grad(one, scores, retain_graph=True)[0], other)
+    batch, height, width = map(torch.export.Dim, ("batch", "height", "width"))
+    sizes = {0: batch, 2: height, 3: width}
+    given = scores.detach(), image
+    program = torch.export.export(crf.requires_grad_(False), given, dynamic_shapes=(sizes, sizes)).module()
+    other = example((12, 5), batch=3, dtype=torch.float32)
+    torch.testing.assert_close(program(*other), crf(*other))
+
+
 def test_an_empty_batch_and_an_image_smaller_than_the_window():
     crf = CRF(3)
     assert crf(torch.zeros(0, 3, 5, 5), torch.zeros(0, 1, 5, 5)).shape == (0, 3, 5, 5)
     assert crf(torch.zeros(2, 3, 1, 2), torch.zeros(2, 1, 1, 2)).shape == (2, 3, 1, 2)
+    scores, image = example((4, 5), classes=3)
+    torch.testing.assert_close(CRF(3, 1).double()(scores, image), scores.log_softmax(1))  # no pairs at all
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_a_map_of_zeros_says_nothing():
 
 
 def test_priors_from_places():
-    places = torch.tensor([[[5.0, 5], [7, 4]], [[1, 9], [3, 8]], [[2, 2], [float("nan"), 0]], [[0, 0], [90, 0]]])
+    places = torch.tensor([*[[[5.0, 5], [7, 4]]] * 9, [[1, 9], [3, 8]], [[2, 2], [float("nan"), 0]], [[0, 0], [90, 0]]])
     model = SpatialModel(2, 9, [(0, 1)]).fit_priors(places, smoothing=0.5)
     assert np.unravel_index(int(model.conditional(1, 0).argmax()), (9, 9)) == (4 + 2, 4 - 1)
     assert np.unravel_index(int(model.conditional(0, 1).argmax()), (9, 9)) == (4 - 2, 4 + 1)
@@ -257,7 +257,9 @@ def test_tensors_that_cannot_be():
         model(torch.zeros(1, 3, 8, 8).long())
     with pytest.raises(ShapeError, match=r"places of parts: got shape \(4, 2, 2\)"):
         model.fit_priors(torch.zeros(4, 2, 2))
-    with pytest.raises(DataError, match="places of parts 0 and 1: got none that the kernel reaches"):
+    with pytest.raises(DataError, match="places of parts 0 and 1: got 0 of 0 examples"):
         model.fit_priors(torch.full((4, 3, 2), float("nan")))
+    with pytest.raises(DataError, match=r"got 1 of 2 examples with .*\. kernel_size=\(9, 3\) reaches all"):
+        model.fit_priors([[[0, 0], [4, 1], [0, 0]], [[0, 0], [1, 0], [0, 0]]])
     with pytest.raises(SettingError, match=r"got \(2, 0\), expected a pair of it"):
         model.conditional(2, 0)

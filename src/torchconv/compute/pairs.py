@@ -78,10 +78,11 @@ def distances(x: Tensor, window: PairWindow) -> Tensor:
 
 def _followed_by_torch(*tensors: Tensor) -> bool:
     """Whether something looks at each of torch's operations, so that there is nothing of our own to be called."""
+    if torch.onnx.is_in_onnx_export():
+        return True
     if torch.compiler.is_compiling():
         return False
-    recorded = torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()  # type: ignore[no-untyped-call]
-    return recorded or any(map(is_batched_gradient, tensors))
+    return torch.jit.is_tracing() or any(map(is_batched_gradient, tensors))  # type: ignore[no-untyped-call]
 
 
 def _together(function: Any, info: Any, in_dims: tuple, *tensors: Tensor, window: PairWindow) -> tuple[Tensor, int]:

@@ -19,6 +19,7 @@ from ..errors import DataError, SettingError, ShapeError
 
 Pair = tuple[int, int]
 EVERYWHERE = 0.01  # of a prior that is fitted, spread evenly
+MOST_BEYOND = 0.1  # of the examples of a pair, that the kernel need not reach
 
 
 class SpatialModel(torch.nn.Module):
@@ -161,8 +162,8 @@ class SpatialModel(torch.nn.Module):
         """Set the priors to the smoothed histograms of where parts lay around each other, and return the model.
 
         places: (examples, parts, axes) in pixels; NaN where a part was not seen. smoothing: width of a Gaussian, in
-        pixels. Pairs further apart than the kernel reaches are left out. Raises DataError for a pair that is never
-        seen, ShapeError for other shapes. Source: Tompson et al. 2014, section 3.2, last paragraph.
+        pixels. Raises DataError for a pair that is never seen, or in more than a tenth of the examples further apart
+        than the kernel reaches; ShapeError for other shapes. Source: Tompson et al. 2014, section 3.2, last paragraph.
         """
         places = torch.as_tensor(places, dtype=torch.float64).cpu()
         if places.ndim != 3 or places.shape[1:] != (self.parts, len(self.kernel_size)):
@@ -230,10 +231,13 @@ def _histogram(away: Tensor, kernel: Sequence[int], smoothing: float, way: Pair)
     from scipy.ndimage import gaussian_filter  # here, because whoever learns priors otherwise need not wait for it
 
     radius = torch.tensor([size // 2 for size in kernel])
-    cells = (away[away.isfinite().all(1)].round().to(torch.int64)) + radius
-    cells = cells[((cells >= 0) & (cells <= 2 * radius)).all(1)]
-    if not len(cells):
-        raise DataError(f"places of parts {way[0]} and {way[1]}", got="none that the kernel reaches", expected="some")
+    seen = away[away.isfinite().all(1)].round().to(torch.int64)
+    cells = seen[(seen.abs() <= radius).all(1)] + radius
+    if len(seen) == 0 or len(seen) - len(cells) > MOST_BEYOND * len(seen):
+        got = f"{len(seen) - len(cells)} of {len(seen)} examples with them further apart than the kernel reaches"
+        reach = tuple((2 * seen.abs().amax(0) + 1).tolist()) if len(seen) else ()
+        fix = f"kernel_size={reach} reaches all; or leave the pair out." if len(seen) else "Or leave the pair out."
+        raise DataError(f"places of parts {way[0]} and {way[1]}", got=got, expected="few, of some", fix=fix)
     counts = torch.zeros(*kernel, dtype=torch.float64)
     counts.index_put_(tuple(cells.T), torch.ones(len(cells), dtype=torch.float64), accumulate=True)
     smooth = torch.from_numpy(gaussian_filter(counts.numpy(), smoothing, mode="constant"))

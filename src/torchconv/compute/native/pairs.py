@@ -40,10 +40,15 @@ def _arguments(x: Tensor, taps: int, window: Sequence[int], dilation: Sequence[i
     return PairArguments(TYPES[x.dtype], count, *x.shape[:2], per_axis(x.shape[2:]), radius, per_axis(dilation))
 
 
+def _empty(shape: Sequence[int], like: Tensor) -> Tensor:
+    """For a result; no view, as those of large arrays are, so that what is made of it can be written in its place."""
+    return empty_like(shape, like).data
+
+
 def messages(weights: Tensor, x: Tensor, window: Sequence[int], dilation: Sequence[int]) -> Tensor:
     """To every place the sum over its pairs of weight times the other place's numbers."""
     weights, x = weights.contiguous(), x.contiguous()
-    y = empty_like(x.shape, x)
+    y = _empty(x.shape, x)
     call("torchconv_pair_messages", _arguments(x, weights.shape[1], window, dilation), weights, x, y)
     return y
 
@@ -51,7 +56,7 @@ def messages(weights: Tensor, x: Tensor, window: Sequence[int], dilation: Sequen
 def products(a: Tensor, b: Tensor, taps: int, window: Sequence[int], dilation: Sequence[int]) -> Tensor:
     """For every pair the sum over channels of a at one place times b at the other, both ways."""
     a, b = a.contiguous(), b.contiguous()
-    result = empty_like((len(a), taps, *a.shape[2:]), a)
+    result = _empty((len(a), taps, *a.shape[2:]), a)
     call("torchconv_pair_products", _arguments(a, taps, window, dilation), a, b, result)
     return result
 
@@ -59,6 +64,6 @@ def products(a: Tensor, b: Tensor, taps: int, window: Sequence[int], dilation: S
 def distances(x: Tensor, taps: int, window: Sequence[int], dilation: Sequence[int]) -> Tensor:
     """For every pair the squared distance of its places' numbers."""
     x = x.contiguous()
-    result = empty_like((len(x), taps, *x.shape[2:]), x)
+    result = _empty((len(x), taps, *x.shape[2:]), x)
     call("torchconv_pair_distances", _arguments(x, taps, window, dilation), x, result)
     return result
