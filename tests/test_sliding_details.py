@@ -76,6 +76,27 @@ def test_a_linear_that_is_used_twice_stays_one():
         tc.as_convolution(nn.Sequential(nn.Flatten(), shared, shared), (1, 2, 2))
 
 
+def test_a_layer_whose_padding_depends_on_the_size_may_be_used_on_two():
+    """ "same" with a stride of 2 pads 15 samples at both sides, 8 at one: each use keeps its own."""
+    torch.manual_seed(0)
+
+    class Twice(nn.Module):
+        def __init__(self, layer: nn.Module, features: int) -> None:
+            super().__init__()
+            self.layer, self.fc = layer, nn.Linear(features, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.layer(self.layer(x)).flatten(1))
+
+    for layer in (tc.nn.Conv2d(2, 2, 3, 2, "same"), tc.nn.Pool2d(3, 2, "same"), nn.MaxPool2d(2, ceil_mode=True)):
+        model, image = Twice(layer, 32).eval(), torch.randn(1, 2, 15, 15)
+        sliding = tc.as_convolution(model, (2, 15, 15))
+        assert torch.allclose(sliding(image).flatten(1), model(image), atol=1e-6)
+        assert sliding(torch.zeros(1, 2, 19, 22)).shape == (1, 3, 2, 2)
+    with pytest.raises(UnsupportedError, match="volumes of different sizes"):
+        tc.as_convolution(Twice(tc.nn.LearnedPool2d(3, 2, "same"), 32), (2, 15, 15))
+
+
 def test_parametrised_weights_are_not_lost_in_silence():
     """They are computed anew at every call, from the parameters of the parametrisation."""
     for layer, volume in [(nn.Linear(4, 3), 4), (nn.Linear(16, 3), (1, 4, 4)), (nn.Conv2d(1, 2, 3), (1, 4, 4))]:

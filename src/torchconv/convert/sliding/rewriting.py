@@ -49,6 +49,7 @@ class Rewriting:
         self.layouts: dict[Reference, WindowLayout] = {FromInput(0): layout}
         self._values: dict[Reference, Any] = {FromInput(0): Value(0)}
         self._folded: dict[Reference, Tensor | None] = {}
+        self._used: dict[str, str] = {}  # what stands in the place of a layer that is called, by its path; "": itself
         self._names: dict[str, set[str]] = {}  # of the operators that each module calls
         for step in program.steps:
             if any(step.depends):
@@ -205,39 +206,49 @@ class Rewriting:
     def _named(step: Step, value: Callable[[Reference], Any]) -> dict[str, Any]:
         return {name: _filled(one, value) for name, one in step.arguments.items() if name in step.named}
 
-    def layer_of(self, step: Step) -> str | None:
-        """The layer of torch, or of this package, that is this one step, by its path; None where there is none."""
+    def layer_of(self, step: Step, instead: nn.Module | None = None) -> str | None:
+        """The layer of torch, or of this package, that is this one step, by its path; None where there is none.
+
+        instead: what takes its place from now on; None is given where something else does already.
+        """
         module = self.model.get_submodule(step.module)
         own = type(module).__module__.startswith(("torch.nn.modules.", "torchconv.nn.")) and "forward" not in vars(
             module
         )
         if not own or next(module.children(), None) is not None or (self._in_parts and not step.module):
             return None
-        names = self._names[step.module]
         reads = [one for one in step.references if one not in self.layouts]
         held = {id(one) for one in [*module.parameters(), *module.buffers()]}
         mine = all(isinstance(one, FromModel) and id(self.program.tensors[one.name]) in held for one in reads)
-        return step.module if len(names) == 1 and mine else None
+        whole = mine and len(self._names[step.module]) == 1
+        return step.module if whole and self._put(step.module, instead) else None
 
-    def linear_of(self, step: Step, weight: Reference) -> str | None:
-        """The fully connected layer that a step is, by its path; None where its weights are read elsewhere too."""
+    def _put(self, path: str, instead: nn.Module | None) -> bool:
+        """Put a layer in the place of another, or leave it; whether that is how it is used elsewhere too."""
+        shown = "" if instead is None else str(instead)
+        if self._used.setdefault(path, shown) != shown:
+            return False
+        if instead is not None:
+            self.layers.setdefault(path, instead.train(self.model.get_submodule(path).training))
+        return True
+
+    def linear_of(self, step: Step, weight: Reference, conv: Convolution, order: Any, shape: Any) -> str | None:
+        """The fully connected layer that a step is, by its path, once a convolution has taken its place.
+
+        order, shape: how its inputs make a kernel. None where its weights are read elsewhere too.
+        """
         module = self.model.get_submodule(step.module)
         if not isinstance(module, nn.Linear) or not isinstance(weight, FromModel):
             return None
-        if self._in_parts and not step.module:
+        readers = {(one.module, one.name) for one in self.program.steps if weight in one.references}
+        own = self.program.tensors[weight.name] is module.weight and readers == {(step.module, step.name)}
+        if not own or (self._in_parts and not step.module):
             return None
-        readers = {one.module for one in self.program.steps if weight in one.references}
-        own = self.program.tensors[weight.name] is module.weight
-        return step.module if own and readers == {step.module} else None
-
-    def put(self, path: str, conv: Convolution, order: Any, shape: tuple[int, ...]) -> None:
-        """A convolution in the place of a fully connected layer, whose inputs stand in parts, in another order."""
-        module: Any = self.model.get_submodule(path)
-        if path in self.layers and str(self.layers[path]) != str(Conv.of(conv, device="meta")):
-            raise CannotSlide("it is used on volumes of different sizes, as layers that could not share its weights")
         layer = holding(Conv.of(conv, device="meta"), weight=module.weight, bias=module.bias)
         layer.weight.data = kernel_of(layer.weight.data, order, shape)
-        self.layers.setdefault(path, layer.train(module.training))
+        if not self._put(step.module, layer):
+            raise CannotSlide("it is used on volumes of different sizes, as layers that could not share its weights")
+        return step.module
 
     def beside(self, one: Reference, layout: WindowLayout, value: Any = None) -> Any:
         """A tensor so that it broadcasts beside one of this layout in the sliding model as it did in the model."""
@@ -257,8 +268,8 @@ class Rewriting:
         for size, dim in zip(shape, dims, strict=True):
             if size > 1 and (any(factor.size > 1 and factor.axis is not None for factor in dim) or _has_batch(dim)):
                 raise CannotSlide("its numbers differ from place to place of the image", PART)
-        sizes = tuple(shape[at] for at in kept)
-        return self.add(torch.reshape, value, (*sizes, *(1,) * len(layout.places)))
+        wanted = (*(shape[at] for at in kept), *(1,) * len(layout.places))
+        return value if wanted == shape else self.add(torch.reshape, value, wanted)
 
     def finished(self, outputs: Sequence[Reference]) -> WindowLayout:
         """The last call gives the scores; raises CannotSlide where there are none for each window."""

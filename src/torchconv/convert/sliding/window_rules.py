@@ -87,9 +87,17 @@ def _of_axes(axes: Sequence[Axis]) -> tuple[list[Any], ...]:
     return tuple([getattr(axis, name) for axis in axes] for name in ("kernel", "stride", "padding", "dilation"))
 
 
+def _by_layer(made: Rewriting, step: Step, layout: WindowLayout, value: Any, pooling: Pooling) -> Any:
+    """The call of a pooling, as the layer that the step is where it is one."""
+    layer = made.layer_of(step, Pool(pooling)) if len(layout.leading) == 2 else None
+    if layer is not None:
+        return made.add(layer, value)
+    return made.add(calls.over_planes, value, Pool(pooling), pooling.ndim)
+
+
 def _pooled(made: Rewriting, step: Step, x: Reference, pool: Pooling) -> WindowLayout:
     layout = natural(made, x, pool.ndim)
-    made.gives(made.add(calls.over_planes, made.value(x), Pool(pool), pool.ndim))
+    made.gives(_by_layer(made, step, layout, made.value(x), pool))
     return slid(layout, pool.axes, step.shapes[0])
 
 
@@ -121,14 +129,14 @@ def _pool_layer(made: Rewriting, step: Step, pooling: Pooling, x: Reference) -> 
     axes = fixed(pooling.axes, made.shape(x)[-pooling.ndim :])
     if pooling.count_include_pad and any(axis.ceil for axis in pooling.axes):
         raise CannotSlide("with ceil_mode its last window counts less padding than others", "Leave either out.")
-    layer = made.layer_of(step)
-    module = None if layer is None else made.model.get_submodule(layer)
-    if isinstance(module, LearnedPool) and layer is not None:
+    module = made.model.get_submodule(step.module)
+    if isinstance(module, LearnedPool):
         pool = LearnedPool(Pooling(*_of_axes(axes), statistic="mean"), module.channels, "meta")
-        made.layers[layer] = holding(pool, logits=module.logits)
-        layout = natural(made, x, pooling.ndim)
+        layer = made.layer_of(step, holding(pool, logits=module.logits))
+        if layer is None:
+            raise CannotSlide("it is used on volumes of different sizes, as layers that could not share its weights")
         made.gives(made.add(layer, made.value(x)))
-        return slid(layout, axes, step.shapes[0])
+        return slid(natural(made, x, pooling.ndim), axes, step.shapes[0])
     weight = None if pooling.weights is None else pooling.full_weight()
     settings = {"count_include_pad": pooling.count_include_pad, "weight": weight, "p": pooling.p}
     return _pooled(made, step, x, Pooling(*_of_axes(axes), statistic=pooling.kind, **settings))
@@ -141,18 +149,20 @@ def fixed(axes: Iterable[Axis], size: Sequence[int]) -> list[Axis]:
 
 
 def _convolution(made: Rewriting, step: Step, conv: Convolution) -> WindowLayout:
+    same = "same" in conv.padding
     if {str(conv.sharing), str(conv.bias_sharing)} != {"full"}:
         raise CannotSlide(*unshared(conv))
     x = step.arguments["tensors"][0]
     if len(step.reads[0]) > 1:
         raise CannotSlide("its weights are computed from the image")
-    layout = natural(made, x, conv.ndim)
-    layer, axes = made.layer_of(step), fixed(conv.axes, made.shape(x)[-conv.ndim :])
-    if "same" in conv.padding:
+    layout, instead = natural(made, x, conv.ndim), None
+    axes = fixed(conv.axes, made.shape(x)[-conv.ndim :])
+    if same:
         conv = Convolution.of_parts(conv.channels, axes, conv.sharing, conv.bias, conv.bias_sharing)
-        module = None if layer is None else made.model.get_submodule(layer)
-        if isinstance(module, Conv) and layer is not None:
-            made.layers[layer] = holding(Conv.of(conv, device="meta"), weight=module.weight, bias=module.bias)
+        module: Any = made.model.get_submodule(step.module)
+        if isinstance(module, Conv):
+            instead = holding(Conv.of(conv, device="meta"), weight=module.weight, bias=module.bias)
+    layer = made.layer_of(step, instead) if instead or not same else None
     if layer is not None:
         made.gives(made.add(layer, made.value(x)))
     else:
@@ -192,8 +202,8 @@ def _summarised(
         strides[axis] = 1 if kernel[axis] == 1 else layout.places[axis].step if count == 1 else kernel[axis]
     value = made.value(x)
     if prod(kernel) > 1 or summary.power is not None:
-        pool = Pool(Pooling(tuple(kernel), tuple(strides), statistic=summary.statistic, p=summary.p))
-        value = made.add(calls.over_planes, value, pool, len(kernel))
+        pool = Pooling(tuple(kernel), tuple(strides), statistic=summary.statistic, p=summary.p)
+        value = _by_layer(made, step, layout, value, pool)
     if times > 1:
         value = made.add(torch.mul, value, times)
     made.gives(value)
@@ -299,9 +309,9 @@ def _product(
     if len(whole.leading) > len(layout.leading):
         value = made.add(calls.reshaped, value, (*layout.lead_sizes, 1), len(kernel))
     rearranged = (tuple(one.size for one in parts), order), (channels, *kernel)
-    layer = made.linear_of(step, weight)
-    if layer is not None and len(whole.leading) == 2:
-        made.put(layer, conv, *rearranged)
+    plain = len(whole.leading) == 2
+    layer = made.linear_of(step, weight, conv, *rearranged) if plain else None
+    if layer is not None:
         made.gives(made.add(layer, value))
     else:
         matrix, added = (None if one is None else made.value(one) for one in (weight, bias))
