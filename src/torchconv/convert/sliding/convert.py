@@ -158,7 +158,8 @@ class _Conversion:
             if id(part) in self._made and name:
                 original.set_submodule(name, self._made[id(part)])
                 self._made[id(part)].train(part.training)
-        return SlidingModel(original, made.constants, calls)
+        device = next((one.device for one in module.parameters()), None)
+        return SlidingModel(original, {name: one.to(device) for name, one in made.constants.items()}, calls)
 
     @staticmethod
     def _refuse_unseen(module: nn.Module, path: str) -> None:
