@@ -107,6 +107,7 @@ LOCAL = {
         ),
         EVEN,
     ),
+    "channels": (Lambda(lambda x: x[:, 1:] * x.split((1, 2), 1)[0] + F.pad(x, (0, 0, 0, 0, 0, 1))[:, ::2]), IMAGE),
     "labels": (Lambda(lambda x: x.argmax(1)), IMAGE),
     "padded and cut": (Lambda(lambda x: F.pad(x, (3, -2, 1, 4), value=2.0)[:, :, 2:-3:2, 1:]), IMAGE),
     "joined": (Lambda(lambda x: torch.cat([x, x[:, :, :5] * 2, torch.ones(2, 3, 3, 23)], 2)), IMAGE),
@@ -122,6 +123,7 @@ LOCAL = {
     "unfolded": (Lambda(lambda x: x.unfold(2, 3, 2).unfold(3, 4, 1).amax((-1, -2))), IMAGE),
     "ours": (nn.Sequential(tc.nn.Conv2d(3, 4, 3, padding="same", stride=2), tc.nn.Pool2d(2, 1, statistic="l2")), IMAGE),
     "our borders": (tc.nn.Conv2d(3, 4, 5, padding=(1, 3), padding_mode="reflect"), IMAGE),
+    "our turns": (tc.nn.TiledConv2d(3, 4, 3, period=(2, 3), padding=1), IMAGE),
     "our means": (tc.nn.Pool2d(3, 2, 1, statistic="mean"), IMAGE),
     "a text": (tc.build("INPUT[24x32x3] - CONV[4] - RELU - POOL - CONV[4] - UPSAMPLE - CONV[2]"), EVEN),
 }
@@ -134,6 +136,12 @@ def test_tiles_are_the_whole(name, tile):
     if tile == 1 and x[0, 0].numel() > 500:
         tile = 2
     check(model, x, tile if isinstance(tile, int) else (*tile, 4)[: x.ndim - 2], exact=tile == 64)
+
+
+def attended(x, keys):
+    """Every place of x reads all of the keys."""
+    queries, keys = (one.flatten(2).mT[:, None].contiguous() for one in (x, keys))
+    return F.scaled_dot_product_attention(queries, keys, keys)[:, 0].mT.reshape(x.shape)
 
 
 STATISTICS = {
@@ -154,6 +162,7 @@ STATISTICS = {
     "linear attention": Lambda(
         lambda x: ((x.flatten(2) @ x.flatten(2).mT * 2).softmax(-1) @ x.flatten(2)).view(x.shape)
     ),
+    "attention": Lambda(lambda x, a, k: attended(a(x), k(x)), a=nn.Conv2d(3, 3, 3, padding=1), k=nn.Conv2d(3, 3, 4, 4)),
     "classifier": nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)),
     "ours": nn.Sequential(tc.nn.GridPool2d((2, 2), "l2"), nn.Flatten(), nn.Linear(12, 2)),
 }
@@ -185,10 +194,7 @@ def test_statistics_are_exact_where_single_precision_is_not():
 
 
 WHOLE = {
-    "attention": (
-        Lambda(lambda x, a: a(x.flatten(2).mT), a=nn.TransformerEncoderLayer(3, 1, 8, batch_first=True)),
-        "a.self_attn",
-    ),
+    "a token beside": (Lambda(lambda x: torch.cat([x.new_ones(1, 1, 3), x.flatten(2).mT], 1)), "joins places"),
     "every place": (nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 32, 5)), "1"),
     "moved": (Lambda(lambda x: x.roll(1, 2)), "roll"),
     "turned": (Lambda(lambda x: x.flip(3)), "flip"),

@@ -117,7 +117,7 @@ class Evaluator:
         }
 
     def memory(self, wanted: Blocks) -> int:
-        """Bytes at the peak, as far as tensors tell: results of steps while anything reads them, and copies of them."""
+        """Bytes at the peak: results of steps while anything reads them, and copies; a quarter more for the rest."""
         needs = self.needs(wanted)
         sizes = {one: _numel(block) * self._width(one) for one, block in needs.blocks.items()}
         live = sizes.get(FromInput(0), 0)
@@ -127,7 +127,7 @@ class Evaluator:
             read = sum(sizes[one] for one in rule.reads(mine) if one in sizes)
             peak = max(peak, live + made + rule.scratch(read, made))
             live += made - sum(sizes[one] for one in last)
-        return int(peak)
+        return peak + peak // 4
 
     def _width(self, one: Reference) -> int:
         """Bytes of a number of a value."""

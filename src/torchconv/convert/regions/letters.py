@@ -198,7 +198,7 @@ def _attention(step: Step, shapes: Mapping[Reference, list[int]]) -> Lettered:
     query, key, value = (step.arguments[name] for name in ("query", "key", "value"))
     *stack, queries, _ = range(len(step.shapes[0]))
     own: dict[Reference, Sequence[Letter]] = {query: [*stack, queries, FEATURES]}
-    for one, last in ((key, FEATURES), (value, OTHER)):
+    for one, last in ((key, FEATURES), (value, FEATURES if value == key else OTHER)):
         if own.setdefault(one, [*stack, KEYS, last]) != [*stack, KEYS, last]:
             raise NotLocal("it multiplies places with each other")
     mask = next((step.arguments[name] for name in ("attn_mask", "attn_bias") if step.arguments.get(name)), None)

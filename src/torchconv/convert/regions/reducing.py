@@ -6,7 +6,7 @@ What a statistic gives beside results of its step is numbered from -1 downwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ...network.pooling import PoolAll, PoolGrid, Summary
 from ...receptive import access
-from ...tracing.program import Reference, Step
+from ...tracing.program import FromStep, Reference, Step
 from .blocks import Block, Part, is_tiled, length_of
-from .letters import letters_of
+from .letters import ATTENTION, letters, letters_of
 from .rules import Blocks, Given, Known, Rule
-from .statistics import Cells, Exponentials, Extremes, Moments, Products, State, Statistic
+from .statistics import Cells, Exponentials, Extremes, Gathered, Moments, Products, State, Statistic
 
 Whole = Callable[[Reference], Tensor]
 MOST_CELLS = 4096
@@ -211,6 +211,19 @@ def _pooled(step: Step, number: int, known: Known, operation: PoolAll | PoolGrid
     return Measured(Cells(step, number, known, tables, summary.statistic == "max", finish, power))
 
 
+def _attended(step: Step, number: int, known: Known) -> Measured | None:
+    """Attention of queries, block by block, to the keys and values of all places."""
+    key, value = (step.arguments[name] for name in ("key", "value"))
+    if step.arguments.get("is_causal"):
+        return None
+    seen = {key: [0, 1, 2, None], value: [0, 1, 2, None]}
+    kept = {one: FromStep(number, -1 - at) for at, one in enumerate(seen)}
+    axes = dict(known) | {one: tuple((Part(length_of(axis)),) for axis in known[old]) for old, one in kept.items()}
+    changed = {name: kept[one] for name, one in (("key", key), ("value", value))}
+    rule = letters(replace(step, arguments=step.arguments | changed), number, axes)
+    return Measured(Gathered(step, number, known, seen), rule)
+
+
 def _products(step: Step, number: int, known: Known) -> Measured | None:
     own, _, used = letters_of(step, known)
     pairs = [pair for one, row in own.items() for pair in zip(row, known[one], strict=True)]
@@ -227,4 +240,5 @@ BUILDERS: dict[str, Callable[[Step, int, Known], Measured | None]] = {
     "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d adaptive_max_pool1d adaptive_max_pool2d "
     "adaptive_max_pool3d": _cells,
     "mm bmm matmul einsum": _products,
+    " ".join(ATTENTION): _attended,
 }

@@ -65,7 +65,7 @@ class Statistic(ABC):
     def _check_kept(self, axes: Axes, dims: Sequence[int]) -> None:
         """Raises NotLocal unless the axes of the image that are left each have their own places."""
         if any(is_tiled(axis) and len(axis) > 1 for dim, axis in enumerate(axes) if dim not in dims):
-            raise NotLocal("it reads all along some axes of the image, and is asked at every place of the others")
+            raise NotLocal("every place reads all places along another axis")
 
     def _placed(self, x: Tensor, block: Block, dims: Sequence[int], empty: float) -> Tensor:
         """Numbers of a block for its axes but `dims` (or those with length 1), where they lie in the whole."""
@@ -240,6 +240,33 @@ class Exponentials(Statistic):
 
     def results(self, state: State, whole: Callable[[Reference], Tensor]) -> dict[Reference, Tensor]:
         return {FromStep(self.number, -1): state[0], FromStep(self.number, -2): state[1]}
+
+
+class Gathered(Statistic):
+    """Values at all places, in full, such as the keys and values that every query reads: -1, -2 and so on.
+
+    What is gathered is as large as these values are; each tile gives its part, and zeros elsewhere.
+    """
+
+    def measure(self, given: Given, blocks: Mapping[Reference, Block]) -> State:
+        return tuple(self._spread(given[one], blocks[one]).double().cpu() for one in self.own)
+
+    @staticmethod
+    def _spread(x: Tensor, block: Block) -> Tensor:
+        for dim, (axis, spans) in enumerate(zip(block.axes, block.spans, strict=True)):
+            parts = x.unflatten(dim, [stop - start for start, stop in spans])
+            sides = [[start, part.length - stop] for part, (start, stop) in zip(axis, spans, strict=True)]
+            behind = [[0, 0]] * (x.ndim - 1 - dim)
+            flat = [side for pair in [*behind, *reversed(sides)] for side in pair]
+            x = functional.pad(parts, flat).flatten(dim, dim + len(axis) - 1)
+        return x
+
+    def merge(self, one: State, other: State) -> State:
+        return tuple(a + b for a, b in zip(one, other, strict=True))
+
+    def results(self, state: State, whole: Callable[[Reference], Tensor]) -> dict[Reference, Tensor]:
+        kind = self.step.dtypes[0]
+        return {FromStep(self.number, -1 - at): one.to(kind) for at, one in enumerate(state)}
 
 
 class Products(Statistic):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import lcm
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class Windows(Rule):
             if is_tiled(axis) and "circular" in boundaries:
                 raise NotLocal("its border is the other side of the image")
         self.sizes = [length_of(axis) for axis in known[one]]
+        self._turns = _turns(step, len(self.sizes))
         for at, axes in enumerate(sliding):
             self.axes[self.result(at)] = self._slid(known[one], axes, mixed, step.shapes[at])
 
@@ -73,7 +75,8 @@ class Windows(Rule):
 
     def reads(self, wanted: Blocks) -> Blocks:
         found: Block | None = None
-        for one, block in wanted.items():
+        for one, asked in wanted.items():
+            block = self._turned(asked)
             spans = list(block.spans)
             for dim, part in self._excerpts(one, block):
                 spans[dim] = ((part.start, part.stop),)
@@ -114,10 +117,23 @@ class Windows(Rule):
         return result
 
     def _part(self, one: Reference, block: Block, have: Block, given: Given) -> Tensor:
-        own = self.reads({one: block})[self._one]
-        excerpts = self._excerpts(one, block)
-        x = _bordered(own.of(given[self._one], have), excerpts)
-        return self._compute(self, x, excerpts, given)
+        turned = self._turned(block)
+        own = self.reads({one: turned})[self._one]
+        excerpts = self._excerpts(one, turned)
+        x = own.of(given[self._one], have)
+        for dim, part in excerpts:
+            if not is_tiled(self._known[dim]):  # of which all is there
+                x = x.narrow(dim, part.start, part.stop - part.start)
+        x = _bordered(x, excerpts)
+        return block.of(self._compute(self, x, excerpts, given), turned)
+
+    def _turned(self, block: Block) -> Block:
+        """A block that begins where kernels that take turns begin anew."""
+        spans = list(block.spans)
+        for dim, turn in self._turns.items():
+            ((start, stop),) = spans[dim]
+            spans[dim] = ((start - start % turn, stop),)
+        return Block(block.axes, tuple(spans))
 
     def scratch(self, read: int, made: int) -> int:
         return min(read + made, 4 * STRIP)
@@ -126,6 +142,16 @@ class Windows(Rule):
         axes = self._sliding[next(at for at in range(len(self._sliding)) if self.result(at) == one)]
         spans = {dim: (0, 0) if not block.spans[dim] else block.spans[dim][0] for dim in axes}
         return [(dim, excerpt(axis, self.sizes[dim], *spans[dim])) for dim, axis in axes.items()]
+
+
+def _turns(step: Step, ndim: int) -> dict[int, int]:
+    """After how many outputs along an axis of the tensor the same kernel comes again, where several take turns."""
+    if not isinstance(step.operation, Convolve):
+        return {}
+    conv = step.operation.convolution
+    periods = zip(conv.sharing.periods, conv.bias_sharing.periods, strict=True)
+    turns = {dim: lcm(one or 1, other or 1) for dim, (one, other) in enumerate(periods, ndim - conv.ndim)}
+    return {dim: turn for dim, turn in turns.items() if turn > 1}
 
 
 def _bordered(x: Tensor, excerpts: Excerpts) -> Tensor:
@@ -241,7 +267,8 @@ def layer_pool(rule: Windows, x: Tensor, excerpts: Excerpts, given: Given) -> Te
 def windows(step: Step, number: int, known: Known) -> Windows | None:
     """The rule of a step that slides windows; None for another one."""
     if isinstance(step.operation, Convolve):
-        if step.operation.convolution.sharing.needs_size or not step.operation.convolution.sharing.is_full:
+        conv = step.operation.convolution
+        if conv.sharing.needs_size or conv.bias_sharing.needs_size:
             raise NotLocal("its weights differ from place to place")
         compute: Any = layer
     elif isinstance(step.operation, PoolWindows):
