@@ -294,6 +294,32 @@ def test_bad_data_leave_nothing(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_images_that_the_network_cannot_take(tmp_path: Path) -> None:
+    """Weights that are not shared are for one size: of the image, which is named."""
+    text = "INPUT - LOCAL[4, 3x3] - RELU - CONV[classes, 1x1]"
+    for split, first in (("train", 0), ("train", 3), ("val", 1)):
+        write_pairs(tmp_path / "two", 1, first, f"images/{split}", f"masks/{split}")
+    with pytest.raises(
+        ShapeError, match=r"^image .*val/1.png: got 32 pixels on axis 1, expected a size that the network"
+    ):
+        train(str(tmp_path / "two"), text, tmp_path / "run", **QUICK)
+    assert not (tmp_path / "run").exists()
+    write_table(tmp_path / "one" / "train.parquet")
+    train(str(tmp_path / "one"), text, tmp_path / "run", **{**QUICK, "epochs": 1})
+    for name, width in (("small", 25), ("large", 40)):  # the smaller one is mirrored around
+        (tmp_path / f"{name}.png").write_bytes(png(pair(1, (20, width))[0]))
+    assert predict(tmp_path / "run", [tmp_path / "small.png"])[0].to_dict()["width"] == 25
+    with pytest.raises(
+        DataError, match=r"^image .*large.png: got 40 pixels on axis 1, expected a size that the network"
+    ):
+        predict(tmp_path / "run", [tmp_path / "large.png"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    write_pairs(tmp_path / "more", 1)
+    write_pairs(tmp_path / "more", 1, 3)
+    with pytest.raises(ShapeError, match=r"^image .*0.png: got 27 pixels on axis 0"):
+        evaluate(tmp_path / "run", str(tmp_path / "more"))
+
+
 def test_predictions_that_cannot_be(run: Path, data: Path, tmp_path: Path) -> None:
     image = data / "images" / "0.png"
     for asked, message in (

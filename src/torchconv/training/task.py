@@ -88,6 +88,7 @@ class Task:
         samples = {name: source.read(part, network.input, shown) for name, part in parts.items() if len(part)}
         scaling = Scaling.of(samples["train"].images)
         learned = _objective(recipe, source)
+        learned.check_images(network, source, parts, samples)
         return cls(source, learned, recipe, network, text, counts, samples, scaling, processes)
 
     @property

@@ -90,6 +90,10 @@ class MaskSource(Source):
     def encoded(self, items: Sequence[Any]) -> Iterator[Pair]:
         """The files of items, in their order."""
 
+    def place(self, item: Any) -> str:
+        (image, _) = next(self.encoded((item,)))
+        return image[0]
+
     def _seen(self) -> Sequence[int]:
         """All values of all masks."""
         seen = np.zeros(256, dtype=bool)

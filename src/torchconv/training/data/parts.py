@@ -157,6 +157,10 @@ class Source(ABC):
                 chosen[split] += own
         return {split: Split.of(pairs) for split, pairs in chosen.items()}
 
+    def place(self, item: Any) -> str:
+        """What an image is called in errors."""
+        return f"image {item} of {self.name}"
+
     def whole(self) -> tuple[str, Split]:
         """What a network that was trained on other data is evaluated on, and a word for it: all, test, validation."""
         split = next(name for name in ("test", "validation", "train") if name in self._given)

@@ -22,7 +22,7 @@ from ...language.architecture import Architecture
 from ...network.graph import Network
 from ...network.operations import Volume
 from ..augmentation import Draw, Scaling
-from ..data.parts import Source
+from ..data.parts import Source, Split
 from ..recipes import Recipe
 
 if TYPE_CHECKING:
@@ -120,6 +120,10 @@ class Objective(ABC):
         volume = architecture.input or source.volume
         source.check(volume)
         return architecture.network(volume, len(source.classes))
+
+    def check_images(self, network: Network, source: Source, parts: Mapping[str, Split], samples: Any) -> None:
+        """Raise ShapeError naming an image that the network cannot take; those of one size were made to fit."""
+        return
 
     @abstractmethod
     def preparation(self, recipe: Recipe, network: Network, scaling: Scaling) -> Preparation:

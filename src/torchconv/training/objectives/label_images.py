@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...errors import DataError, SettingError
+from ...errors import DataError, SettingError, ShapeError
 from ...text import write_atomically
 from ..data import images
 from ..data.labels import PixelLabels
@@ -107,7 +107,10 @@ def _predicted(
             place.unlink()
     else:
         assert image is not None
-        (answer,) = answered([image])
+        try:
+            (answer,) = answered([image])
+        except ShapeError as error:
+            raise DataError(f"image {path}", got=error.got, expected=error.expected, fix=error.fix) from None
         classes, chances = answer[0].argmax(0).to(torch.uint8), answer[0] if probabilities else None
     if folder is not None and image is not None:
         files |= written(folder, path.stem, image, chances, classes, labels)

@@ -77,6 +77,7 @@ class PixelScores:
     def __init__(self, network: Network, resolution: float = 1.0) -> None:
         self.source, self.network, self.resolution = network, network.without_softmax(), resolution
         self._known: dict[tuple[int, int], Fitted] = {}
+        self._inputs: dict[tuple[int, int], tuple[PixelAxis, PixelAxis]] = {}
         self._notes = tuple(note for one in propagate(self.network) for note in one.notes)
 
     def __call__(self, ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -132,14 +133,20 @@ class PixelScores:
                 same = (axis.centre, axis.apart) == (sound.centre, sound.apart)
                 if same and axis.covered[0] <= low and low + length <= axis.covered[1]:
                     return tried
-        got = f"{length} pixels on axis {number}, which it takes up to {least + MOST_TRIES - 1} in no size"
-        raise ShapeError("an image for the network", got=got, expected="a size that fits its layers")
+        got = f"{length} pixels on axis {number}"
+        expected = f"a size that the network takes, as it takes {self.network.input}"
+        raise ShapeError(
+            "an image for the network", got=got, expected=expected, fix="Resize it, or train another text."
+        )
 
     def axes_of(self, height: int, width: int) -> tuple[PixelAxis, PixelAxis]:
         """Where outputs lie in an input of a size that the network takes."""
-        found = self._axes(height, width)
-        assert found is not None
-        return found
+        size = height, width
+        if size not in self._inputs:
+            found = self._axes(height, width)
+            assert found is not None
+            self._inputs[size] = found
+        return self._inputs[size]
 
     def _sound_axes(self) -> tuple[PixelAxis, PixelAxis]:
         """Where outputs lie in the network's own input."""

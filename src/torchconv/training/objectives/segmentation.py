@@ -20,7 +20,7 @@ from ...segmentation.losses import IGNORED, SegmentationLoss, class_weights
 from ..augmentation import Augmentation, Draw, Scaling
 from ..crops import Crops
 from ..data.labels import PixelLabels
-from ..data.parts import MaskedSamples, Source
+from ..data.parts import MaskedSamples, Source, Split
 from ..recipes import Recipe
 from . import Answering, Ask, Objective, Preparation
 from .label_images import SegmentPrediction, predictions
@@ -51,7 +51,7 @@ class Segmentation(Objective):
 
     def pixels(self, network: Network) -> PixelScores:
         """Where the outputs of a network lie in images."""
-        if self._pixels is None or self._pixels.source is not network:
+        if self._pixels is None or self._pixels.source != network:
             self._pixels = PixelScores(network, self._resolution)
         return self._pixels
 
@@ -106,6 +106,17 @@ class Segmentation(Objective):
                 first = first or error
         assert first is not None
         raise first
+
+    def check_images(self, network: Network, source: Source, parts: Mapping[str, Split], samples: Any) -> None:
+        """Raise ShapeError naming the first image that is asked about as a whole and that the network cannot take."""
+        pixels = self.pixels(network)
+        for split in samples:
+            for number, image in enumerate(samples[split].images if split != "train" else ()):
+                try:
+                    pixels.fitted(*pixels.reduced_size(image.shape[1:]))
+                except ShapeError as error:
+                    where = source.place(parts[split].items[number])
+                    raise ShapeError(where, got=error.got, expected=error.expected, fix=error.fix) from None
 
     def preparation(self, recipe: Recipe, network: Network, scaling: Scaling) -> Preparation:
         crops, augmentation = _steps(recipe)

@@ -93,7 +93,9 @@ def known_images(run: Run, name: str | None, progress: bool = False) -> tuple[st
     if not len(part):
         raise DataError(f"data {source.name}", got="no images to evaluate on", expected="one at least")
     check_memory(run.module.network, len(part))
-    return split, source.read(part, run.config.volume, progress).renumbered(numbers)
+    samples = source.read(part, run.config.volume, progress)
+    run.objective.check_images(run.module.network, source, {split: part}, {split: samples})
+    return split, samples.renumbered(numbers)
 
 
 def _numbers(source: Source, classes: Sequence[str]) -> list[int]:
