@@ -40,6 +40,15 @@ def test_the_texts_own_input_gives_way_to_what_is_given() -> None:
     assert parse("INPUT - FC").input is None
 
 
+def test_an_input_may_be_written_anew() -> None:
+    for text in ("INPUT[32x32x3] - CONV", "INPUT - CONV", "CONV"):
+        for volume in (Volume(1, (8, 8)), Volume(32, (3, 32)), Volume(16, (16,)), Volume(7)):
+            written = parse(text).with_input(volume)
+            assert written.input == volume
+            assert parse(str(written)) == written
+            assert written.chain.items[1:] == parse("INPUT - CONV").chain.items[1:]
+
+
 def test_only_the_last_fc_takes_the_number_of_classes() -> None:
     network = parse("INPUT - FC - RELU - FC - SOFTMAX").network(CIFAR, 7)
     assert [str(row.volume) for row in network.rows] == ["32x32x3", "128", "128", "7", "7"]

@@ -82,7 +82,26 @@ def test_a_folder_of_images(call: Callable[..., Outcome], tmp_path: Path) -> Non
     assert call("predict", "runs/pets-1", "pets/cat/1.png").status == 0
 
 
+def test_the_size_of_images_and_the_classes_may_be_said(call: Callable[..., Outcome], tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", {"cat": 20, "dog": 20})
+    text = "INPUT[8x8x3] - CONV[4] - RELU - FC[9] - SOFTMAX"
+    trained = call("train", text, "--data", "pets", "--epochs", "1", "--batch-size", "8", "--size", "10x12")
+    assert trained.status == 0
+    assert json.loads((tmp_path / "runs/pets-1/config.json").read_text())["input"] == "10x12x3"
+    assert (tmp_path / "runs/pets-1/architecture.txt").read_text().startswith("INPUT[10x12x3] - CONV[4]")
+    assert call("predict", "runs/pets-1", "pets/cat/1.png").status == 0
+    looked = call("inspect", text, "--input", "1x20x20", "--classes", "5", "--csv")
+    assert looked.status == 0
+    assert "20x20x1" in looked.out
+    assert looked.out.splitlines()[-1].startswith("softmax,softmax,,fc1,5,")
+    refused = call("inspect", "runs/pets-1", "--classes", "5")
+    assert (refused.status, "classes: got 5, expected a text" in refused.err) == (2, True)
+
+
 MISTAKES = {
+    "no size": (["train", "FC", "--size", "10"], ["size: got 10, expected height and width, as in 64x64"]),
+    "no sizes": (["train", "FC", "--size", "0x8"], ["size: got 0, expected an integer >= 1"]),
+    "a size the data lack": (["train", "FC", "--size", "9x9"], ["got 9x9x1, expected 8x8x1"]),
     "unknown word": (["train", "INPUT - CONVV - FC"], ["'CONVV'", "Did you mean CONV?", "column 9", "^"]),
     "unknown setting": (["train", "INPUT - CONV[strid=2] - FC"], ["Did you mean stride?"]),
     "too small": (["train", "INPUT - CONV[4, 9x9, valid] - FC"], ["layer conv1 on a volume 8x8x1", "at least 9"]),

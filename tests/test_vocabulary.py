@@ -157,6 +157,41 @@ def test_settings_that_cannot_be_read(text: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("INPUT[3x32x32]", "Write INPUT[32x32x3] for images, INPUT[size=3x32, channels=32] if that is meant."),
+        ("INPUT[1x28x28]", "INPUT[28x28x1]"),
+        ("INPUT[3x360x480]", "INPUT[360x480x3]"),
+        ("INPUT[32x32]", "Write INPUT[32x32x1 or 32x32x3] for images, INPUT[size=32, channels=32] if that is meant."),
+        ("INPUT[size=32x32]", "got size, expected size and channels"),
+        ("INPUT[32x32x3, channels=3]", "expected size and channels"),
+    ],
+)
+def test_channels_in_front_or_left_out_are_refused(text: str, meant: str) -> None:
+    with pytest.raises(TextError) as caught:
+        parse(f"{text} - CONV").network()
+    assert meant in str(caught.value)
+    assert "line 1, column" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "volume"),
+    [
+        ("INPUT[size=3x32, channels=32]", Volume(32, (3, 32))),
+        ("INPUT[channels=32, size=32]", Volume(32, (32,))),
+        ("INPUT[96000x1]", Volume(1, (96000,))),
+        ("INPUT[128x64]", Volume(64, (128,))),
+        ("INPUT[3x3x8]", Volume(8, (3, 3))),
+        ("INPUT[32x32x32]", Volume(32, (32, 32))),
+        ("INPUT[4x4]", Volume(4, (4,))),
+        ("INPUT[1x16x16x1]", Volume(1, (1, 16, 16))),
+    ],
+)
+def test_other_volumes_are_what_they_say(text: str, volume: Volume) -> None:
+    assert parse(f"{text} - RELU").network().input == parse(text).input == volume
+
+
 def test_a_switch_is_yes_or_no() -> None:
     with pytest.raises(TextError, match="yes or no") as caught:
         made("CONV[4, bias=maybe]")

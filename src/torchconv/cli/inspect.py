@@ -20,12 +20,15 @@ def inspect(
         str | None,
         typer.Option(metavar="CxHxW", help="Channels and size of one image, as in 3x224x224. [default: one that fits]"),
     ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Outputs of the last layer of a text. [default: what it says, or 10]")
+    ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values instead of a table.")] = False,
 ) -> None:
     """Print every layer of a model: volume, parameters, multiply-accumulates, memory and exact receptive field.
 
-    torchconv inspect resnet18 --input 3x224x224
+    torchconv inspect resnet18 --input 3x224x224 --classes 5
 
     torchconv inspect "INPUT[32x32x3] - CONV[12, 5x5, same] - RELU - POOL[2x2, max] - FC[10] - SOFTMAX"
 
@@ -35,7 +38,7 @@ def inspect(
         raise SettingError("inspect", got="--json and --csv", expected="one of them")
     from ..inspection.report import inspect as look
 
-    found = look(_model(model), None if input is None else _shape(input))
+    found = look(_model(model), None if input is None else _shape(input), classes)
     if as_json:
         typer.echo(found.to_json())
     elif as_csv:

@@ -70,6 +70,10 @@ def train(
         str | None,
         typer.Option(metavar="STEPS", help="Changes of training images, as in scale:2-flip-colour, or none."),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Size of images for the network. [default: what INPUT says, or the data]"),
+    ] = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs to use, or processes on CPU cores.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines, where torchrun or SLURM starts the processes.")] = 1,
     resume: Annotated[
@@ -95,7 +99,7 @@ def train(
     from ..training import train as run
 
     optional = ("epochs", "batch_size", "learning_rate", "patience", "precision")
-    optional += ("loss", "class_weights", "resolution", "crop", "ignore", "augmentation")
+    optional += ("loss", "class_weights", "resolution", "crop", "ignore", "augmentation", "size")
     settings = {name: context.params[name] for name in optional if context.params[name] is not None}
     return _show(run(data, text, out, recipe=recipe, devices=devices, nodes=nodes, seed=seed, **settings))
 

@@ -42,21 +42,28 @@ class ModelNetwork:
     notes: tuple[str, ...] = ()
 
 
-def network_of(model: Any, input_shape: Any = None) -> ModelNetwork:
+def network_of(model: Any, input_shape: Any = None, classes: int | None = None) -> ModelNetwork:
     """The network of a model.
 
     model: a torch module, an exported program, a network, an architecture, a text or a name in the zoo.
     input_shape: (channels, *size) or (batch, channels, *size), a tensor, or a tuple or a dict of these. Left out, it is
         what a text says, or a shape that fits is looked for.
-    Raises ShapeError naming the layer that a shape does not fit, and one that would.
+    classes: outputs of the last layer of a text, whatever it says.
+    Raises ShapeError naming the layer that a shape does not fit, and one that would; SettingError for classes of a
+    model that is no text.
     """
+    if classes is not None and not isinstance(model, str | Architecture):
+        expected = "a text or a name in the zoo with it"
+        raise SettingError("classes", got=classes, expected=expected, fix="A model has the outputs that it has.")
     if isinstance(model, torch.export.ExportedProgram):
         shape = input_shape if input_shape is not None else model.example_inputs and model.example_inputs[0]
         return _of_module(model.module(), shape, "exported program")
     if isinstance(model, nn.Module) and not isinstance(model, NetworkModule):
         return _of_module(model, input_shape, type(model).__name__)
     name = model.strip() if isinstance(model, str) else "network"
-    network = _resized(model, input_shape) if isinstance(model, NetworkModule) else _of_text(model, input_shape)
+    network = (
+        _resized(model, input_shape) if isinstance(model, NetworkModule) else _of_text(model, input_shape, classes)
+    )
     name = name if len(name) < 80 else f"{name[:77]}..."
     return ModelNetwork(name, network, (network.nodes[-1].name,))
 
@@ -88,13 +95,13 @@ def on_larger_input(model: Any, found: ModelNetwork) -> ModelNetwork | None:
         return None
 
 
-def _of_text(model: Any, input_shape: Any) -> Network:
+def _of_text(model: Any, input_shape: Any, classes: int | None = None) -> Network:
     """The network of a text, an architecture or a network; what the caller says of its input wins."""
     model = parse(model) if isinstance(model, str) else model
     if isinstance(model, Architecture):
         said = model.input
         volume = _volume(input_shape, said and len(said.size)) or said or Volume(*DEFAULT_INPUT)
-        return model.network(volume, default_classes=DEFAULT_CLASSES)
+        return model.network(volume, classes, default_classes=DEFAULT_CLASSES)
     if isinstance(model, Network):
         volume = _volume(input_shape, len(model.input.size))
         return model.on(volume) if volume else model

@@ -169,13 +169,14 @@ def _cell(row: LayerRow, name: str) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def inspect(model: Any, input_shape: Any = None) -> Report:
+def inspect(model: Any, input_shape: Any = None, classes: int | None = None) -> Report:
     """Every layer of any model: volumes, parameters, multiply-accumulates, memory and exact receptive fields.
 
     model: a torch module, an exported program, an architecture, a text or a name in the zoo. It runs once without
         numbers, in evaluation mode, so that it takes no memory, and is left as it was.
     input_shape: (channels, *size) for one image, (batch, channels, *size), a tensor, or a tuple or a dict of these;
         left out, one that fits is looked for.
+    classes: outputs of the last layer of a text or a name in the zoo, whatever it says.
     Multiply-accumulates count products with real samples; bias, pooling and activations count none. What is not
     understood is a row that says so, makes the totals lower bounds, and is a warning.
     Raises ShapeError naming the layer that the shape does not fit, and a shape that would.
@@ -185,7 +186,7 @@ def inspect(model: Any, input_shape: Any = None) -> Report:
     >>> report.total_parameters, report.total_macs, report.total_customary_macs, str(report.receptive_field)
     (224, 11616, 13824, 'size 3x3, stride 1x1, padding 1x1')
     """
-    found = network_of(model, input_shape)
+    found = network_of(model, input_shape, classes)
     rows, warnings, outputs = rows_of(found.network, found.outputs)
     rows += [
         LayerRow(name, "not used", "", (), "", (count,), count, 0, 0, 0, None) for name, count in found.unused.items()

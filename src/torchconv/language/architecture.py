@@ -15,6 +15,7 @@ from ..network.operations import Input, Volume
 from ..network.propagation import steps
 from ..network.recurrence import Again, Zeros, repeat
 from ..text import did_you_mean
+from . import semantics
 from .semantics import Surroundings
 from .syntax import (
     NOTHING,
@@ -264,6 +265,18 @@ class Architecture:
             return None
         made = operations(first, Surroundings(Volume(0)))[0]
         return made.volume if isinstance(made, Input) else None
+
+    def with_input(self, volume: Volume) -> Architecture:
+        """The same with this volume in INPUT, whatever it says.
+
+        >>> from torchconv.language.parser import parse
+        >>> print(parse("INPUT[32x32x3] - CONV").with_input(Volume(1, (8, 8))), parse("FC").with_input(Volume(5)))
+        INPUT[8x8x1] - CONV INPUT[5] - FC
+        """
+        first, *others = self.chain.items
+        said = isinstance(first, LayerItem) and first.word == "INPUT"
+        item = LayerItem("INPUT", semantics.input_settings(volume))
+        return Architecture(Chain((item, *(others if said else self.chain.items))))
 
     def bind(self, **values: int | bool) -> Architecture:
         """With numbers in place of names of counts, and what is optional there (True) or left out (False).

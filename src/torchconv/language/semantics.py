@@ -14,6 +14,7 @@ from ..errors import SettingError, TextError
 from ..network import operations as ops, pooling
 from ..network.branches import Crop, Merge
 from ..network.operations import Operation, Volume
+from .syntax import Argument
 
 CONV_DEFAULTS = {"filters": 32, "kernel": 3, "padding": "same"}
 POOL_DEFAULTS = {"kernel": 2, "statistic": "max", "padding": "valid"}
@@ -59,6 +60,16 @@ def make_input(values: Values, around: Surroundings) -> Operation:
     if around.input is None:
         raise TextError("the volume of INPUT", got="none", expected="sizes and channels", fix="Write INPUT[32x32x3].")
     return ops.Input(around.input)
+
+
+def input_settings(volume: Volume) -> tuple[Argument, ...]:
+    """What INPUT says in brackets for a volume."""
+    try:
+        _check_order([*volume.size], volume.channels)
+    except TextError:
+        size = "x".join(map(str, volume.size))
+        return Argument(size, "size"), Argument(str(volume.channels), "channels")
+    return (Argument(str(volume)),)
 
 
 def _named_volume(values: Values) -> Volume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ import lightning
 import torch
 
 from .. import __version__
+from ..description.axis import plain, positive
 from ..errors import DataError, SettingError, TextError
 from ..language.parser import parse
 from ..network.graph import Network
+from ..network.operations import Volume
 from . import recipes
 from .augmentation import Scaling
 from .data.parts import Source, Split, Stored
@@ -25,6 +28,7 @@ from .recipes import PROGRESSIVE_SIZE, Recipe
 from .run.run_folder import CONFIG, Config, Description, objective
 
 SUFFIXES = (".net", ".txt")
+SIZE = re.compile(r"[0-9]{1,6}x[0-9]{1,6}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,11 @@ class Task:
         """From what the user says; text: an architecture, or the name of a .net or .txt file that holds one."""
         source = find(name, str(settings.get("ignore", "")))
         found = recipes.named(recipe, source.kind)
+        settings = {**settings}
+        size = settings.pop("size", None)
         found = found.changed({**settings, "text": found.text if text is None else written(text)})
+        if size is not None:
+            found = found.changed({"text": _sized(found.text, size, source)})
         network, canonical = _network(found, source)
         if "progressive_resizing" not in settings and not takes_any_size(network, PROGRESSIVE_SIZE):
             found = found.changed({"progressive_resizing": 0.0})
@@ -129,6 +137,19 @@ def written(text: str) -> str:
 
 def _objective(recipe: Recipe, source: Source) -> Objective:
     return objective(source.classes, source.labels, asdict(recipe))
+
+
+def _sized(text: str, size: Any, source: Source) -> str:
+    """The text with images of this size, as in "64x64", in its INPUT."""
+    sizes = tuple(map(int, size.split("x"))) if isinstance(size, str) and SIZE.fullmatch(size) else plain(size)
+    if not isinstance(sizes, list | tuple) or len(sizes) != 2:
+        raise SettingError("size", got=size, expected="height and width, as in 64x64")
+    if source.kind == "masks":
+        fix = "Use resolution, or crop, for images with masks."
+        raise SettingError("size", got=size, expected="none: masks keep the size of their images", fix=fix)
+    architecture = parse(text)
+    channels = (architecture.input or source.volume).channels
+    return str(architecture.with_input(Volume(channels, tuple(positive("size", one) for one in sizes))))
 
 
 def _network(recipe: Recipe, source: Source) -> tuple[Network, str]:
