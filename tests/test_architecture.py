@@ -280,6 +280,13 @@ def test_recurrences_that_cannot_be(text: str, error: type[Exception], words: li
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
+def test_nothing_may_recur() -> None:
+    for text in ("RECUR(IDENTITY)[n=3] - CONV", "RECUR(MARK[a])[zeros] - CONCAT(FROM[a] | CONV)"):
+        network = parse(text).network(CIFAR)
+        assert (network.recurrences, network.output.size) == ((), (32, 32))
+    assert str(parse("RECUR(POOL?)[n=3]", pool=False)) == "RECUR[n=3](IDENTITY)"
+
+
 def test_passes_of_a_network_without_recurrence() -> None:
     with pytest.raises(SettingError, match="passes: got 2, expected none: the network has no RECUR"):
         with_passes(parse("CONV").network(CIFAR), 2)

@@ -133,6 +133,14 @@ def test_weights_before_a_rectifier_are_those_of_he() -> None:
     assert stds == {f"{name}.weight": pytest.approx(value, rel=0.05) for name, value in expected.items()}
 
 
+def test_weights_are_made_larger_once_and_never_for_another_pass() -> None:
+    torch.manual_seed(0)
+    text = "INPUT[8x8x16] - CONV[64] - MARK[a] - RELU - SUM(IDENTITY | FROM[a] - RELU) - RECUR(CONV[64])[n=3] - RELU"
+    model = build(f"{text} - RECUR(CONV[64] - RELU)[n=2]")
+    stds = [float(value.detach().std()) * value[0].numel() ** 0.5 for value in model.parameters() if value.dim() > 1]
+    assert stds == [pytest.approx(value, rel=0.05) for value in (2**0.5, 3**-0.5, 2**0.5)]
+
+
 @pytest.mark.parametrize("text", ["UPSAMPLE[100000000] - FC", "CONV[8, padding=1099511627776] - FC"])
 def test_what_fits_into_no_memory_is_refused(text: str) -> None:
     with pytest.raises(ShapeError, match="one that fits into memory"):

@@ -140,6 +140,8 @@ class Construction:
             start = self._growing.add(Again(), [here])
             self._places[start] = leaf.place
             end = self._branch(leaf.branches[0], start, outputs)
+            if end == start:
+                return start  # nothing, however often
             owner = self._growing.rows[end].node.shares or end
             recurrence = Recurrence(start, owner, said.get("n", PASSES))
             if recurrence.passes > MOST_LAYERS:

@@ -56,13 +56,22 @@ class NetworkModule(torch.nn.Module):
     def _prepare(self) -> None:
         """Weights right before a rectifier sqrt(6) times as large as torch.nn's (He et al. 2015, section 2.2).
 
-        Without it, signals in deep networks without NORM fade; tanh, NORM and scores are left as torch.nn has them.
+        Without it, signals in deep networks without NORM fade; tanh, NORM and scores are left as torch.nn has them, and
+        so is what recurs and goes elsewhere in some pass.
         """
-        weighted = {node.name for node in self.network.nodes if isinstance(node.operation, Convolve | FullyConnected)}
-        for node in self.network.nodes:
-            if node.operation.word in RECTIFIERS and node.inputs[0] in weighted and node.shares is None:
+        nodes = self.network.nodes
+        owners = {node.name: node.shares or node.name for node in nodes}
+        readers: dict[str, list[str]] = {name: [] for name in owners.values()}
+        for node in nodes:
+            for name in node.inputs:
+                readers[owners[name]].append(node.operation.word)
+        recurrent = {node.shares for node in nodes}
+        for node in nodes:
+            rectified = [word in RECTIFIERS for word in readers[owners[node.name]]]
+            first = node.shares is None and isinstance(node.operation, Convolve | FullyConnected)
+            if first and rectified and (all(rectified) if node.name in recurrent else any(rectified)):
                 with torch.no_grad():
-                    self.get_submodule(node.inputs[0]).weight.mul_(math.sqrt(6))  # pyright: ignore
+                    self.get_submodule(node.name).weight.mul_(math.sqrt(6))  # pyright: ignore
 
     @property
     def passes(self) -> int | None:
