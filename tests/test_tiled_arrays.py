@@ -235,6 +235,13 @@ def test_memory_chooses_the_tile(model, image):
 
 BAD = {
     "no tile": (lambda m, x: tiled(m), SettingError, r'^tile: got None, .* Or give memory=, such as "2GB"'),
+    "model": (
+        lambda m, x: tiled(torch.relu, 8),
+        SettingError,
+        "^model: got an object of builtin_function",
+    ),
+    "text": (lambda m, x: tiled(m, "1024"), SettingError, "^tile: got '1024', expected samples along each axis, such"),
+    "nothing": (lambda m, x: tiled(m, (8, 0)), SettingError, r"^tile: got \(8, 0\), expected samples along each axis"),
     "memory": (lambda m, x: tiled(m, memory="2 lots"), SettingError, "^memory: got '2 lots', expected bytes, or text"),
     "too little": (
         lambda m, x: tiled(m, memory=10)(x),

@@ -51,6 +51,11 @@ def tiled(
     >>> torch.allclose(tiled(model, tile=(16, 32))(image), model(image), atol=1e-6)
     True
     """
+    if not isinstance(model, nn.Module):
+        raise SettingError("model", got=f"an object of {type(model).__name__}", expected="a torch.nn.Module")
+    sides = tile if isinstance(tile, list | tuple) else (1 if tile is None else tile,)
+    if not all(type(side) is int and side > 0 for side in sides) or not sides:
+        raise SettingError("tile", got=repr(tile), expected="samples along each axis, such as (1024, 1024)")
     if tile is None and memory is None:
         fix = 'Or give memory=, such as "2GB".'
         raise SettingError("tile", got="None", expected="samples along each axis", fix=fix)
