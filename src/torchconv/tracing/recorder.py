@@ -75,7 +75,7 @@ def _recur(x: Tensor, hidden: Any, weights: Any, kind: str, biases: bool, layers
 def _attend(query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0, causal: bool = False, **more: Any) -> Any:
     """Attention by whichever kernel the device has, for those of torch's own that only some devices have."""
     mask, scale = more.get("attn_mask"), more.get("scale")
-    return functional.scaled_dot_product_attention(query, key, value, mask, dropout, causal, scale)
+    return functional.scaled_dot_product_attention(query, key, value, mask, dropout, causal, scale=scale)
 
 
 COMPUTES[torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default] = _attend
