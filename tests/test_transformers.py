@@ -11,6 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import torchconv as tc
 from configurations import MODELS
+from test_regions import in_tiles
+from torchconv.convert.tiled.model import TiledModel
+from torchconv.errors import UnsupportedError
 from torchconv.network.propagation import propagate
 from torchconv.tracing.trace import trace
 
@@ -104,3 +107,18 @@ def test_fields_are_what_spoilt_samples_spoil(name):
 def first_of(result):
     """The first tensor of an answer, as tracing takes them."""
     return next(one for one in torch.utils._pytree.tree_leaves(result) if isinstance(one, torch.Tensor))
+
+
+@pytest.mark.parametrize("name", ["SegformerForSemanticSegmentation", "UperNetForSemanticSegmentation"])
+def test_models_of_others_in_tiles_are_the_whole(name):
+    """One attends to keys and values of all places, the other pools all places to grids: both are gathered before."""
+    model, x = built(name)[0], torch.randn(1, 3, 96, 128)
+    found = in_tiles(model, x, 64, statistics="two-pass")
+    with torch.no_grad():
+        whole = first_of(model(x))
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-5 * float(whole.abs().max()))
+
+
+def test_a_model_with_a_token_beside_the_image_is_refused_by_that_layer():
+    with pytest.raises(UnsupportedError, match=r"dpt\.embeddings \(cat\): it joins places"):
+        TiledModel(built("DPTForSemanticSegmentation")[0], (1, 3, 64, 64), 32, statistics="two-pass")
