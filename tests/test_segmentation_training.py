@@ -176,6 +176,13 @@ def test_every_kind_of_network(data: Path, tmp_path: Path, text: str, more: dict
     assert found.classes.shape == (27, 30)  # pyright: ignore
 
 
+def test_valid_networks_get_a_size_in_which_their_branches_meet(data: Path) -> None:
+    """The paper's U-Net takes sizes that are 12 above a multiple of 16, with 92 pixels around what it labels."""
+    task = Task.new(str(data), "unet", "default", Processes(), {"resolution": 1.0, "crop": "24x40"})
+    assert task.network.input.size == (220, 236)
+    assert task.network.output.channels == 3
+
+
 def test_mirrored_at_test_time(data: Path, tmp_path: Path) -> None:
     train(str(data), NET, tmp_path / "run", **{**QUICK, "epochs": 1, "test_time_augmentation": "mirror"})
     path = data / "images" / "1.png"

@@ -80,6 +80,11 @@ class PixelScores:
         self._inputs: dict[tuple[int, int], tuple[PixelAxis, PixelAxis]] = {}
         self._notes = tuple(note for one in propagate(self.network) for note in one.notes)
 
+    @property
+    def aligned(self) -> bool:
+        """Whether branches of the network meet around the same places in its own input."""
+        return not self._notes
+
     def __call__(self, ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Scores of images (N, channels, height, width), bytes or numbers; ask: the network's of images as they are."""
         size = tuple(images.shape[2:])

@@ -94,18 +94,25 @@ class Segmentation(Objective):
         if not found:
             size = tuple(max(1, round(length * recipe.resolution)) for length in size)
         candidates = [tuple(-(-length // share) * share for length in size) for share in SHARES]
-        first: TorchconvError | None = None
+        drifting: list[Network] = []
+        errors: list[TorchconvError] = []
         for tried in [*candidates, *([own.size] if own else [])]:
             try:
                 network = architecture.network(Volume(channels, tried), len(self.classes))
                 if len(network.output.size) != 2:
                     return network  # which `check` refuses
-                fitted = PixelScores(network).fitted(size[0], size[1])
-                return network.on(Volume(channels, fitted.size))
+                pixels = PixelScores(network)
+                fitted = pixels.fitted(size[0], size[1])
             except TorchconvError as error:
-                first = first or error
-        assert first is not None
-        raise first
+                errors.append(error)
+                continue
+            found = network.on(Volume(channels, fitted.size))
+            if pixels.aligned or fitted.low == (0, 0):
+                return found
+            drifting.append(found)  # branches of valid networks meet at their own places in some sizes only
+        if not drifting:
+            raise errors[0]
+        return drifting[0]
 
     def check_images(self, network: Network, source: Source, parts: Mapping[str, Split], samples: Any) -> None:
         """Raise ShapeError naming the first image that is asked about as a whole and that the network cannot take."""
