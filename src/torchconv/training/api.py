@@ -138,6 +138,8 @@ def _describe(run: NewRun, task: Task) -> None:
         assert isinstance(test, Samples)
         for number, example in enumerate(task.source.classes):  # to try `torchconv predict` on
             run.example(example, test.images[int((test.labels == number).nonzero()[0])])
+    elif task.source.labels is not None:
+        run.example("1", task.samples["validation"].images[0])
     run.describe(task.config, task.text, task.source.classes)
 
 

@@ -98,10 +98,12 @@ Preparation: TypeAlias = Callable[[Any, Draw], "tuple[Tensor, Tensor]"]  # from 
 class Objective(ABC):
     """What a network learns of images with these classes; `score` names the metric that decides which epoch is best.
 
-    at_once: how many images are asked about together, when nothing is learned.
+    called: the same for people, where it is not its name. at_once: how many images are asked about together, when
+    nothing is learned.
     """
 
     score: str
+    called = ""
     at_once = 256
 
     def __init__(self, classes: Sequence[str]) -> None:

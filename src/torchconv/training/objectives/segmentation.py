@@ -41,6 +41,7 @@ class Segmentation(Objective):
     """
 
     score = "mean_iou"
+    called = "mean IoU"
     at_once = 1
 
     def __init__(self, labels: PixelLabels, settings: Mapping[str, Any]) -> None:

@@ -49,7 +49,7 @@ def render(run: run_folder.Run, metrics: Mapping[str, Any], evaluation: Evaluati
     return template.render(
         name=run.path.resolve().name,
         headline=_headline(run, metrics, evaluation),
-        curves=_curves(metrics, run.objective.score),
+        curves=_curves(metrics, run.objective.score, run.objective.called),
         filters=charts.filters(run.module),
         sections=None if evaluation is None else evaluation.sections(),
         reason=reason,
@@ -70,12 +70,13 @@ def _headline(
     final = metrics.get("final")
     final = final if isinstance(final, dict) else {}
     score, found = run.objective.score, []
+    called = run.objective.called or score
     for split in ("test", "validation"):
         if is_number(value := final.get(f"{split}_{score}")):
             images = run.config.images.get(split)
-            found.append((percent(value), f"{split} {score}", f"{images:,} images" if images else ""))
+            found.append((percent(value), f"{split} {called}", f"{images:,} images" if images else ""))
     if evaluation is not None and not found:
-        found.append((percent(evaluation.score), f"{score} ({evaluation.split})", ""))
+        found.append((percent(evaluation.score), f"{called} ({evaluation.split})", ""))
     network = run.module.network
     found.append((short_count(network.parameters), "parameters", f"{network.parameters:,}"))
     found.append((short_count(network.macs), "multiply-accumulates", "for one image"))
@@ -87,12 +88,12 @@ def _headline(
     return found
 
 
-def _curves(metrics: Mapping[str, Any], score: str) -> list[tuple[str, Any]]:
+def _curves(metrics: Mapping[str, Any], score: str, called: str) -> list[tuple[str, Any]]:
     """Loss and score over the epochs."""
     rows, best = _epochs(metrics), metrics.get("best_epoch")
     found = []
     for what in ("loss", score):
-        title, lines = what.capitalize(), []
+        title, lines = (called or what.capitalize()) if what == score else what.capitalize(), []
         for split in ("train", "validation"):
             pairs = ((row["epoch"], row.get(f"{split}_{what}")) for row in rows)
             lines.append((split, [(float(x), float(y)) for x, y in pairs if is_number(y)]))

@@ -8,7 +8,7 @@ metrics.json         every epoch, and the final numbers
 report.html          the results on one page
 logs/                every epoch for TensorBoard, and as metrics.csv
 checkpoint.ckpt      while the training is not complete: what it takes to go on
-examples/            digits only: a real test scan of each class
+examples/            of digits a real test scan of each class, of images with masks one for validation
 """
 
 from __future__ import annotations
