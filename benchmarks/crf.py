@@ -3,8 +3,9 @@
     python -m benchmarks.crf [FOLDER]
 
 FOLDER holds validation-*.npz and train-*.npz, one for each image: `logits` (classes, height, width), `image` (height,
-width, 3) of bytes, `label` (height, width), 255 for none. The CRF is fitted to the training images' and measured on the
-validation images'; then fitted to one half of the validation images' and measured on the other, both ways.
+width, 3) of bytes, `label` (height, width), 255 for none. The CRF is fitted to the training images' and measured on
+the validation images'; then fitted to half of the validation images' and measured on the other half. A level for each
+class, learned in the same way, says how much of that is only the balance of the classes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.measure import interleaved, machine, peak_bytes
-from torchconv.segmentation import CRF
+from torchconv.segmentation import CRF, SegmentationLoss
 
 CLASSES, SIZE, WINDOW, ITERATIONS = 12, (360, 480), 11, 5
 MOST = 1.5  # seconds
@@ -97,7 +99,7 @@ def read(path: Path) -> Example:
     return scores[None], image[None], labels[None]
 
 
-def confusion(crf: CRF | None, examples: list[Example]) -> Tensor:
+def confusion(crf: torch.nn.Module | None, examples: list[Example]) -> Tensor:
     """Pixels by label and by what was found, (classes, classes)."""
     classes = examples[0][0].shape[1]
     counts = torch.zeros(classes, classes, dtype=torch.int64)
@@ -117,40 +119,58 @@ def iou(counts: Tensor) -> Tensor:
     return each[counts.sum(1) > 0]
 
 
-def fitted(examples: list[Example], epochs: int) -> CRF:
-    """A CRF of which everything is learned, from crops, so that a step is quick."""
-    crops = []
-    drawn = torch.Generator().manual_seed(0)
+def crops(examples: list[Example]) -> list[Example]:
+    """A quarter of each image, so that a step is quick."""
+    found, drawn = [], torch.Generator().manual_seed(0)
     for scores, image, labels in examples:
         height, width = labels.shape[1:]
         top, left = (int(torch.randint(0, length // 2, (), generator=drawn)) for length in (height, width))
         cut = (..., slice(top, top + height // 2), slice(left, left + width // 2))
-        crops.append((scores[cut], image[cut], labels[cut]))
-    crf = CRF(crops[0][0].shape[1], WINDOW, ITERATIONS, smoothness=1.0, appearance=2.0, color_width=0.1)
-    return crf.fit(crops, epochs=epochs)
+        found.append((scores[cut], image[cut], labels[cut]))
+    return found
+
+
+def fitted(examples: list[Example], window: int = WINDOW, **settings: Any) -> CRF:
+    """A CRF of which everything is learned, the matrix too, by the loss that is closest to mean IoU."""
+    start = {"smoothness": 1.0, "appearance": 2.0, "color_width": 0.08, "compatibility": "matrix", **settings}
+    crf = CRF(examples[0][0].shape[1], window, ITERATIONS, **start)
+    return crf.fit(crops(examples), epochs=2, rate=0.03, loss="lovasz")
+
+
+class Levels(torch.nn.Module):
+    """A number for each class, added to its scores: what is gained without looking at any neighbour."""
+
+    def __init__(self, examples: list[Example]) -> None:
+        super().__init__()
+        self.levels = torch.nn.Parameter(torch.zeros(1, examples[0][0].shape[1], 1, 1))
+        loss, optimizer = SegmentationLoss("lovasz"), torch.optim.Adam(self.parameters(), 0.03)
+        for scores, image, labels in 4 * crops(examples):
+            optimizer.zero_grad()
+            loss(self(scores, image), labels).mean().backward()
+            optimizer.step()
+
+    def forward(self, scores: Tensor, image: Tensor) -> Tensor:
+        return scores + self.levels
 
 
 def gain(folder: Path) -> None:
     """Print mean IoU without and with."""
-    validation, train = (
-        [read(path) for path in sorted(folder.glob(f"{part}-*.npz"))] for part in ("validation", "train")
-    )
-    halves = validation[::2], validation[1::2]
-    defaults = CRF(validation[0][0].shape[1])
-    print(f"\nmean IoU of {len(validation)} validation images in percent, and the gain in points")
-    for name, crf, examples in (
-        ("settings of pydensecrf's example", defaults, validation),
-        (f"fitted to {len(train)} training images", fitted(train, 3) if train else None, validation),
-        ("odd images, fitted to the even ones", fitted(halves[0], 3), halves[1]),
-        ("even images, fitted to the odd ones", fitted(halves[1], 3), halves[0]),
-    ):
-        if crf is None:
-            continue
-        before, after = (iou(confusion(one, examples)) for one in (None, crf))
-        share = 100 * before.mean(), 100 * after.mean(), 100 * (after.mean() - before.mean())
-        print(f"  {name:38}{share[0]:6.2f} -> {share[1]:6.2f}  {share[2]:+.2f}")
-        print("    by class " + " ".join(f"{100 * (b - a):+.1f}" for a, b in zip(before, after, strict=True)))
-        print("    " + ", ".join(f"{key} {value.tolist():.3g}" for key, value in crf.named_parameters()))
+    parts = (sorted(folder.glob(f"{part}-*.npz")) for part in ("validation", "train"))
+    validation, train = ([read(path) for path in paths] for paths in parts)
+    print(f"\nmean IoU of {len(validation)} validation images in percent, and the gain in points", flush=True)
+    train_name = f"fitted to {len(train)} training images"
+    _report(f"a level for each class, {train_name}", Levels(train), validation)
+    _report(f"CRF {train_name}", fitted(train), validation)
+    _report("CRF with the settings of pydensecrf's example", CRF(validation[0][0].shape[1]), validation)
+    _report("CRF fitted to the even ones, on the odd ones", fitted(validation[::2]), validation[1::2])
+
+
+def _report(name: str, module: torch.nn.Module, examples: list[Example]) -> None:
+    before, after = (100 * iou(confusion(one, examples)) for one in (None, module))
+    print(f"  {name:52}{before.mean():6.2f} -> {after.mean():6.2f}  {after.mean() - before.mean():+.2f}")
+    print("    by class " + " ".join(f"{b - a:+.1f}" for a, b in zip(before, after, strict=True)))
+    numbers = (f"{key} {value:.3g}" for key, value in module.named_parameters() if value.ndim == 0)
+    print("    " + ", ".join(numbers), flush=True)
 
 
 def main() -> int:

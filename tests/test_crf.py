@@ -429,3 +429,20 @@ def test_files_that_are_none(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"other.safetensors is no CRF: got .*, expected a file that CRF\.save wrote"):
         CRF.load(path)
+
+
+def test_inspection_sees_one_layer():
+    class Refined(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network, self.crf = torch.nn.Conv2d(3, 4, 3, padding=1), CRF(4, (5, 3), 2)
+
+        def forward(self, image):
+            return self.crf(self.network(image), image)
+
+    report = tc.inspect(Refined(), (3, 40, 40))
+    (row,) = [row for row in report.rows if row.operation == "crf"]
+    assert row.parameters == 6
+    assert not report.warnings
+    # two iterations of windows, then the convolution; or, in the image, the sums of one more window
+    assert str(report.receptive_field.of((20, 20))) == "14..26, 17..23"

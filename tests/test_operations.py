@@ -13,7 +13,7 @@ from torchconv.description.pooling import Pooling
 from torchconv.errors import UnsupportedError
 from torchconv.inspection.network_of import network_of
 from torchconv.language.network_module import made
-from torchconv.network import branches, operations as ops, pooling, recurrence
+from torchconv.network import branches, mean_field, operations as ops, pooling, recurrence
 from torchconv.network.base import Elementwise, Locality, Operation, Recorded, Unlearned, Volume
 from torchconv.network.graph import Network, Node
 from torchconv.network.propagation import propagate, shape_of
@@ -59,6 +59,8 @@ EXAMPLES: list[tuple[Operation, tuple[Volume, ...]]] = [
     (pooling.PoolGrid(((1,), (3,)), pooling.Summary("mean")), (LINE,)),
     (pooling.PoolClusters(3, (2, 2)), (WIDE,)),
     (pooling.PoolClusters(3, (2,), codes=True), (LINE, Volume(2, (9,)))),
+    (mean_field.MeanField(4, (3, 5), (1, 1), 1, learned=6), (WIDE, Volume(2, (6, 7)))),
+    (mean_field.MeanField(4, (3,), (2,), 2, appearance=False, matrix=True, learned=19), (LINE,)),
     (pooling.PoolRegions((2, 3)), (WIDE,)),
     (pooling.PoolRegions((2, 3), "mean", ((0, 1), (2, 3))), (WIDE,)),
 ]

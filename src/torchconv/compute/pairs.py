@@ -25,6 +25,7 @@ from torch import Tensor
 from .autograd import is_batched_gradient
 from .native import pairs as native
 from .native.library import register
+from .tensors import THREAD
 
 Slices = tuple[slice, ...]
 
@@ -78,7 +79,7 @@ def distances(x: Tensor, window: PairWindow) -> Tensor:
 
 def _followed_by_torch(*tensors: Tensor) -> bool:
     """Whether something looks at each of torch's operations, so that there is nothing of our own to be called."""
-    if torch.onnx.is_in_onnx_export():
+    if torch.onnx.is_in_onnx_export() or THREAD.observer is not None:
         return True
     if torch.compiler.is_compiling():
         return False

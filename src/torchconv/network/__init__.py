@@ -6,6 +6,7 @@ operations   convolution, up-sampling, fully connected layers, activations, norm
 branches     volumes that meet: sums, concatenations, cuts
 recurrence   nodes that come several times with the same weights
 pooling      windows, channels, grids, clusters, regions, everything at once
+mean_field   a conditional random field over scores and their image
 propagation  receptive fields followed from the input, or any node, through the graph
 
 Public are the network and its parts. Texts become networks in `torchconv.language`, torch modules in

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..compute.pairs import PairWindow, distances, messages, products
-from ..compute.tensors import autocast_dtype, check_tensors
+from ..compute.tensors import THREAD, autocast_dtype, check_tensors
 from ..description.axis import integer, plain, positive
 from ..errors import DataError, SettingError, ShapeError
+from ..network.mean_field import MeanField
 from ..text import write_atomically
 from .losses import IGNORED, SegmentationLoss
 
@@ -102,7 +103,23 @@ class CRF(torch.nn.Module):
             self.register_parameter(f"log_{width}", torch.nn.Parameter(logarithm) if there else None)
 
     def forward(self, scores: Tensor, image: Tensor | None = None) -> Tensor:
-        window = self._check(scores, image)
+        window, observer = self._check(scores, image), THREAD.observer
+        if observer is None or torch.compiler.is_compiling():
+            return self._refined(scores, image, window=window)
+        read = [scores] if self.appearance is None or image is None else [scores, image]
+        count, learned = len(read), list(self.parameters())  # which are given so that they are counted
+        return observer.whole(
+            self._operation(window), read + learned, lambda *given: self._refined(*given[:count], window=window)
+        )
+
+    def _operation(self, window: PairWindow) -> MeanField:
+        """What it is in a network with so many axes."""
+        kernels = self.smoothness is not None, self.appearance is not None
+        kinds = self.normalization == "symmetric", self.compatibility is not None
+        learned = sum(parameter.numel() for parameter in self.parameters())
+        return MeanField(self.classes, window.size, window.dilation, self.iterations, *kernels, *kinds, learned)
+
+    def _refined(self, scores: Tensor, image: Tensor | None = None, *, window: PairWindow) -> Tensor:
         device = scores.device.type
         with nullcontext() if autocast_dtype(device) is None else torch.autocast(device, enabled=False):
             dtype = torch.promote_types(torch.promote_types(scores.dtype, self.score_weight.dtype), torch.float32)
