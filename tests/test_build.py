@@ -296,6 +296,19 @@ def test_up_sampling_to_a_size_goes_on_with_the_last_value() -> None:
     torch.testing.assert_close(linear, larger[:, :, :9])
 
 
+@pytest.mark.parametrize("factor", [1, 2, 3, 7, 41, 47, 55, 83])
+def test_every_value_is_repeated_as_often(factor: int) -> None:
+    """torch's own mode "nearest" repeats values 42 and 40 times in turn where it should 41 times."""
+    x = torch.arange(9.0).view(1, 1, 9)
+    for text in (
+        f"INPUT[9x1] - UPSAMPLE[{factor}]",
+        f"INPUT[9x1] - MARK[a] - POOL[1, stride={factor}] - UPSAMPLE[{factor}, to=a]",
+    ):
+        model = build(text)
+        y = model(x) if "to" not in text else build(text)(torch.arange(9.0 * factor).view(1, 1, -1)) / factor
+        assert torch.equal(y, x.repeat_interleave(factor, 2))
+
+
 def test_a_transposed_convolution_meets_a_size_as_torchs_output_size_does() -> None:
     model = build(
         "INPUT[8x9x2] - MARK[a] - CONV[2, stride=2x3] - CONV[3, 4x5, stride=2x3, padding=1, transposed, to=a, bias=no]"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
+import numpy as np
+
 from ..description import shapes
 from ..description.axis import Axis, positive
 from ..description.convolution import Convolution
@@ -124,7 +126,9 @@ class Upsample(Unlearned):
         if like:
             path = "torchconv.language.modules.UpsampleTo"
         if self.mode == "nearest":
-            return ModuleSpec.of(path, scale_factor=factors)
+            # torch's "nearest" multiplies with 1 / factor, which repeats some values once too often if it is too small
+            short = any(Fraction(float(np.float32(1 / by))) < Fraction(1, by) for by in self.factors)
+            return ModuleSpec.of(path, scale_factor=factors, mode="nearest-exact" if short else "nearest")
         mode = ("linear", "bilinear", "trilinear")[len(volume.size) - 1]
         return ModuleSpec.of(path, scale_factor=factors, mode=mode, align_corners=False)
 
