@@ -6,6 +6,8 @@ words                 the vocabulary: what each word may say in brackets, with a
 semantics             what each word means: the operation that its settings make
 architecture          `Architecture`: names bound, repeats written out, branches joined, to a network
 network_module        `build`: the torch module of a network
+program               what it calls one after another, with loops for what recurs
+modules               the layers of texts that neither torch nor `nn` has
 zoo/                  well-known networks as texts
 
 Public are `parse`, `build` and `Architecture`.
