@@ -95,6 +95,9 @@ def test_a_layer_whose_padding_depends_on_the_size_may_be_used_on_two():
         assert sliding(torch.zeros(1, 2, 19, 22)).shape == (1, 3, 2, 2)
     with pytest.raises(UnsupportedError, match="volumes of different sizes"):
         tc.as_convolution(Twice(tc.nn.LearnedPool2d(3, 2, "same"), 32), (2, 15, 15))
+    pool = nn.MaxPool2d(2, ceil_mode=True)
+    model, image = nn.Sequential(pool, pool, nn.Flatten(), nn.Linear(32, 3)), torch.randn(1, 2, 15, 13)
+    assert torch.allclose(tc.as_convolution(model, (2, 15, 13))(image).flatten(1), model(image), atol=1e-6)
 
 
 def test_parametrised_weights_are_not_lost_in_silence():

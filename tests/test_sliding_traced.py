@@ -185,6 +185,21 @@ def test_branches_that_end_at_different_places_meet_where_both_are():
         assert sliding(torch.zeros(1, 1, 8 + more, 12 - more)).shape[2:] == (more // 2 + 1, (4 - more) // 2 + 1)
 
 
+def test_what_is_computed_in_place_changes_nothing_else():
+    """The model makes a copy first, which the sliding model has no need of."""
+    torch.manual_seed(0)
+
+    def copied(m: Model, x: Tensor) -> Tensor:
+        return (m.act(x.clone()) + x).flatten(1)
+
+    for act in (nn.ReLU(inplace=True), nn.Dropout(inplace=True)):
+        sliding = check(Model(copied, 100, act=act), (2, 11, 11), (13, 12), (2, 2))
+        image = torch.randn(1, 2, 11, 11).double()
+        before = image.clone()
+        sliding.train()(image)
+        assert torch.equal(image, before)
+
+
 def test_norms_learn_while_training():
     """A batch normalisation inside a forward of its own takes the statistics of the batch, as train() says."""
     torch.manual_seed(0)

@@ -29,7 +29,7 @@ def same(made: Rewriting, step: Step) -> WindowLayout:
         function = layer or getattr(functional, given["kind"])
         made.gives(made.add(function, made.value(x), *([] if layer else [given["p"], calls.Training(step.module)])))
     elif step.name == "_to_copy":
-        made.call(step, made.value, memory_format=None)
+        made.call(step, made.value, memory_format=None, device=None)
     else:
         made.same(x)
     return layout
@@ -135,7 +135,7 @@ def join(made: Rewriting, step: Step) -> WindowLayout:
     kinds = [core(one.dims[dim]) for one in layouts]
     if any(dim not in one.leading for one in layouts):
         raise CannotSlide("it puts places one after another", PART)
-    if any(axis is None for kind in kinds for _, axis in kind[1:]) or (kinds[0][:1] and kinds[0][0][1] is not None):
+    if any((axis is None) is not (at == 0) for kind in kinds for at, (_, axis) in enumerate(kind)):
         raise CannotSlide("it puts features that were flattened from places in another order one after another", PART)
     total = sum(channels_of(one.dims[dim]) for one in layouts)
     whole = together([one.with_dim(dim, total) for one in layouts])

@@ -16,7 +16,7 @@ from ...nn.conv import Conv
 from ...tracing.model_copy import ModelFailed
 from ...tracing.program import capture
 from ...tracing.trace import NeedsAnotherRun, Unrepeatable
-from .places import CannotSlide, WindowLayout, channels_of
+from .places import SIZES, CannotSlide, WindowLayout, channels_of
 from .rewriting import Rewriting
 from .rules import RULES
 from .sliding_model import SlidingModel
@@ -143,23 +143,30 @@ class _Conversion:
 
     def _assembled(self, module: nn.Module, made: Rewriting, path: str) -> nn.Module:
         """The module itself where all of it stays, a layer where it is one, else a model of calls."""
-        for name, layer in made.layers.items():
-            original = module.get_submodule(name)
-            if str(self._made.setdefault(id(original), layer)) != str(layer):
-                reason = "it is used on volumes of different sizes, as layers that could not share its weights"
-                raise _refused(module, path, name, CannotSlide(reason))
+        layers = {id(one := module.get_submodule(name)): self._shared(one, made, path, name) for name in made.layers}
         calls = made.ended()
         if [call.function for call in calls] == [""]:
-            return self._made[id(module)] if "" in made.layers else copy.deepcopy(module, self.copies)
+            return layers[id(module)] if layers else copy.deepcopy(module, self.copies)
         if not calls and not [*module.parameters()]:
             return nn.Identity()
         original = copy.deepcopy(module, self.copies)
         for name, part in module.named_modules(remove_duplicate=False):
-            if id(part) in self._made and name:
-                original.set_submodule(name, self._made[id(part)])
-                self._made[id(part)].train(part.training)
+            if name and id(part) in layers:
+                original.set_submodule(name, layers[id(part)])
+        for part in original.modules():
+            if getattr(part, "inplace", False):  # copies that the model makes in between may be left out here
+                part.inplace = False
         device = next((one.device for one in module.parameters()), None)
         return SlidingModel(original, {name: one.to(device) for name, one in made.constants.items()}, calls)
+
+    def _shared(self, original: nn.Module, made: Rewriting, path: str, name: str) -> nn.Module:
+        """What takes the place of a layer: the same wherever it is used, if it has parameters."""
+        layer = made.layers[name]
+        if not [*layer.parameters()]:
+            return layer
+        if str(self._made.setdefault(id(original), layer)) != str(layer):
+            raise _refused(made.model, path, name, CannotSlide(SIZES))
+        return self._made[id(original)]
 
     @staticmethod
     def _refuse_unseen(module: nn.Module, path: str) -> None:

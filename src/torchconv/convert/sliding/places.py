@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import lcm, prod
+from math import gcd, lcm, prod
 from typing import NamedTuple
 
 from ...description.axis import Axis
 
 PART = "Give the part of the model in front of it."
+SIZES = "it is used on volumes of different sizes, as layers that could not share its weights"
 
 
 class CannotSlide(Exception):
@@ -69,9 +70,7 @@ class PlaceAxis:
 
 def common(one: Fraction, other: Fraction) -> Fraction:
     """The least common multiple."""
-    return Fraction(lcm(one.numerator, other.numerator)) / Fraction(
-        one.denominator * other.denominator // lcm(one.denominator, other.denominator)
-    )
+    return Fraction(lcm(one.numerator, other.numerator), gcd(one.denominator, other.denominator))
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,7 @@ def _take(factors: list[Factor], dim: list[Factor], left: int) -> int:
         dim.append(one)
         return left // one.size
     if one.axis is not None or one.batch or one.size % left:
-        raise CannotSlide("it mixes places with each other, or with channels, by their number", "Flatten all of them.")
+        raise CannotSlide("it mixes places with each other, or with channels, by their number", PART)
     dim.append(Factor(left))
     factors.insert(0, Factor(one.size // left))
     return 1

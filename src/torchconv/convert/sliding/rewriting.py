@@ -22,7 +22,7 @@ from ...nn.conv import Conv
 from ...receptive.access import Pointwise
 from ...tracing.aten import TABLE
 from ...tracing.program import FromInput, FromModel, FromNowhere, FromStep, ModelProgram, Reference, Step
-from .places import PART, CannotSlide, Factor, WindowLayout, together
+from .places import PART, SIZES, CannotSlide, Factor, WindowLayout, together
 from .sliding_model import OPERANDS, Aten, Own, SlidingCall, Value, fitted, kernel_of, numbers_of, reshaped
 
 Rule = Callable[["Rewriting", Step], WindowLayout | tuple[WindowLayout, ...]]
@@ -72,7 +72,7 @@ class Rewriting:
         if not any(step.depends):
             if step.name.endswith("_like") and any(one in self.layouts for one in step.references):
                 self.layouts[FromStep(number)] = self.of(step.references[0])
-                self.call(step, self.value)
+                self.call(step, self.value, device=None)
             return
         builder = TABLE.get(step.name) or TABLE.get(step.name.removesuffix("_"))
         rule = rules.get("layer" if step.operation else builder)
@@ -212,10 +212,9 @@ class Rewriting:
         instead: what takes its place from now on; None is given where something else does already.
         """
         module = self.model.get_submodule(step.module)
-        own = type(module).__module__.startswith(("torch.nn.modules.", "torchconv.nn.")) and "forward" not in vars(
-            module
-        )
-        if not own or next(module.children(), None) is not None or (self._in_parts and not step.module):
+        own = type(module).__module__.startswith(("torch.nn.modules.", "torchconv.nn."))
+        plain = own and "forward" not in vars(module) and next(module.children(), None) is None
+        if not plain or (self._in_parts and not step.module):
             return None
         reads = [one for one in step.references if one not in self.layouts]
         held = {id(one) for one in [*module.parameters(), *module.buffers()]}
@@ -247,7 +246,7 @@ class Rewriting:
         layer = holding(Conv.of(conv, device="meta"), weight=module.weight, bias=module.bias)
         layer.weight.data = kernel_of(layer.weight.data, order, shape)
         if not self._put(step.module, layer):
-            raise CannotSlide("it is used on volumes of different sizes, as layers that could not share its weights")
+            raise CannotSlide(SIZES)
         return step.module
 
     def beside(self, one: Reference, layout: WindowLayout, value: Any = None) -> Any:

@@ -23,7 +23,7 @@ from ...nn.pooling.window_pool import ChannelPool, Pool
 from ...receptive.access import Reduce
 from ...tracing.program import FromStep, Reference, Step
 from . import sliding_model as calls
-from .places import PART, CannotSlide, Factor, PlaceAxis, WindowLayout, channels_of
+from .places import PART, SIZES, CannotSlide, Factor, PlaceAxis, WindowLayout, channels_of
 from .rewriting import REASONS, Rewriting, holding
 
 STATISTICS = {"mean": Summary("mean"), "sum": Summary("mean"), "amax": Summary("max"), "max": Summary("max")}
@@ -35,7 +35,7 @@ def natural(made: Rewriting, one: Reference, ndim: int) -> WindowLayout:
     if not layout.natural:
         for dim in range(len(layout.dims) - ndim, len(layout.dims)):
             layout.refuse_places(dim)
-        raise CannotSlide("it reads windows of features that have no places any more")
+        raise CannotSlide("it reads windows of something else than the places, in their order", PART)
     return layout
 
 
@@ -134,7 +134,7 @@ def _pool_layer(made: Rewriting, step: Step, pooling: Pooling, x: Reference) -> 
         pool = LearnedPool(Pooling(*_of_axes(axes), statistic="mean"), module.channels, "meta")
         layer = made.layer_of(step, holding(pool, logits=module.logits))
         if layer is None:
-            raise CannotSlide("it is used on volumes of different sizes, as layers that could not share its weights")
+            raise CannotSlide(SIZES)
         made.gives(made.add(layer, made.value(x)))
         return slid(natural(made, x, pooling.ndim), axes, step.shapes[0])
     weight = None if pooling.weights is None else pooling.full_weight()
@@ -230,8 +230,7 @@ def reduce(made: Rewriting, step: Step) -> tuple[WindowLayout, ...]:
     layout, gone = made.of(x), () if pattern.keep else pattern.dims
     channels = [dim for dim in pattern.dims if dim in layout.leading]
     axes = {axis for dim in pattern.dims if dim not in channels for axis in layout.axes_of(dim)}
-    several = any(layout.shape[dim] > 1 for dim in channels)
-    if several and all(layout.places[axis].size == 1 for axis in axes):
+    if channels and all(layout.places[axis].size == 1 for axis in axes):
         leads = [layout.lead(dim) for dim in channels]
         made.call(step, made.value, dim=leads[0] if isinstance(step.arguments["dim"], int) else leads)
         for dim in channels:
@@ -239,7 +238,7 @@ def reduce(made: Rewriting, step: Step) -> tuple[WindowLayout, ...]:
         return (layout.without(gone),) * len(step.shapes)
     norm = step.arguments.get("ord", step.arguments.get("p")) if "norm" in step.name else None
     summary = Summary("lp", float(norm)) if norm else STATISTICS.get(step.name)
-    if summary is None or several:
+    if summary is None or any(layout.shape[dim] > 1 for dim in channels):
         raise CannotSlide(REASONS[Locality.GLOBAL], PART)
     times = prod(layout.places[axis].size for axis in axes) if step.name == "sum" else 1
     layout = _summarised(made, step, x, dict.fromkeys(sorted(axes), 1), summary, times)
