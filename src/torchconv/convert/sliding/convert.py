@@ -155,7 +155,7 @@ class _Conversion:
                 original.set_submodule(name, layers[id(part)])
         for part in original.modules():
             if getattr(part, "inplace", False):  # copies that the model makes in between may be left out here
-                part.inplace = False
+                setattr(part, "inplace", False)  # noqa: B010
         device = next((one.device for one in module.parameters()), None)
         return SlidingModel(original, {name: one.to(device) for name, one in made.constants.items()}, calls)
 
