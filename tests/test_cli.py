@@ -123,7 +123,7 @@ MISTAKES = {
     "sign": (["train", "--data", "a\x1b[31m"], ["data a\ufffd[31m: got no such folder"]),
     "rate": (["train", "--learning-rate", "nan"], ["learning rate: got nan, expected a number above 0"]),
     "option": (["train", "--epoch", "3"], ["No such option: --epoch"]),
-    "precision": (["train", "--precision", "fp16"], ["precision: got fp16, expected 32-true or bf16-mixed"]),
+    "precision": (["train", "--precision", "fp16"], ["precision: got fp16, expected 32-true, bf16-mixed or auto"]),
     "recipe": (["train", "--recipe", "fats"], ["recipe: got fats, expected default or fast", "Did you mean fast?"]),
     "devices": (["train", "--devices", "1000"], ["devices: got 1000, expected at most the"]),
     "nodes": (["train", "--nodes", "2"], ["nodes=2: got neither of them, expected torchrun or SLURM"]),

@@ -33,7 +33,7 @@ def recipe(**settings: Any) -> Recipe:
         ({"optimizer": "adam"}, "optimizer: got adam, expected adamw, sgd or muon. Did you mean adamw"),
         ({"schedule": "cosine"}, "schedule: got cosine, expected one-cycle or triangular"),
         ({"averaging": ["ema"]}, "averaging: got"),
-        ({"precision": "16"}, "precision: got 16, expected 32-true or bf16-mixed"),
+        ({"precision": "16"}, "precision: got 16, expected 32-true, bf16-mixed or auto"),
         ({"momentum": 1}, "momentum: got 1, expected a number from 0 to 0.9999"),
         ({"label_smoothing": float("nan")}, "label smoothing: got nan, expected a number"),
         ({"learning_rate": "fast"}, "learning rate: got fast, expected a number above 0"),

@@ -20,10 +20,13 @@ from masked import NAMES, NET, pair, png, write_pairs, write_table
 from test_resume import interrupt, results
 from torchconv.cli import app
 from torchconv.errors import DataError, SettingError, ShapeError
+from torchconv.language import build
 from torchconv.training import api, evaluate, load, predict, train
+from torchconv.training.objectives.pixel_scores import PixelScores
 from torchconv.training.objectives.segment_evaluation import SegmentEvaluation, mean_iou, union_shares
 from torchconv.training.objectives.segmentation import Segmentation
 from torchconv.training.preflight import Processes
+from torchconv.training.recipes import MASKS
 from torchconv.training.run.keep import CHECKPOINT
 from torchconv.training.summary import summary
 from torchconv.training.task import Task
@@ -284,7 +287,7 @@ def test_settings_of_masks_are_refused_without_them(tmp_path: Path, name: str) -
 
 
 def test_what_is_said_first(data: Path) -> None:
-    task = Task.new(str(data), NET, "default", Processes(), {"batch_size": 4, "epochs": 2})
+    task = Task.new(str(data), NET, "default", Processes(), {"batch_size": 4, "epochs": 2, "precision": "32-true"})
     text = "\n".join(summary(task))
     for part in (
         "20 images to learn from, 2 images for",
@@ -352,3 +355,25 @@ def test_other_data(run: Path, tmp_path: Path) -> None:
     assert evaluated(run, str(write_pairs(tmp_path / "more", 2, 50))).images == 2
     with pytest.raises(DataError, match="data digits: got a class for each image, expected masks, as in the training"):
         evaluate(run, "digits")
+
+
+def test_the_recipe_fits_the_machine_the_network_and_the_images(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchconv.training.task.fast_bfloat16", lambda: True)
+    plain = NET.replace(" - NORM", "")
+    auto = {"precision": "auto"}
+    with_norm, without = (Task.new(str(data), text, "default", Processes(), auto).recipe for text in (NET, plain))
+    assert (with_norm.precision, with_norm.optimizer, with_norm.crop) == ("bf16-mixed", "muon", "")
+    assert (without.precision, without.optimizer, without.learning_rate) == ("bf16-mixed", "adamw", 0.001)
+    said = {"optimizer": "sgd", "crop": "16x16", "precision": "32-true"}
+    kept = Task.new(str(data), plain, "default", Processes(), said).recipe
+    assert (kept.optimizer, kept.crop, kept.precision) == ("sgd", "16x16", "32-true")
+    monkeypatch.setattr("torchconv.training.task.fast_bfloat16", lambda: False)
+    assert Task.new(str(data), NET, "default", Processes(), {}).recipe.precision == "32-true"
+
+
+def test_the_network_of_the_recipe_labels_images_of_every_size() -> None:
+    network = build(MASKS.text, input=(3, 37, 50), classes=4)
+    assert isinstance(network, torch.nn.Module)
+    assert network.network.output.size == (19, 25)
+    found = PixelScores(network.network)(network.scores, torch.rand(1, 3, 61, 45))
+    assert found.shape == (1, 4, 61, 45)

@@ -46,7 +46,10 @@ def train(
         int | None, typer.Option(min=1, help="Stop after so many epochs without a better validation. [default: never]")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="32-true|bf16-mixed", help="Numbers to compute with. [default: 32-true]")
+        str | None,
+        typer.Option(
+            metavar="32-true|bf16-mixed|auto", help="Numbers to compute with. [default: 32-true; auto for masks]"
+        ),
     ] = None,
     loss: Annotated[
         str | None,

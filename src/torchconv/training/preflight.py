@@ -131,6 +131,13 @@ def takes_any_size(network: Network, share: float) -> bool:
     return True
 
 
+def fast_bfloat16() -> bool:
+    """Whether matrices of bfloat16 are multiplied in hardware here: AMX on a processor, or a GPU with such units."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_amx_tile_supported()  # pyright: ignore[reportPrivateUsage]
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """What torch raises during a training as an error of one line that says what may help."""

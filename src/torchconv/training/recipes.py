@@ -15,7 +15,7 @@ MOST = {"epochs": 1_000_000, "batch_size": 2**31 - 1}
 FEWEST_STEPS = 300
 PROGRESSIVE_SIZE = 0.75  # of the sides of images, while they are smaller
 CHOICES = {
-    "precision": ("32-true", "bf16-mixed"),
+    "precision": ("32-true", "bf16-mixed", "auto"),
     "optimizer": ("adamw", "sgd", "muon"),
     "schedule": ("one-cycle", "triangular"),
     "averaging": ("ema", "lookahead"),
@@ -48,6 +48,7 @@ class Recipe:
     epochs, batch_size: integers >= 1; of all processes together. learning_rate: the highest of the schedule.
     label_smoothing: Szegedy et al. 2016, section 7. weight_decay: how much of a weight a step at rate 1 takes away.
     patience: epochs without a better validation after which to stop; None goes through all epochs.
+    precision: auto is bf16-mixed where the processor or the GPU multiplies matrices in bfloat16, 32-true elsewhere.
     optimizer: AdamW (Loshchilov, Hutter 2019), or SGD with Nesterov's momentum, which `momentum` is for; muon is SGD in
     which the kernels of convolutions are moved by Muon, at muon_rate. epsilon: gradients far below it hardly move a
     weight in AdamW; where it is too small, noise of rounding does.
@@ -205,26 +206,51 @@ FAST = Recipe(
     test_time_augmentation="mirror-shift",
     score_scale=1 / 9,
 )
+
+
+def _residual(channels: int, dilation: int = 1) -> str:
+    one = f"CONV[{channels}, bias=no]" if dilation == 1 else f"CONV[{channels}, dilation={dilation}, bias=no]"
+    return f"SUM({one} - NORM - RELU - {one} - NORM | IDENTITY) - RELU"
+
+
+def _halved(channels: int) -> str:
+    return f"CONV[{channels}, stride=2, padding=1, bias=no] - NORM - RELU"
+
+
+def _enlarged(channels: int, mark: str) -> str:
+    return f"CONV[{channels}, 1x1, bias=no] - NORM - UPSAMPLE[linear, to={mark}] - SUM(FROM[{mark}] | IDENTITY)"
+
+
+# Residual sums down to a sixteenth of the sides, where dilation lets them see far, and up again by sums with the finer
+# maps (Ronneberger et al. 2015; He et al. 2016; Yu, Koltun 2016), to a label for every second pixel. Nothing looks at
+# the whole image, so that tiles give the same labels. Chosen on CamVid's validation images: the weights of classes
+# matter most (mean IoU 0.57 after 5 epochs, 0.42 without), then Muon (0.43 after 5 epochs, AdamW 0.33).
 MASKS = Recipe(
-    "INPUT - (CONV[24, bias=no] - NORM - RELU)*2 - MARK[a] - POOL"
-    " - (CONV[48, bias=no] - NORM - RELU)*2 - MARK[b] - POOL - (CONV[96, bias=no] - NORM - RELU)*2 - MARK[c] - POOL"
-    " - (CONV[192, bias=no] - NORM - RELU)*2"
-    " - UPSAMPLE[to=c] - CONV[96, bias=no] - NORM - RELU"
-    " - CONCAT(FROM[c] | IDENTITY) - (CONV[96, bias=no] - NORM - RELU)*2"
-    " - UPSAMPLE[to=b] - CONV[48, bias=no] - NORM - RELU"
-    " - CONCAT(FROM[b] | IDENTITY) - (CONV[48, bias=no] - NORM - RELU)*2"
-    " - UPSAMPLE[to=a] - CONV[24, bias=no] - NORM - RELU"
-    " - CONCAT(FROM[a] | IDENTITY) - (CONV[24, bias=no] - NORM - RELU)*2"
-    " - CONV[classes, 1x1] - SOFTMAX",
-    epochs=40,
+    f"INPUT - {_halved(32)} - MARK[half]"
+    f" - {_halved(48)} - ({_residual(48)})*2 - MARK[quarter]"
+    f" - {_halved(96)} - ({_residual(96)})*2 - MARK[eighth]"
+    f" - {_halved(192)} - {_residual(192)} - {_residual(192, 2)} - {_residual(192, 4)} - {_residual(192, 8)}"
+    f" - {_enlarged(96, 'eighth')} - {_residual(96)} - {_enlarged(48, 'quarter')} - {_residual(48)}"
+    f" - {_enlarged(32, 'half')} - CONV[32, bias=no] - NORM - RELU - CONV[classes, 1x1] - SOFTMAX",
+    epochs=60,
     batch_size=8,
-    learning_rate=0.005,
+    learning_rate=0.1,
     label_smoothing=0.0,
-    weight_decay=0.01,
-    augmentation="scale:2-flip-colour",
-    class_weights="log",
-    resolution=0.5,
+    weight_decay=0.0,
+    precision="auto",
+    optimizer="muon",
+    momentum=0.85,
+    muon_rate=0.06,
+    schedule="triangular",
+    schedule_peak=0.15,
+    schedule_end=0.05,
+    augmentation="scale:0.5:1.75-aspect:0.1-flip-colour",
+    class_weights="balanced:0.3",
+    targets="outputs",
+    crop="288x384",
 )
+# Muon keeps the norm of kernels, which only NORM makes up for.
+WITHOUT_NORM = {"optimizer": "adamw", "learning_rate": 0.001, "schedule": "one-cycle", "weight_decay": 0.01}
 RECIPES = {"digits": DIGITS, "folder": FOLDER, "masks": MASKS}  # by the kind of the data
 NAMED = {"fast": FAST}
 

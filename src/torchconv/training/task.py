@@ -23,7 +23,7 @@ from .augmentation import Scaling
 from .data.parts import Source, Split, Stored
 from .data.source import source as find
 from .objectives import Objective
-from .preflight import Processes, check_memory, takes_any_size
+from .preflight import Processes, check_memory, fast_bfloat16, takes_any_size
 from .recipes import PROGRESSIVE_SIZE, Recipe
 from .run.run_folder import CONFIG, Config, Description, objective
 
@@ -58,7 +58,13 @@ class Task:
         found = found.changed({**settings, "text": found.text if text is None else written(text)})
         if size is not None:
             found = found.changed({"text": _sized(found.text, size, source)})
+        if "crop" not in settings and found.crop and min(source.volume.size) < min(map(int, found.crop.split("x"))):
+            found = found.changed({"crop": ""})  # as large as the first image
         network, canonical = _network(found, source)
+        if source.kind == "masks" and not any(node.operation.word == "norm" for node in network.nodes):
+            found = found.changed({**recipes.WITHOUT_NORM, **settings})
+        if found.precision == "auto":
+            found = found.changed({"precision": "bf16-mixed" if fast_bfloat16() else "32-true"})
         if "progressive_resizing" not in settings and not takes_any_size(network, PROGRESSIVE_SIZE):
             found = found.changed({"progressive_resizing": 0.0})
         parts = source.parts(found.seed)
