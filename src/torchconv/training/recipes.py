@@ -232,7 +232,7 @@ MASKS = Recipe(
     f" - {_halved(192)} - {_residual(192)} - {_residual(192, 2)} - {_residual(192, 4)} - {_residual(192, 8)}"
     f" - {_enlarged(96, 'eighth')} - {_residual(96)} - {_enlarged(48, 'quarter')} - {_residual(48)}"
     f" - {_enlarged(32, 'half')} - CONV[32, bias=no] - NORM - RELU - CONV[classes, 1x1] - SOFTMAX",
-    epochs=60,
+    epochs=24,
     batch_size=8,
     learning_rate=0.1,
     label_smoothing=0.0,
