@@ -171,7 +171,7 @@ def main() -> None:
     image = torch.randn(1, 3, size, size)
     console = Console(width=120)
     console.print(f"{measure.machine()}; image {size} x {size}, tiles of {TILE}")
-    said = "{:36}{:>12}{:>8}{:>7}{:>12}{:>7}{:>16}".format
+    said = "{:36}{:>12}{:>8}{:>7}{:>12}{:>7}{:>18}".format
     console.print(said("model", "difference", "passes", "tiles", "arithmetic", "time", "memory of a tile"))
     for name, settings in MODELS.items():
         console.print(said(*row(name, built(name, settings), image)))
