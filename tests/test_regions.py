@@ -359,3 +359,10 @@ def test_the_model_is_left_alone_and_may_train():
     assert model.training
     assert not part.requires_grad
     assert all(torch.equal(before[key], one) for key, one in model.state_dict().items())
+
+
+def test_what_tiles_of_a_pass_read_is_planned_once():
+    """Each tile asks for its own box; a new list for each would cost the square of their number."""
+    model = TiledModel(nn.InstanceNorm2d(2), (1, 2, 8, 8), 2, statistics="two-pass")
+    assert len(model.statistics_boxes(0)) == 16
+    assert model.statistics_boxes(0) is model.statistics_boxes(0)

@@ -346,3 +346,48 @@ def test_a_bar_is_shown_on_a_terminal_only(model, image, monkeypatch, capsys, te
     assert ("tiles" in shown.err and "12/12" in shown.err) is terminal
     tiled(model, (8, 8), progress=False)(image)
     assert shown.out + capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["tensor", "numpy", "both", "map", "part"])
+def test_the_image_cannot_be_written_over_while_it_is_read(image, tmp_path, kind):
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 3, 3, padding=1)
+    given = out = image.clone()
+    if kind == "numpy":
+        given = out = given.numpy()
+    elif kind == "both":
+        out = given.numpy()
+    elif kind == "part":
+        room = np.zeros((1, 6, *SIZE), np.float32)
+        room[:, 1:4] = image
+        given, out = room[:, 1:4], room[:, 3:]
+    elif kind == "map":
+        given = tmp_path / "x.npy"
+        np.save(given, image.numpy())
+        out = np.load(given, mmap_mode="r+")
+    with pytest.raises(SettingError, match="out: got the image, which tiles are still to read"):
+        tiled(model, 16)(given, out=out)
+
+
+def test_a_part_of_the_memory_of_an_image_that_is_not_read_can_be_written(model, image, whole):
+    found = np.zeros((1, 8, *SIZE), np.float32)
+    found[:, 1:6:2] = image
+    tiled(model, 16)(found[:, 1:6:2], out=found[:, ::2])
+    close(found[:, ::2], whole)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, image, path: tiled(model, 8)(image, shape=(3, 5, 5)), r"shape of an image: got \(3, 5, 5\)"),
+        (lambda model, image, path: tiled(model, 8)(np.array([[None] * 9] * 9)), "image: got values of object"),
+        (lambda model, image, path: tiled(model, 8)(image, out=path), "y.npy: got a folder, expected a file"),
+        (lambda model, image, path: tiled(model, 8)(image, out=np.broadcast_to(np.float32(0), (1, 4, *SIZE))),
+         "out: got an array that is only to be read"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_said_before_anything_is_computed(model, image, tmp_path, call, message):
+    (tmp_path / "y.npy").mkdir()
+    with pytest.raises((SettingError, ShapeError, DataError), match=message):
+        call(model, image, tmp_path / "y.npy")
+    assert [one.name for one in tmp_path.iterdir()] == ["y.npy"]

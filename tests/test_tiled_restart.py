@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,42 @@ def test_a_journal_of_another_job_is_refused_by_what_differs(model, image, tmp_p
     (out.parent / "y.npy.tiles" / "job.json").write_text("[]")
     with pytest.raises(DataError, match="holds unfinished tiles of another job"):
         continued(model, image, out)
+
+
+def scaled(by, bias, seen=None):
+    return lambda y: (seen.append(1) if seen is not None else None, y * by + bias)[1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [lambda y: y * 2, lambda y: y + 1, scaled(2.0, torch.ones(1)), scaled(1.0, torch.zeros(1)),
+     partial(torch.add, other=2), partial(torch.mul, other=1)],
+)  # fmt: skip
+def test_functions_are_known_by_what_they_do(model, image, tmp_path, other):
+    """Two of one name, such as two lambdas, do not put their tiles into one result."""
+    stop = Ending(4)
+
+    def calling(function):
+        return tiled(model, TILE, preprocess=lambda x: stop(x) if x.shape[-1] > 5 else x, postprocess=function)
+
+    for function in (scaled(1.0, torch.ones(1)), lambda y: y + 2, partial(torch.add, other=1)):
+        stop.calls, stop.at, out = 0, 4, tmp_path / "y.npy"
+        with pytest.raises(KeyboardInterrupt):
+            calling(function)(image, out=out)
+        stop.at = None
+        with pytest.raises(DataError, match="got another preprocess or postprocess"):
+            calling(other)(image, out=out)
+        found = calling(function)(image, out=out)
+        assert np.array_equal(found, tiled(model, TILE, postprocess=function)(image))
+
+
+def test_what_a_function_counts_does_not_make_it_another(model, image, tmp_path):
+    seen, stop = [], Ending(3)
+    interrupting = partial(scaled, 1.0, 0)
+    with pytest.raises(KeyboardInterrupt):
+        tiled(model, TILE, preprocess=stop, postprocess=interrupting(seen))(image, out=tmp_path / "y.npy")
+    assert seen
+    tiled(model, TILE, preprocess=Ending(), postprocess=interrupting([]))(image, out=tmp_path / "y.npy")
 
 
 def test_a_journal_whose_result_is_gone_is_forgotten(model, image, tmp_path):

@@ -99,5 +99,7 @@ def within(part: Part, other: Part) -> Part:
 
 def writable(array: np.ndarray) -> np.ndarray:
     """The values as torch takes them: in this machine's order of bytes, with no negative step, and not read-only."""
+    if array.dtype.kind not in "biufc":
+        raise SettingError("image", got=f"values of {array.dtype}", expected="numbers")
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
     return native if native.flags.writeable and all(step >= 0 for step in native.strides) else native.copy()

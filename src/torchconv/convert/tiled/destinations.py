@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import DataError, SettingError, ShapeError
 from ...text import install, megabytes
 from .array_layout import ArrayLayout, Part
-from .image_source import file_of, let_go
+from .image_source import ImageSource, file_of, let_go
 
 UNFINISHED = ".tiles"  # ends the name of the folder beside a result that holds what is not finished
 
@@ -72,6 +72,9 @@ class Destination:
         """Whether there is what a journal could speak of."""
         return True
 
+    def check_apart(self, source: ImageSource) -> None:
+        """Raise SettingError where writing changes what is still to be read."""
+
     def check_shared(self, outcome: Outcome) -> None:
         """Raise SettingError unless several processes can write tiles of their own."""
         fix = "Give out= the path of a .npy file, which all ranks write."
@@ -99,17 +102,22 @@ class GivenArray(Destination):
     """An array that is there: a tensor, a NumPy array or memory map, arrays of zarr and h5py."""
 
     def __init__(self, array: Any) -> None:
-        self.array = array
-        file, root = file_of(array), getattr(getattr(array, "store", None), "root", None)
-        if file is not None:
-            self.folder = Path(f"{file}{UNFINISHED}")
-        elif root is not None:  # an array of zarr in a folder
-            self.folder = Path(f"{str(Path(root) / array.path).rstrip('/')}{UNFINISHED}")
+        self.array, place = array, _place(array)
+        if place is not None:
+            self.folder = Path(f"{place}{UNFINISHED}")
+
+    def check_apart(self, source: ImageSource) -> None:
+        image, own = getattr(source, "array", None), getattr(self, "array", None)
+        if image is not None and own is not None and _one_memory(image, own):
+            got, fix = "the image, which tiles are still to read", "Give out= another array."
+            raise SettingError(self.name, got=got, expected="memory of its own", fix=fix)
 
     def open(self, outcome: Outcome, begun: bool) -> None:
         self.layout = outcome.layout
         if tuple(self.array.shape) != outcome.shape:
             raise ShapeError(self.name, got=tuple(self.array.shape), expected=outcome.shape)
+        if isinstance(self.array, np.ndarray) and not self.array.flags.writeable:
+            raise SettingError(self.name, got="an array that is only to be read", expected="one to be written to")
         held, kind = self.array.dtype, outcome.kind
         fits = held == kind if isinstance(held, torch.dtype) else np.can_cast(outcome.dtype, held, "same_kind")
         if not fits:
@@ -158,6 +166,8 @@ class NewFile(Destination):
         self.folder = Path(f"{path}{UNFINISHED}")
         self.unfinished = self.folder / f"unfinished{path.suffix}"
         self.file: int | None = None
+        if path.is_dir():
+            raise DataError(self.name, got="a folder", expected="a file")
         if not path.parent.is_dir():
             raise DataError(self.name, got=f"no folder {path.parent}", expected="a file in a folder that is there")
 
@@ -244,6 +254,33 @@ class NewZarr(GivenArray):
         import zarr
 
         return zarr.open_array(self.path, mode="r")
+
+
+def _place(array: Any) -> Path | None:
+    """Where on a disk an array lies: a file that is mapped into memory, or a folder of zarr."""
+    root = getattr(getattr(array, "store", None), "root", None)
+    return file_of(array) or (None if root is None else Path(root) / array.path)
+
+
+def _one_memory(one: Any, other: Any) -> bool:
+    """Whether what is written to one array is read from the other."""
+    places = _place(one), _place(other)
+    if None not in places:
+        return places[0].resolve() == places[1].resolve()  # pyright: ignore[reportOptionalMemberAccess]
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.shares_memory(one, other)
+    spans = [_addresses(array) for array in (one, other) if isinstance(array, np.ndarray | Tensor)]
+    return one is other or (len(spans) == 2 and max(spans)[0] < min(spans)[1])
+
+
+def _addresses(array: np.ndarray | Tensor) -> tuple[int, int]:
+    """From where to where the memory lies that holds an array."""
+    if isinstance(array, np.ndarray):
+        begin = array.__array_interface__["data"][0]
+        reach = [step * (length - 1) for step, length in zip(array.strides, array.shape, strict=True)]
+        return begin + sum(min(one, 0) for one in reach), begin + sum(max(one, 0) for one in reach) + array.itemsize
+    storage = array.untyped_storage()
+    return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
 
 
 def destination(out: Any, numpy: bool) -> Destination:

@@ -140,11 +140,15 @@ def image_source(image: Any, axes: int, channels: str | None = None, shape: Sequ
     axes: of the image. channels: "first" or "last"; None takes the file's own way, else "first".
     shape: of the whole, for strips. Raises DataError, SettingError or ShapeError for what cannot be read.
     """
+    file, array, own = None, image, "first"
     if isinstance(image, str | Path):
-        array, own = open_image(Path(image))
-        return ArrayImage(array, ArrayLayout.of(len(array.shape), axes, channels or own, f"image {image}"), Path(image))
-    if hasattr(image, "shape") and hasattr(image, "__getitem__"):
-        return ArrayImage(image, ArrayLayout.of(len(image.shape), axes, channels or "first"))
+        array, own = open_image(file := Path(image))
+    if hasattr(array, "shape") and hasattr(array, "__getitem__"):
+        if shape is not None and tuple(shape) != tuple(array.shape):
+            fix = "Only strips of rows need shape=."
+            raise ShapeError("shape of an image", got=tuple(shape), expected=f"its own, {tuple(array.shape)}", fix=fix)
+        what = "image" if file is None else f"image {file}"
+        return ArrayImage(array, ArrayLayout.of(len(array.shape), axes, channels or own, what), file)
     if not callable(image) and not hasattr(image, "__iter__"):
         expected = "a tensor, an array, a file, or strips of rows"
         raise SettingError("image", got=f"an object of {type(image).__name__}", expected=expected)

@@ -15,6 +15,7 @@ from ...errors import DataError, SettingError
 from .array_layout import sizes
 from .destinations import Destination, Outcome
 from .engines import Engine
+from .fingerprint import fingerprint
 from .image_source import ImageSource
 from .journal import Journal, State, check_sum, packed, unpacked
 from .work import TileWork
@@ -55,7 +56,7 @@ class Job:
     def _identity(self) -> dict[str, Any]:
         """What a journal has to agree with, by names that people read."""
         work, outcome = self.work, self.outcome
-        hooks = [getattr(hook, "__qualname__", None) for hook in (work.preprocess, work.postprocess)]
+        hooks = [fingerprint(hook) for hook in (work.preprocess, work.postprocess)]
         return {
             "model": work.digest(),
             "image": self.source.identity(),
@@ -67,6 +68,7 @@ class Job:
 
     def run(self, sink: Destination) -> Any:
         """All tiles that are not finished yet, into a destination; gives its result."""
+        sink.check_apart(self.source)
         if self.engine.several:
             sink.check_shared(self.outcome)
         journal = Journal(sink.folder)

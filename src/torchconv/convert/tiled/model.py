@@ -84,6 +84,7 @@ class TiledModel:
         self.passes = 1 + self._plan.level[self._output]
         self.whole_macs = float(sum(draft.exact for step in program.steps for draft in step.drafts[:1]))
         self.tiles = self._cut()
+        self._boxes: dict[int, tuple[Box, ...]] = {}
 
     def _cut(self) -> tuple[Box, ...]:
         """The output in tiles."""
@@ -162,6 +163,11 @@ class TiledModel:
 
     def statistics_boxes(self, number: int) -> tuple[Box, ...]:
         """What of the image each tile of a pass of statistics reads."""
+        if number not in self._boxes:  # each tile asks for its own
+            self._boxes[number] = self._statistics_boxes(number)
+        return self._boxes[number]
+
+    def _statistics_boxes(self, number: int) -> tuple[Box, ...]:
         found = []
         for tile in range(len(self._grid())):
             wanted = self._measured(number, tile)
