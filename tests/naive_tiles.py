@@ -46,6 +46,8 @@ class NaiveTiles:
         whole = tuple(slice(0, length) for length in self.output_shape[:2])
         self.tiles = tuple((*whole, *part) for part in itertools.product(rows, columns))
 
+    calls, constants = (), {}
+
     def input_box(self, box):
         size = self.input_shape
         inner = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 import torchconv as tc
 from torchconv.convert.regions import windows
 from torchconv.convert.tiled.model import TiledModel
+from torchconv.convert.tiled.work import TileWork
 from torchconv.errors import SettingError, UnsupportedError
 
 
@@ -366,3 +369,27 @@ def test_what_tiles_of_a_pass_read_is_planned_once():
     model = TiledModel(nn.InstanceNorm2d(2), (1, 2, 8, 8), 2, statistics="two-pass")
     assert len(model.statistics_boxes(0)) == 16
     assert model.statistics_boxes(0) is model.statistics_boxes(0)
+
+
+def test_a_model_that_calls_something_else_is_another_one():
+    """Weights and modules alone do not tell: attributes, code, buffers that are not kept and constants do."""
+
+    class Scaled(nn.Module):
+        def __init__(self, by, buffer, constant, root=False):
+            super().__init__()
+            self.conv, self.by, self.root, self.constant = nn.Conv2d(1, 1, 3), by, root, torch.tensor(constant)
+            self.register_buffer("level", torch.tensor(buffer), persistent=False)
+
+        def forward(self, x):
+            y = self.conv(x) * self.by + self.level - self.constant
+            return y.exp() if self.root else y
+
+    first = Scaled(1.0, 2.0, 3.0)
+    others = [Scaled(4.0, 2.0, 3.0), Scaled(1.0, 4.0, 3.0), Scaled(1.0, 2.0, 4.0), Scaled(1.0, 2.0, 3.0, root=True)]
+    for other in others:
+        other.load_state_dict(first.state_dict())
+    digests = [
+        TileWork(one, (1, 1, 9, 9), torch.float32, (4, 4)).digest() for one in (first, copy.deepcopy(first), *others)
+    ]
+    assert digests[0] == digests[1]
+    assert len({*digests}) == 1 + len(others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
@@ -14,7 +15,7 @@ from ...description.axis import integer
 from ...errors import SettingError, ShapeError, UnsupportedError
 from ...text import some
 from ...tracing.model_copy import ModelFailed
-from ...tracing.program import FromInput, FromStep, ModelProgram, Reference, capture
+from ...tracing.program import FromInput, FromNowhere, FromStep, ModelProgram, Reference, capture
 from ..regions.blocks import Axes, Block, Part
 from ..regions.evaluate import Evaluator
 from ..regions.plan import BlockPlan
@@ -85,6 +86,19 @@ class TiledModel:
         self.whole_macs = float(sum(draft.exact for step in program.steps for draft in step.drafts[:1]))
         self.tiles = self._cut()
         self._boxes: dict[int, tuple[Box, ...]] = {}
+
+    @property
+    def calls(self) -> list[str]:
+        """What the model calls, in words that are the same in every process."""
+        steps = self._plan.program.steps
+        return [re.sub(r" at 0x\w+", "", f"{one.name} {one.arguments} {one.operation}") for one in steps]
+
+    @property
+    def constants(self) -> dict[str, Tensor]:
+        """Tensors that the calls read and that are not in a state_dict, such as buffers that are not kept."""
+        program = self._plan.program
+        read = [one for step in program.steps for one in step.references if isinstance(one, FromNowhere)]
+        return program.tensors | {f"constant {number}": one.tensor for number, one in enumerate(read)}
 
     def _cut(self) -> tuple[Box, ...]:
         """The output in tiles."""

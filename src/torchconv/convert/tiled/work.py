@@ -161,9 +161,10 @@ class TileWork:
         return self.inside.workspace_bytes(part) + read + made
 
     def digest(self) -> str:
-        """Of the model: its modules and weights, and torch, whose next version may round differently."""
+        """Of the model: its calls and tensors, and torch, whose next version may round differently."""
         digest = hashlib.blake2b(f"{torch.__version__}\n{self.model}".encode(), digest_size=16)
-        for name, value in self.model.state_dict().items():
+        digest.update("\n".join(self.inside.calls).encode())
+        for name, value in (self.model.state_dict() | self.inside.constants).items():
             if isinstance(value, Tensor):
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
                 digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
