@@ -367,7 +367,8 @@ kills = 0
 for number in range(100):
     child = os.fork()
     if not child:
-        run("y.npy")
+        if not os.path.exists("y.npy"):  # else it was killed after its work
+            run("y.npy")
         os._exit(0)
     time.sleep(chance.uniform(0.1, 0.35) * longest * (1 + number / 10))  # longer, as others may take the processor
     os.kill(child, signal.SIGKILL)
