@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from torchconv import segmentation
-from torchconv.errors import SettingError, ShapeError
+from torchconv.errors import DataError, SettingError, ShapeError
 
 IGNORED, TERMS = 255, ("cross-entropy", "focal", "dice", "lovasz")
 
@@ -124,3 +124,19 @@ def test_unknown_weights_and_sizes() -> None:
         segmentation.class_weights([], 2, "log:x")
     with pytest.raises(ShapeError, match="a label for each of the scores"):
         segmentation.SegmentationLoss()(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", ["cross-entropy", "focal", "dice", "lovasz"])
+def test_labels_that_are_no_classes(name: str) -> None:
+    scores, labels = torch.zeros(1, 3, 2, 2), torch.tensor([[[0, 1], [2, 7]]])
+    with pytest.raises(DataError, match="got a label 7, expected 0 to 2, or 255"):
+        segmentation.SegmentationLoss(name)(scores, labels)
+    with pytest.raises(DataError, match=re.escape("got torch.float32, expected integers")):
+        segmentation.SegmentationLoss(name)(scores, labels.float())
+    with pytest.raises(DataError, match="got a label 7"):
+        segmentation.class_weights(labels, 3)
+
+
+def test_as_many_weights_as_classes() -> None:
+    with pytest.raises(ShapeError, match=re.escape("weights: got (2,), expected (3,)")):
+        segmentation.SegmentationLoss(weights=torch.ones(2))(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2).long())

@@ -144,6 +144,13 @@ def test_images_that_pillow_reads(tmp_path):
     close(found, model(torch.from_numpy(pixels).permute(2, 0, 1)[None].float())[0].permute(1, 2, 0))
 
 
+def test_photographs_are_turned_as_their_camera_was(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn to the right
+    Image.new("RGB", (12, 8)).save(tmp_path / "turned.jpg", exif=exif)
+    assert image_files.open_image(tmp_path / "turned.jpg")[0].shape == (12, 8, 3)
+
+
 @pytest.mark.parametrize("strip", [1, 4, 23])
 @pytest.mark.parametrize("last", [False, True])
 def test_strips_of_rows_are_held_only_while_they_are_needed(model, image, whole, strip, last):

@@ -26,7 +26,8 @@ class SegmentationLoss(torch.nn.Module):
         entropy (Szegedy et al. 2016, section 7). ignore: the label of pixels that count for nothing.
     Cross entropy and focal are means over the pixels of an image, those that are ignored counted as 0, so that every
     pixel of all images counts the same.
-    Raises SettingError for a name that is none of these, ShapeError for sizes that do not fit.
+    Raises SettingError for a name that is none of these, ShapeError for sizes that do not fit, DataError for labels
+    that are no classes.
 
     >>> scores, labels = torch.zeros(1, 4, 2, 2), torch.tensor([[[0, 1], [2, 255]]])
     >>> SegmentationLoss("cross-entropy")(scores, labels) / torch.tensor(4.0).log()
@@ -47,10 +48,19 @@ class SegmentationLoss(torch.nn.Module):
         if scores.shape[2:] != labels.shape[1:] or len(scores) != len(labels):
             expected = f"{(len(scores), *scores.shape[2:])}, a label for each of the scores"
             raise ShapeError("labels", got=tuple(labels.shape), expected=expected)
+        if self.weights is not None and tuple(self.weights.shape) != (scores.shape[1],):
+            raise ShapeError("weights", got=tuple(self.weights.shape), expected=f"({scores.shape[1]},), one per class")
+        check_integers(labels)
         with torch.autocast(scores.device.type, enabled=False):
-            scores, labels = scores.float(), labels.long()
-            found = [share * getattr(self, f"_{term.replace('-', '_')}")(scores, labels) for share, term in self.terms]
-            return torch.stack(found).sum(0)
+            try:
+                return self._sum(scores.float(), labels.long())
+            except Exception:  # torch and kornia say it each in their own way
+                check_labels(labels, scores.shape[1], self.ignore)
+                raise
+
+    def _sum(self, scores: Tensor, labels: Tensor) -> Tensor:
+        found = [share * getattr(self, f"_{term.replace('-', '_')}")(scores, labels) for share, term in self.terms]
+        return torch.stack(found).sum(0)
 
     def _cross_entropy(self, scores: Tensor, labels: Tensor) -> Tensor:
         found = functional.cross_entropy(
@@ -86,6 +96,21 @@ class SegmentationLoss(torch.nn.Module):
         """The pixels of one image that have a label, as an image of one column."""
         known = labels.flatten() != self.ignore
         return scores.flatten(1)[:, known][None, :, :, None], labels.flatten()[known][None, :, None]
+
+
+def check_integers(labels: Tensor) -> None:
+    """Raise DataError for labels that are no integers."""
+    if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+        raise DataError("labels", got=str(labels.dtype), expected="integers, the number of a class for each pixel")
+
+
+def check_labels(labels: Tensor, classes: int, ignore: int = IGNORED) -> None:
+    """Raise DataError where a label is neither a class nor the one that counts for nothing."""
+    check_integers(labels)
+    wrong = labels[(labels != ignore) & ((labels < 0) | (labels >= classes))]
+    if wrong.numel():
+        expected = f"0 to {classes - 1}, or {ignore} for pixels of no class"
+        raise DataError("labels", got=f"a label {int(wrong.flatten()[0])}", expected=expected)
 
 
 def _or_nothing(loss: Callable[..., Tensor], scores: Tensor, labels: Tensor, **options: Any) -> Tensor:
@@ -124,7 +149,7 @@ def class_weights(
     `median-frequency`, one by its share of the pixels of those images that have it (Eigen, Fergus 2015, section 6.3.2);
     `log`, 1 / log(1.02 + its share of all pixels) (Paszke et al. 2016, ENet, section 5.2); `none`. "balanced:0.5" takes
     the square root of the weights, and so on: rare classes count less. A class without any pixel counts 1.
-    Raises SettingError for another kind.
+    Raises SettingError for another kind, DataError for labels that are no classes.
 
     >>> class_weights([torch.tensor([0, 0, 0, 1])], 2, "balanced")
     tensor([0.6667, 2.0000])
@@ -132,6 +157,7 @@ def class_weights(
     word, power = _weights(kind)
     counts, around = torch.zeros(2, classes, dtype=torch.float64)
     for one in labels:
+        check_labels(one, classes, ignore)
         own = torch.bincount(one[one != ignore].flatten().long(), minlength=classes).double()
         counts, around = counts + own, around + own.sum() * (own > 0)
     seen, share = counts > 0, counts / counts.sum().clamp(min=1)

@@ -76,10 +76,11 @@ def _tiff(path: Path) -> tuple[Any, str]:
 
 
 def _whole(path: Path) -> np.ndarray:
-    """Decoded at once: (height, width, channels), or (height, width) for grey images."""
-    from PIL import Image
+    """Decoded at once, turned as its camera was: (height, width, channels), or (height, width) for grey images."""
+    from PIL import Image, ImageOps
 
     with warnings.catch_warnings():  # pillow warns of sizes, and raises DecompressionBombError for larger ones
         warnings.simplefilter("ignore")
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB") if image.mode in ("P", "CMYK", "YCbCr") else image)
+            turned = ImageOps.exif_transpose(image)
+            return np.asarray(turned.convert("RGB") if turned.mode in ("P", "CMYK", "YCbCr") else turned)
