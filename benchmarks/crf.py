@@ -169,7 +169,7 @@ def _report(name: str, module: torch.nn.Module, examples: list[Example]) -> None
     before, after = (100 * iou(confusion(one, examples)) for one in (None, module))
     print(f"  {name:52}{before.mean():6.2f} -> {after.mean():6.2f}  {after.mean() - before.mean():+.2f}")
     print("    by class " + " ".join(f"{b - a:+.1f}" for a, b in zip(before, after, strict=True)))
-    numbers = (f"{key} {value:.3g}" for key, value in module.named_parameters() if value.ndim == 0)
+    numbers = (f"{key} {value.item():.3g}" for key, value in module.named_parameters() if value.ndim == 0)
     print("    " + ", ".join(numbers), flush=True)
 
 
