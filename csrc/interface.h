@@ -5,7 +5,7 @@
 
 namespace torchconv {
 
-constexpr int64_t kInterface = 5;
+constexpr int64_t kInterface = 6;
 
 enum Type : int64_t { kFloat32 = 0, kFloat64 = 1, kBfloat16 = 2 };
 
