@@ -112,8 +112,10 @@ def test_digits_are_learned_in_three_epochs(tmp_path: Path) -> None:
 
 def test_nothing_is_left_of_a_training_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ShapeError, match="got a volume 7, expected 10 scores"):
-        api.train(text="INPUT - FC[7]")
+    with pytest.raises(ShapeError, match="got an output of 8x8x10, expected one row of scores"):
+        api.train(text="INPUT - CONV[7]")
+    with pytest.raises(SettingError, match="classes: got 10, expected 1, which maxout1 gives"):
+        api.train(text="INPUT - FC[7] - MAXOUT[7]")
     with pytest.raises(SettingError, match="epochs: got 0"):
         api.train(text=TINY, epochs=0)
     for settings in ({"epochs": 10**7}, {"batch_size": 2**31}, {"learning_rate": 1e30}):
