@@ -230,7 +230,7 @@ def test_strips_go_on_too(model, image, tmp_path):
 class Counted(naive_tiles.NaiveTiles):
     """Ends at one of the calls, of both passes together."""
 
-    at, calls = None, 0
+    at, count = None, 0
 
     def accumulate(self, number, tile_index, read):
         self._call()
@@ -242,25 +242,25 @@ class Counted(naive_tiles.NaiveTiles):
 
     @classmethod
     def _call(cls):
-        if cls.calls == cls.at:
+        if cls.count == cls.at:
             raise KeyboardInterrupt
-        cls.calls += 1
+        cls.count += 1
 
 
 @pytest.mark.parametrize("at", [1, 14, 15, 16, 29])
 def test_passes_for_statistics_go_on_too(model, image, tmp_path, monkeypatch, at):
     monkeypatch.setattr(work, "TiledModel", Counted)
-    monkeypatch.setattr(Counted, "calls", 0)
+    monkeypatch.setattr(Counted, "count", 0)
     call = tiled(Centred(model), TILE, statistics="two-pass")
     whole = call(image)
     np.testing.assert_allclose(whole, Centred(model)(torch.from_numpy(image)[None])[0], atol=1e-5)
-    monkeypatch.setattr(Counted, "calls", 0)
+    monkeypatch.setattr(Counted, "count", 0)
     monkeypatch.setattr(Counted, "at", at)
     with pytest.raises(KeyboardInterrupt):
         call(image, out=tmp_path / "y.npy")
     monkeypatch.setattr(Counted, "at", None)
     assert np.array_equal(call(image, out=tmp_path / "y.npy"), whole)
-    assert Counted.calls == 2 * TILES
+    assert Counted.count == 2 * TILES
 
 
 def test_a_pass_for_statistics_needs_an_image_that_can_be_read_again(model, image):
