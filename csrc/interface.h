@@ -1,4 +1,4 @@
-// The C interface. Change kInterface, and INTERFACE in compute/native/library.py, whenever a function or a struct changes.
+// The C interface. Change kInterface, and INTERFACE in compute/native/loader.py, whenever a function or a struct changes.
 #pragma once
 
 #include <cstdint>

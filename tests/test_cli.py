@@ -320,15 +320,15 @@ def test_tune_a_run(call: Callable[..., Outcome], digits_run: Path) -> None:
 
 
 def test_doctor_says_what_is_there_and_what_is_off(call: Callable[..., Outcome], monkeypatch) -> None:
-    from torchconv.compute.native import library
+    from torchconv.compute.native import loader
 
     found = call("doctor")
     assert found.status == 0
     assert found.err == ""
     for words in (f"torchconv         {__version__}", "torch  ", "processor", "threads", "compiled kernels"):
         assert words in found.out
-    off = library.Library(None, "there was no C++ compiler")
-    monkeypatch.setattr(library, "library", lambda: off)
+    off = loader.Library(None, "there was no C++ compiler")
+    monkeypatch.setattr(loader, "library", lambda: off)
     rows = {row["name"]: row for row in json.loads(call("doctor", "--json").out)}
     assert rows["compiled kernels"]["found"] == "off"
     assert "no C++ compiler; large kernels take" in rows["compiled kernels"]["note"]

@@ -13,7 +13,7 @@ from torch import Tensor
 import brute_crf
 import torchconv as tc
 from torchconv.compute import pairs
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 from torchconv.compute.pairs import PairWindow
 from torchconv.errors import DataError, SettingError, ShapeError
 from torchconv.segmentation import CRF
@@ -122,7 +122,7 @@ def test_messages_are_an_unshared_convolution_of_symmetric_weights():
     torch.testing.assert_close(pairs.messages(weights, x, window), torch.stack(each))
 
 
-@pytest.mark.parametrize("level", ["none", *library.LEVELS])
+@pytest.mark.parametrize("level", ["none", *loader.LEVELS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("size", "window", "dilation"),
@@ -130,7 +130,7 @@ def test_messages_are_an_unshared_convolution_of_symmetric_weights():
      ((2, 70), (1, 13), (1, 3)), ((3, 50), (1, 1), (1, 1))],
 )  # fmt: skip
 def test_pairs_against_loops_over_places(size, window, dilation, dtype, level):
-    if level not in ("none", *(library.LEVELS if library.available() else ())):
+    if level not in ("none", *(loader.LEVELS if loader.available() else ())):
         pytest.skip("no such kernels here")
     there = PairWindow(window, dilation)
     channels = 14  # more than stay in registers
@@ -153,10 +153,10 @@ def test_pairs_against_loops_over_places(size, window, dilation, dtype, level):
         found = (pairs._messages_by_torch(weights, a, *plain), pairs._products_by_torch(a, b, there.taps, *plain),
                  pairs._distances_by_torch(a, there.taps, *plain))  # fmt: skip
     else:
-        before = library.instructions()
-        library.use_instructions(level)
+        before = loader.instructions()
+        loader.use_instructions(level)
         found = pairs.messages(weights, a, there), pairs.products(a, b, there), pairs.distances(a, there)
-        library.use_instructions(before)
+        loader.use_instructions(before)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 

@@ -9,7 +9,7 @@ import oracles
 import torchconv as tc
 from torchconv.compute.algorithms import TABLE
 from torchconv.compute.algorithms.base import PRECISIONS
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 from torchconv.compute.planning.choose import BY_NAME, ROLES
 from torchconv.compute.planning.measure import Bench
 from torchconv.compute.problem import Problem
@@ -57,7 +57,7 @@ def worst() -> dict[str, float]:
 
 @pytest.mark.parametrize("algorithm", TABLE, ids=lambda one: one.name)
 def test_errors_are_what_is_said(algorithm, worst: dict[str, float]) -> None:
-    if worst[algorithm.name] == 0 and not library.available():
+    if worst[algorithm.name] == 0 and not loader.available():
         pytest.skip("this installation has no compiled kernels")
     assert 0 < worst[algorithm.name] <= algorithm.error
     assert algorithm.error <= 8 * worst[algorithm.name], "so large that it says nothing"
@@ -76,7 +76,7 @@ def test_a_plan_says_its_error() -> None:
     exact = tc.plan(conv, (8, 128, 30, 30))
     assert exact.expected_error == BY_NAME["torch"].error <= PRECISIONS["auto"]
     assert "precision auto: errors up to 4 times the direct algorithm's, 2 expected" in exact.explain()
-    if library.available():
+    if loader.available():
         fast = tc.plan(conv, (8, 128, 30, 30), precision="fast")
         assert fast.expected_error == BY_NAME["winograd"].error <= PRECISIONS["fast"]
         assert fast.explain().splitlines()[1].startswith("precision fast: errors up to 32 times")

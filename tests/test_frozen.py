@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import torchconv as tc
 from torchconv.compute import weight_cache
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 from torchconv.compute.weight_cache import CACHE, WeightCache
 
 
@@ -64,7 +64,7 @@ def test_the_same_bits_whether_kept_or_not(case):
     assert torch.equal(back[0], back[2])
 
 
-@pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")
+@pytest.mark.skipif(not loader.available(), reason="this installation has no compiled kernels")
 def test_winograd_keeps_its_kernels():
     x, weight = numbers(1, 64, 14, 14), numbers(64, 64, 3, 3)
     found = [tc.conv(x, weight, padding=1, algorithm="winograd", precision="fast") for _ in range(3)]

@@ -22,7 +22,7 @@ from laws import (
     shifted,
     unclear,
 )
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 from torchconv.compute.operator import Operator
 from torchconv.compute.planning.choose import BY_NAME
 from torchconv.compute.problem import Problem
@@ -33,9 +33,7 @@ LESS_EXACT = (
     "winograd",
 )  # where precision allows them, and not in float64: test_plan and test_transforms
 COMPILED = ("depthwise", "unshared", "tiled")  # these need the C++ kernels, which an installation may lack
-NAMES = [
-    name for name in ("auto", *BY_NAME) if name not in LESS_EXACT and (name not in COMPILED or library.available())
-]
+NAMES = [name for name in ("auto", *BY_NAME) if name not in LESS_EXACT and (name not in COMPILED or loader.available())]
 
 
 def accepts(name: str, conv: Convolution, dtype: torch.dtype = torch.float64) -> bool:

@@ -18,20 +18,20 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 import torchconv as tc
-from torchconv.compute.native import direct, library, pairs, pooling, transforms
+from torchconv.compute.native import direct, loader, pairs, pooling, transforms
 from torchconv.compute.operator import Operator
 
-compiled = pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")
-LEVELS = library.LEVELS[: library.LEVELS.index(library.best_instructions()) + 1] if library.available() else ()
+compiled = pytest.mark.skipif(not loader.available(), reason="this installation has no compiled kernels")
+LEVELS = loader.LEVELS[: loader.LEVELS.index(loader.best_instructions()) + 1] if loader.available() else ()
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 1.2e-2}
 
 
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = library.instructions()
-    assert library.use_instructions(request.param) == request.param
+    before = loader.instructions()
+    assert loader.use_instructions(request.param) == request.param
     yield request.param
-    library.use_instructions(before)
+    loader.use_instructions(before)
 
 
 @pytest.fixture
@@ -102,10 +102,10 @@ def test_any_sizes(data):
     kernel = pair(1, 20)
     size = tuple(taps + more for taps, more in zip(kernel, pair(0, 60), strict=True))
     padding = tuple(min(taps, more) for taps, more in zip(kernel, pair(0, 20), strict=True))
-    before = library.instructions()
-    library.use_instructions(data.draw(st.sampled_from(LEVELS)))
+    before = loader.instructions()
+    loader.use_instructions(data.draw(st.sampled_from(LEVELS)))
     Case(size, kernel, pair(1, 4), padding, data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))).check()
-    library.use_instructions(before)
+    loader.use_instructions(before)
 
 
 @compiled
@@ -222,11 +222,11 @@ def test_after_fork(first):
 def test_without_the_library():
     code = """
 import torch, torchconv as tc
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 conv = tc.Convolution(3, 3, (3, 3), padding=1, groups=3)
 row = next(row for row in tc.plan(conv, (2, 3, 9, 9)).rows if row.name == "depthwise")
 tc.conv(torch.randn(2, 3, 9, 9), torch.randn(3, 1, 3, 3), groups=3)
-print(library.available(), "|", row.reason)
+print(loader.available(), "|", row.reason)
 """
     assert run(code, TORCHCONV_INSTRUCTIONS="none").startswith("False | declines: TORCHCONV_INSTRUCTIONS=none")
 
@@ -234,21 +234,21 @@ print(library.available(), "|", row.reason)
 @compiled
 @pytest.mark.parametrize("damage", ["torn", "empty", "text", "foreign", "old"])
 def test_a_file_that_is_no_library_of_ours_is_ignored_with_a_warning(tmp_path, monkeypatch, damage):
-    source = Path(library.library().handle._name)
-    path = tmp_path / library.NAME
+    source = Path(loader.library().handle._name)
+    path = tmp_path / loader.NAME
     if damage == "foreign":
         shutil.copy(next(Path(torch.__file__).parent.glob("lib/libc10.*")), path)
     else:
         whole = source.read_bytes()
         path.write_bytes({"torn": whole[: len(whole) // 2], "empty": b"", "text": b"#!/bin/sh\n", "old": whole}[damage])
     if damage == "old":
-        monkeypatch.setattr(library, "INTERFACE", 10**6)
-    monkeypatch.setattr(library, "files", lambda package: tmp_path)
+        monkeypatch.setattr(loader, "INTERFACE", 10**6)
+    monkeypatch.setattr(loader, "files", lambda package: tmp_path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = library.library.__wrapped__()
+        found = loader.library.__wrapped__()
     assert found.handle is None
-    assert library.NAME in found.reason
+    assert loader.NAME in found.reason
     assert [warning.category for warning in caught] == [RuntimeWarning]
 
 
@@ -265,23 +265,23 @@ STRUCTS = {
 @compiled
 @pytest.mark.parametrize("name", STRUCTS)
 def test_structs_are_as_long_as_the_library_has_them(level, name):
-    assert library.number(f"sizeof {name}") == ctypes.sizeof(STRUCTS[name])
+    assert loader.number(f"sizeof {name}") == ctypes.sizeof(STRUCTS[name])
 
 
 @compiled
 def test_kinds_are_the_librarys():
-    assert {str(dtype).removeprefix("torch."): number for dtype, number in library.TYPES.items()} == {
-        name: library.number(name) for name in ("float32", "float64", "bfloat16")
+    assert {str(dtype).removeprefix("torch."): number for dtype, number in loader.TYPES.items()} == {
+        name: loader.number(name) for name in ("float32", "float64", "bfloat16")
     }
-    assert set(library.STATUS) == {library.number("no memory"), library.number("unknown type")}
-    assert (library.number("fourier"), library.number("winograd")) == (transforms.FOURIER, transforms.WINOGRAD)
+    assert set(loader.STATUS) == {loader.number("no memory"), loader.number("unknown type")}
+    assert (loader.number("fourier"), loader.number("winograd")) == (transforms.FOURIER, transforms.WINOGRAD)
 
 
 @compiled
 def test_numbers_are_asked_by_a_name_that_the_library_knows(level):
-    assert library.number("block") == {"avx512": 8}.get(level, 4)
+    assert loader.number("block") == {"avx512": 8}.get(level, 4)
     with pytest.raises(KeyError, match="no number 'strip megabytes'"):
-        library.number("strip megabytes")
+        loader.number("strip megabytes")
 
 
 def test_no_constant_of_the_kernels_is_written_in_python_too():

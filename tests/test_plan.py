@@ -14,7 +14,7 @@ import torch
 import torchconv as tc
 from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.algorithms.torch_kernels import TorchKernels
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 from torchconv.compute.planning import choose, machine, measure, wisdom
 from torchconv.compute.problem import Problem
 from torchconv.compute.tensors import INPUT, OUTPUT, WEIGHT
@@ -162,10 +162,10 @@ def test_a_layer_in_use_goes_the_way_that_was_measured_for_its_threads(monkeypat
     assert used == [1]
 
 
-@pytest.mark.skipif(not library.available(), reason="no C++ kernels here")
+@pytest.mark.skipif(not loader.available(), reason="no C++ kernels here")
 def test_what_the_kernels_can_do_is_part_of_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     wisdom.remember(problem(), dict.fromkeys((OUTPUT, INPUT, WEIGHT), "torch"), {})
-    monkeypatch.setattr(library, "instructions", lambda: "none of today's")
+    monkeypatch.setattr(loader, "instructions", lambda: "none of today's")
     assert wisdom.recall(problem()) == {}
 
 

@@ -15,7 +15,7 @@ from torch.func import functional_call, grad, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
 import torchconv as tc
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 from torchconv.compute.operator import Operator
 from torchconv.compute.planning import choose, wisdom
 from torchconv.convert import model_tuning
@@ -52,7 +52,7 @@ LAYERS = {
     "fft tuned": (tuned, (2, 2, 40, 40), 1e-5),
 }
 COMPILED = ("depthwise", "unshared", "tiled", "winograd")
-needs_kernels = pytest.mark.skipif(not library.available(), reason="no C++ kernels here")
+needs_kernels = pytest.mark.skipif(not loader.available(), reason="no C++ kernels here")
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
@@ -93,7 +93,7 @@ def forgetful():
 
 @pytest.fixture(params=LAYERS)
 def case(request):
-    if request.param.split()[0] in COMPILED and not library.available():
+    if request.param.split()[0] in COMPILED and not loader.available():
         pytest.skip("no C++ kernels here")
     return Case(request.param)
 

@@ -17,14 +17,14 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import torchconv as tc
 from pools import poolings, reference
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 from torchconv.compute.planning import machine
 from torchconv.compute.pooling import torch_backend
 from torchconv.description.pooling import Pooling
 from torchconv.errors import SettingError, ShapeError
 from torchconv.nn import Pool, Pool1d, Pool2d, Pool3d
 
-LEVELS = library.LEVELS[: library.LEVELS.index(library.best_instructions()) + 1] if library.available() else ()
+LEVELS = loader.LEVELS[: loader.LEVELS.index(loader.best_instructions()) + 1] if loader.available() else ()
 
 
 WAYS = {
@@ -46,9 +46,9 @@ def computed(way):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("level", LEVELS or ["torch"])
 def test_every_pooling_is_its_definition(level, way):
-    before = library.instructions() if LEVELS else None
+    before = loader.instructions() if LEVELS else None
     if LEVELS:
-        library.use_instructions(level)
+        loader.use_instructions(level)
 
     @settings(max_examples=40, deadline=None)
     @given(poolings())
@@ -69,7 +69,7 @@ def test_every_pooling_is_its_definition(level, way):
             check()
     finally:
         if LEVELS:
-            library.use_instructions(before)
+            loader.use_instructions(before)
 
 
 @settings(max_examples=60, deadline=None)

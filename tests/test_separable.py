@@ -8,7 +8,7 @@ from torch import Tensor
 
 import torchconv as tc
 from torchconv.compute.algorithms.separable import Separable, decomposed
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 from torchconv.compute.planning import choose
 from torchconv.compute.problem import Problem
 from torchconv.compute.tensors import INPUT, OUTPUT, WEIGHT
@@ -106,7 +106,7 @@ def problem(stays: bool, size: int = 1024) -> Problem:
     return Problem(conv, torch.float32, "cpu", "auto", 1, (size, size), 2, frozen_weight=stays)
 
 
-needs_kernels = pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")
+needs_kernels = pytest.mark.skipif(not loader.available(), reason="this installation has no compiled kernels")
 
 
 @needs_kernels

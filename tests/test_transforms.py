@@ -11,12 +11,12 @@ from torch import Tensor
 import torchconv as tc
 from torchconv.compute.algorithms.fft.algorithm import Fourier
 from torchconv.compute.algorithms.fft.winograd import Winograd
-from torchconv.compute.native import library, transforms
+from torchconv.compute.native import loader, transforms
 from torchconv.compute.native.transforms import FOURIER, WINOGRAD, TileCut
 from torchconv.compute.weight_cache import Kernels
 
-pytestmark = pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")
-LEVELS = library.LEVELS[: library.LEVELS.index(library.best_instructions()) + 1] if library.available() else ()
+pytestmark = pytest.mark.skipif(not loader.available(), reason="this installation has no compiled kernels")
+LEVELS = loader.LEVELS[: loader.LEVELS.index(loader.best_instructions()) + 1] if loader.available() else ()
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 NARROW = 1  # byte of workspace: a chunk of one tile, or of one vector of tiles
 WIDE = 2**24
@@ -24,9 +24,9 @@ WIDE = 2**24
 
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = library.instructions()
-    yield library.use_instructions(request.param)
-    library.use_instructions(before)
+    before = loader.instructions()
+    yield loader.use_instructions(request.param)
+    loader.use_instructions(before)
 
 
 @pytest.fixture(params=[1, 2])

@@ -10,13 +10,13 @@ from benchmarks.measure import peak_bytes
 
 import torchconv as tc
 from torchconv.compute.algorithms import reference
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 from torchconv.compute.planning.choose import BY_NAME
 from torchconv.compute.problem import Problem
 from torchconv.compute.tensors import INPUT, OUTPUT, WEIGHT
 from torchconv.description.convolution import Convolution
 
-pytestmark = pytest.mark.skipif(not library.available(), reason="this installation has no compiled kernels")
+pytestmark = pytest.mark.skipif(not loader.available(), reason="this installation has no compiled kernels")
 
 # in, out, kernel, size, batch, settings: more and fewer than vectors, blocks of images and runs of outputs hold
 SHAPES = [
@@ -36,14 +36,14 @@ SHARINGS = ["none", 2, 3, ("none", 2), 40]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-13, torch.bfloat16: 0.01}
 
 
-@pytest.fixture(params=library.LEVELS)
+@pytest.fixture(params=loader.LEVELS)
 def level(request):
-    before = library.instructions()
-    if library.use_instructions(request.param) != request.param:
-        library.use_instructions(before)
+    before = loader.instructions()
+    if loader.use_instructions(request.param) != request.param:
+        loader.use_instructions(before)
         pytest.skip("the processor lacks it")
     yield request.param
-    library.use_instructions(before)
+    loader.use_instructions(before)
 
 
 @contextmanager

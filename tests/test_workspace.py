@@ -17,7 +17,7 @@ from torch import Tensor
 import torchconv as tc
 from torchconv.compute.algorithms import sparse_matrix
 from torchconv.compute.algorithms.fft.algorithm import Fourier
-from torchconv.compute.native import library
+from torchconv.compute.native import loader
 from torchconv.compute.operator import Operator
 from torchconv.compute.planning import choose
 from torchconv.compute.planning.choose import BY_NAME, ROLES
@@ -77,7 +77,7 @@ def peaks(bench: Bench, name: str, role: str) -> list[int]:
 
 @pytest.mark.parametrize(("case", "name"), PAIRS)
 def test_estimates_are_what_is_taken(case: str, name: str) -> None:
-    if name in COMPILED and not library.available():
+    if name in COMPILED and not loader.available():
         pytest.skip("this installation has no compiled kernels")
     problem = problem_of(case)
     bench = Bench(problem)

@@ -67,12 +67,12 @@ def _machine(factors: dict[str, float]) -> Finding:
 
 def _kernels() -> Finding:
     """Whether the compiled kernels are used, and with the best instructions that the processor has."""
-    from ..compute.native import library
+    from ..compute.native import loader
 
-    if not library.available():
-        return Finding("compiled kernels", "off", f"{library.off()}; {COST}")
-    used, best = library.instructions(), library.best_instructions()
-    note = "" if used == best else f"the processor has {best}, which {library.VARIABLE} leaves unused"
+    if not loader.available():
+        return Finding("compiled kernels", "off", f"{loader.off()}; {COST}")
+    used, best = loader.instructions(), loader.best_instructions()
+    note = "" if used == best else f"the processor has {best}, which {loader.VARIABLE} leaves unused"
     return Finding("compiled kernels", f"on, {used}", note)
 
 

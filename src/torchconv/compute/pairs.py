@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .autograd import is_batched_gradient
 from .native import pairs as native
-from .native.library import register
+from .native.loader import register
 from .tensors import THREAD
 
 Slices = tuple[slice, ...]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..compute.functional import conv
-from ..compute.native import direct, library
+from ..compute.native import direct, loader
 from ..compute.planning import cost_model, machine
 from .array_ops import as_tensor, padded, zeros
 from .nonfinite import seems_finite
@@ -29,7 +29,7 @@ def plan(request: Request, as_is: bool = False) -> MethodPlan:
     One sum in single precision would lose too much in the kernels. as_is: in the request's type in any case.
     """
     double = request if as_is else request.in_double or request
-    if double.is_plain and double.kind == "float64" and library.available():
+    if double.is_plain and double.kind == "float64" and loader.available():
         work = prod(double.outputs) * (machine.SUMS_COMPILED_OUTPUT + machine.SUMS_COMPILED_PRODUCT * double.taps[0])
         nanoseconds = machine.SUMS_COMPILED_CALL + work / cost_model.cores(torch.get_num_threads())
         if nanoseconds < _loop_along_one(double):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..compute.algorithms.fft import tiles as tile_planner
-from ..compute.native import library, transforms
+from ..compute.native import loader, transforms
 from ..compute.planning import machine
 from ..compute.tensors import room
 from ..compute.weight_cache import Kernels
@@ -59,7 +59,7 @@ def plan(request: Request, tiled: bool) -> MethodPlan:
     along several axes, one tap after another, the opposite is true.
     """
     name = "overlap" if tiled else "fft"
-    cut = _cut(request) if tiled and request.is_plain and request.kind == "float32" and library.available() else None
+    cut = _cut(request) if tiled and request.is_plain and request.kind == "float32" and loader.available() else None
     if cut is None:
         fewest = MANY if request.ndim > 1 else FEWEST_WHOLE if not tiled else inf
         request = request.in_double or request if prod(request.taps) < fewest else request

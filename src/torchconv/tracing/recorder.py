@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, library as registry
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
@@ -30,7 +30,7 @@ from .aten.spectral import Spectra
 from .aten.windows import described_layer, volume_of
 from .model_copy import ModelCopy, ModuleCalls
 
-_LIBRARY = torch.library.Library("torchconv_trace", "DEF")
+_LIBRARY = registry.Library("torchconv_trace", "DEF")
 COMPUTES: dict[Any, Callable[..., Any]] = {}  # what each operator of our own computes, which can be differentiated
 
 

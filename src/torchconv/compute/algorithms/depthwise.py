@@ -12,8 +12,8 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import layouts
-from ..native import direct, library
-from ..native.library import TYPES, number
+from ..native import direct, loader
+from ..native.loader import TYPES, number
 from ..planning import cost_model, machine
 from ..problem import Problem
 from ..tensors import INPUT, WEIGHT
@@ -40,7 +40,7 @@ class Depthwise(Algorithm):
             return "its kernels have no dilation"
         if problem.device != "cpu" or problem.dtype not in TYPES:
             return f"its kernels are for {', '.join(str(one).removeprefix('torch.') for one in TYPES)} on a processor"
-        return library.off()
+        return loader.off()
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
         if convolution.in_channels == 1 < convolution.out_channels:

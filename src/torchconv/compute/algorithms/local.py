@@ -15,8 +15,8 @@ from torch import Tensor
 from ...description import shapes
 from ...description.convolution import Convolution
 from .. import padding
-from ..native import direct, library
-from ..native.library import number
+from ..native import direct, loader
+from ..native.loader import number
 from ..planning import cost_model, machine
 from ..problem import Problem
 from ..tensors import INPUT, OUTPUT, WEIGHT
@@ -97,9 +97,9 @@ class Tiled(_Local):
 
 
 def _declines(problem: Problem) -> str | None:
-    if problem.convolution.ndim > library.AXES:
-        return f"it slides over 1 to {library.AXES} axes"
-    return library.reason_against(problem.dtype, problem.device)
+    if problem.convolution.ndim > loader.AXES:
+        return f"it slides over 1 to {loader.AXES} axes"
+    return loader.reason_against(problem.dtype, problem.device)
 
 
 def _width(dtype: torch.dtype) -> int:

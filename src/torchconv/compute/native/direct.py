@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..planning import machine
 from ..tensors import INPUT, OPERANDS, OUTPUT, WEIGHT, empty_like
-from .library import PER_AXIS, TYPES, call, fields, per_axis, register, threads
+from .loader import PER_AXIS, TYPES, call, fields, per_axis, register, threads
 
 Sizes = Sequence[int]
 

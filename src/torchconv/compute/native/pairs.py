@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..planning import machine
 from ..tensors import empty_like
-from .library import AXES, PER_AXIS, TYPES, call, fields, handle, per_axis, reason_against, threads
+from .loader import AXES, PER_AXIS, TYPES, call, fields, handle, per_axis, reason_against, threads
 
 
 class PairArguments(ctypes.Structure):

@@ -15,7 +15,7 @@ from ...description import shapes
 from ...description.pooling import Pooling
 from ..planning import machine
 from ..tensors import empty_like
-from .library import AXES, PER_AXIS, TYPES, call, fields, per_axis, threads
+from .loader import AXES, PER_AXIS, TYPES, call, fields, per_axis, threads
 
 
 class PoolingArguments(ctypes.Structure):

@@ -14,8 +14,8 @@ from torch import Tensor
 from ..planning import machine
 from ..tensors import empty_like
 from ..weight_cache import Kernels
-from . import library
-from .library import call, fields, threads
+from . import loader
+from .loader import call, fields, threads
 
 FOURIER, WINOGRAD = 0, 1
 FIELDS = (
@@ -75,7 +75,7 @@ def _applied(cut: TileCut, x: Tensor, kernels: Kernels, shape: Sequence[int], ad
 
 def _recalled(arguments: TransformArguments, kernels: Kernels) -> Tensor | None:
     """The kernels' transforms, where they are kept and no larger than the workspace."""
-    count = library.handle().torchconv_transform_floats
+    count = loader.handle().torchconv_transform_floats
     count.restype = ctypes.c_int64
     numbers = count(ctypes.byref(arguments))
     if 4 * numbers > arguments.room:
@@ -86,7 +86,7 @@ def _recalled(arguments: TransformArguments, kernels: Kernels) -> Tensor | None:
         call("torchconv_transform_kernels", arguments, weight.contiguous(), found)
         return found
 
-    use = (library.instructions(), *(getattr(arguments, name) for name in FIELDS.split()))
+    use = (loader.instructions(), *(getattr(arguments, name) for name in FIELDS.split()))
     return kernels.recall(use, 4 * numbers, make)
 
 

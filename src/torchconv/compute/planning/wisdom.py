@@ -22,7 +22,7 @@ import torch
 
 from ...text import write_atomically
 from .. import torch_bugs
-from ..native import library
+from ..native import loader
 from ..problem import Problem
 from ..tensors import INPUT, OUTPUT, WEIGHT
 
@@ -53,7 +53,7 @@ def circumstances(device: str, threads: int) -> dict[str, Any]:
         "threads": threads,
         "processor": processor(device),
         "torch": torch.__version__,
-        "kernels": f"{library.INTERFACE}, {library.instructions()}" if library.available() else "off",
+        "kernels": f"{loader.INTERFACE}, {loader.instructions()}" if loader.available() else "off",
     }
 
 

@@ -14,8 +14,8 @@ from ...description.convolution import Convolution
 from ...description.pooling import Pooling
 from ...errors import SettingError, ShapeError
 from .. import layouts
-from ..native import library
-from ..native.library import TYPES
+from ..native import loader
+from ..native.loader import TYPES
 from ..native.pooling import PlacedWindows
 from ..operator import Operator
 from ..planning import machine
@@ -103,7 +103,7 @@ class PoolOperator:
         """Whether the kernels take such a tensor, and are faster than torch's functions."""
         if recording() or not x.is_cpu or x.dtype not in TYPES or self._few(x):
             return False
-        if not self._windows(x).fits(x) or not library.available():
+        if not self._windows(x).fits(x) or not loader.available():
             return False
         if self.pooling.kind == "max" and self.pooling.count_include_pad:
             return False  # zeros among the data

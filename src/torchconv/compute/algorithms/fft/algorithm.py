@@ -22,7 +22,7 @@ from torch import Tensor
 from ....description import shapes
 from ....description.convolution import Convolution
 from ... import layouts, padding
-from ...native import library, transforms
+from ...native import loader, transforms
 from ...planning import cost_model, machine
 from ...problem import Problem
 from ...tensors import INPUT, OUTPUT, WEIGHT, all_finite, has_numbers
@@ -155,7 +155,7 @@ class Fourier(Algorithm):
 
 def _compiled(work: Compiled, dtype: torch.dtype, role: str) -> Lengths | None:
     """The tiles for the C++ kernels; None where they do not serve."""
-    return work.lengths(role) if dtype in COMPILED and len(work.kernel) <= 2 and library.available() else None
+    return work.lengths(role) if dtype in COMPILED and len(work.kernel) <= 2 and loader.available() else None
 
 
 def _around(conv: Convolution, steps: StrideOne, problem: Problem) -> int:

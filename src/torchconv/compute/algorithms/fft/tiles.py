@@ -15,7 +15,7 @@ from math import log2, prod
 from typing import Any
 
 from ....description import shapes
-from ...native.library import number
+from ...native.loader import number
 from ...planning import machine
 from ...planning.machine import LANES
 from ...tensors import OUTPUT, WEIGHT

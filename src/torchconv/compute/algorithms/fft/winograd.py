@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ....description import shapes
 from ....description.convolution import Convolution
-from ...native import library, transforms
+from ...native import loader, transforms
 from ...planning import cost_model, machine
 from ...problem import Problem
 from ...tensors import OUTPUT, WEIGHT, all_finite, has_numbers
@@ -45,7 +45,7 @@ class Winograd(Algorithm):
             return "its kernels are for float32 on a processor"
         if torch.compiler.is_compiling():
             return "torch.compile cannot look into its kernels"
-        return library.off()
+        return loader.off()
 
     def may_pay(self, convolution: Convolution, precision: str) -> bool:
         return precision != "auto" and self.declines(Problem(convolution, torch.float32, "cpu", precision)) is None

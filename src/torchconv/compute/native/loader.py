@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch  # before the library, which then shares its OpenMP threads
-from torch import Tensor
+from torch import Tensor, library as registry
 
 from ..planning import machine
 from ..tensors import compile_time_constant
@@ -128,7 +128,7 @@ AXES = 3  # of the kernels; fewer ones are the last of these
 PER_AXIS = ctypes.c_int64 * AXES
 
 library()  # now: what is loaded before a fork knows of it, and does not wait for its parent's threads
-_OPERATIONS = torch.library.Library("torchconv", "FRAGMENT")
+_OPERATIONS = registry.Library("torchconv", "FRAGMENT")
 
 
 def register(
@@ -141,7 +141,7 @@ def register(
     name = schema.partition("(")[0]
     _OPERATIONS.define(schema, tags=[torch.Tag.pt2_compliant_tag])
     _OPERATIONS.impl(name, compute, device)
-    torch.library.register_fake(f"torchconv::{name}", empty, lib=_OPERATIONS)
+    registry.register_fake(f"torchconv::{name}", empty, lib=_OPERATIONS)
     return getattr(torch.ops.torchconv, name).default
 
 
